@@ -1,0 +1,1 @@
+"""The cost of Peephole itself, and what it gains on real programs. `python -m bench NAME --json`."""

@@ -1,0 +1,95 @@
+/* The control page: switches and counters of one improved process tree, a shared mapping of a private file.
+ * Written by the launcher before the start; afterwards the targets only add to counters and read switches.
+ * A switch can be thrown without Python: write 0 to `master` with any tool that can write four bytes. */
+#ifndef PEEPHOLE_ABI_CONTROL_H
+#define PEEPHOLE_ABI_CONTROL_H
+
+#include <stdint.h>
+
+#define PH_CONTROL_MAGIC 0x4c48504545504c31ull
+#define PH_CONTROL_VERSION 1u
+#define PH_RULES_MAX 16
+#define PH_MOUNTS_MAX 64
+#define PH_UNCOVERED_MAX 64
+
+/* Why a handled call was settled or passed through instead of answered: keys of "why_not" in results. */
+enum ph_why {
+	PH_WHY_SHARED,		/* the description is, or was, reachable from another process */
+	PH_WHY_NOT_REGULAR,	/* not a regular file */
+	PH_WHY_NOT_ALONE,	/* another description of this process names the same file */
+	PH_WHY_MOUNT,		/* the mount is not one that the plan covers */
+	PH_WHY_UNHANDLED,	/* a call that the rule does not handle met something pending */
+	PH_WHY_BLOCKING,	/* a call that may block or communicate met something pending */
+	PH_WHY_FORK,
+	PH_WHY_EXEC,
+	PH_WHY_EXIT,
+	PH_WHY_FULL,		/* no slot or buffer was free */
+	PH_WHY_CONTENDED,	/* the state was taken by a signal handler or another thread */
+	PH_WHY_SWITCHED_OFF,
+	PH_WHY_FAULT,		/* bad user memory: the kernel's own answer was fetched */
+	PH_WHY_SETTLE_FAILED,	/* the kernel refused a settle; its error was handed to the program */
+	PH_WHY_COUNT
+};
+
+/* File-system profiles: what a crash may leave behind (see docs/guarantees.md). */
+enum ph_profile { PH_PROFILE_NONE = 0, PH_PROFILE_EXT4_ORDERED = 1, PH_PROFILE_WEAK = 2 };
+
+struct ph_rule_control {
+	char name[48];
+	uint32_t enabled;	/* thrown by the user or by a rule that does not pay */
+	uint32_t switched_off;	/* 0, or 1 + enum ph_why */
+	uint64_t hits;		/* calls answered or made cheaper */
+	uint64_t settled;	/* times that pending effects were made good */
+	uint64_t why[PH_WHY_COUNT];
+	uint64_t reserved[4];
+};
+
+/* Only files on a listed device are handled; `rules` says by which rules (bit i = rules[i]). */
+struct ph_mount {
+	uint64_t dev;		/* st_dev */
+	uint32_t profile;
+	uint32_t rules;
+};
+
+struct ph_uncovered {
+	int32_t pid;
+	uint32_t why;		/* enum ph_uncovered_why */
+	char exe[120];
+};
+
+enum ph_uncovered_why {
+	PH_UNCOVERED_NONE,
+	PH_UNCOVERED_SITES,	/* a call site that matters could not be patched: no rule was armed */
+	PH_UNCOVERED_SECURE,	/* set-uid, set-gid or with capabilities: never loaded there */
+	PH_UNCOVERED_STATIC,	/* no dynamic linker */
+	PH_UNCOVERED_FOREIGN,	/* 32-bit, or another machine */
+	PH_UNCOVERED_LIBRARY,	/* the library was not reachable from there (chroot, mount namespace) */
+	PH_UNCOVERED_UNKNOWN_LIBC	/* no site list for the mapped libc or ld.so */
+};
+
+struct ph_control {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t size_bytes;
+	uint32_t master;	/* 1: rules on; 0: settle and pass everything through */
+	uint32_t n_rules;
+	uint32_t n_mounts;
+	uint32_t n_uncovered;	/* total seen; only the first PH_UNCOVERED_MAX are kept */
+	uint64_t processes;	/* images started with the runtime in them */
+	uint64_t sites_patched;
+	uint64_t sites_unpatched;
+	uint64_t calls_seen;	/* calls that reached C (not those tail-forwarded by a stub alone) */
+	uint64_t settle_failures;
+	uint64_t reserved[7];
+	struct ph_rule_control rules[PH_RULES_MAX];
+	struct ph_mount mounts[PH_MOUNTS_MAX];
+	struct ph_uncovered uncovered[PH_UNCOVERED_MAX];
+};
+
+_Static_assert(sizeof(struct ph_rule_control) == 48 + 8 + 16 + 8 * PH_WHY_COUNT + 32, "ph_rule_control");
+_Static_assert(sizeof(struct ph_mount) == 16, "ph_mount");
+_Static_assert(sizeof(struct ph_uncovered) == 128, "ph_uncovered");
+_Static_assert(sizeof(struct ph_control) == 128 + PH_RULES_MAX * sizeof(struct ph_rule_control) +
+	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128, "ph_control");
+
+#endif

@@ -1,0 +1,86 @@
+/* What a rule's generated C may use: the named mechanisms of the runtime, and nothing else.
+ * Each has a twin in the prover's model (src/peephole/prove/) and a test that holds the two together.
+ * docs/rule-language.md says what each one means. Every value is a signed 64-bit number; a result is a
+ * count or -errno, as the kernel gives it. */
+#ifndef PH_RUNTIME_RULE_H
+#define PH_RUNTIME_RULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ph_k;		/* the rule's view of the kernel for one call: opaque to the rule */
+
+/* The state of one open file description in one rule. The generated struct begins with this header;
+ * the rule's own int64_t fields follow. `len` is the buffer's committed length. */
+struct ph_state {
+	int64_t len;
+};
+
+typedef int64_t (*ph_handler)(struct ph_k *k, struct ph_state *f, const int64_t a[6]);
+
+struct ph_handles {
+	int32_t nr;		/* system call number */
+	int32_t fd_arg;		/* which argument is the descriptor whose state is `f`; -1: called with f == NULL */
+	int32_t may_answer;	/* some path returns without any kernel call: worth trying without a lock on signals */
+	ph_handler run;
+};
+
+struct ph_rule {
+	const char *name;
+	const char *digest;	/* sha256 of the rule's source, as in its certificate */
+	uint32_t state_bytes;	/* sizeof the generated struct, <= PH_STATE_MAX */
+	uint32_t buffer_bytes;	/* 0, or the capacity of the buffer of each state */
+	bool (*pending)(struct ph_k *k, struct ph_state *f, int64_t fd);
+	int64_t (*settle)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* 0 or more, or -errno */
+	const struct ph_handles *handles;
+	uint32_t n_handles;
+};
+
+#define PH_STATE_MAX 128
+#define PH_BUFFER_MAX 65536
+
+/* --- the call itself --------------------------------------------------------------------------------- */
+int64_t ph_forward(struct ph_k *k);		/* the call as the program made it, to the next layer; at most once */
+bool ph_ok(int64_t r);				/* r >= 0 */
+
+/* --- kernel calls that a rule may issue: they go to the next layer, at last to the kernel ------------- */
+int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, int64_t mode);
+int64_t ph_k_ftruncate(struct ph_k *k, int64_t fd, int64_t size);
+int64_t ph_k_lseek(struct ph_k *k, int64_t fd, int64_t offset, int64_t whence);
+int64_t ph_k_setfl(struct ph_k *k, int64_t fd, int64_t flags);	/* F_SETFL with these flags added to F_GETFL's */
+
+/* --- settling ---------------------------------------------------------------------------------------- */
+int64_t ph_settle(struct ph_k *k, int64_t fd);	/* this rule's pending effects on fd; 0 or -errno */
+int64_t ph_settle_all(struct ph_k *k);		/* on every description, this rule's and those of upper layers */
+
+/* --- descriptors ------------------------------------------------------------------------------------- */
+/* State for a description just opened; NULL when it may not be handled here (then the why is counted):
+ * no free slot, descriptor too large. A NULL f is never dereferenced: generated code tests it. */
+struct ph_state *ph_file(struct ph_k *k, int64_t fd);
+bool ph_regular(struct ph_k *k, int64_t fd);	/* a regular file on a mount that the plan covers for this rule */
+bool ph_private(struct ph_k *k, int64_t fd);	/* opened by this process, never shared since (fork, SCM_RIGHTS, mmap, exec) */
+bool ph_alone(struct ph_k *k, int64_t fd);	/* private, and no other description of this process names the file */
+bool ph_writable(int64_t flags);		/* O_WRONLY or O_RDWR in open's flags */
+int64_t ph_size(struct ph_k *k, int64_t fd);	/* st_size, or -errno */
+int64_t ph_position(struct ph_k *k, int64_t fd);/* lseek(fd, 0, SEEK_CUR) */
+
+/* --- the buffer of a state (buffer_bytes > 0) ---------------------------------------------------------- */
+int64_t ph_buffer_len(struct ph_state *f);
+int64_t ph_buffer_room(struct ph_k *k, struct ph_state *f);
+/* Append n bytes of the program's memory: n, or -EFAULT with the buffer unchanged. n must fit. */
+int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user, int64_t n);
+void ph_buffer_clear(struct ph_state *f);
+/* write()/pwrite() of the first `len` bytes (a length kept by the rule, since it clears its state before its own
+ * calls), repeated after short counts: len, or the -errno of the first failure. EINTR is repeated. */
+int64_t ph_k_write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
+int64_t ph_k_pwrite_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset);
+
+/* --- answers that live in the program's memory --------------------------------------------------------- */
+/* After a successful forward of fstat/newfstatat(AT_EMPTY_PATH): set st_size, and st_blocks to 0 when size is 0. */
+int64_t ph_stat_set_size(struct ph_k *k, int64_t statbuf, int64_t size);
+
+/* --- counters ------------------------------------------------------------------------------------------ */
+void ph_hit(struct ph_k *k);			/* generated where a call was answered or made cheaper */
+
+#endif

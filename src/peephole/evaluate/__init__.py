@@ -1,0 +1,1 @@
+"""Evaluate: a plan and a workload in; a verdict out, from paired runs."""

@@ -1,0 +1,1 @@
+"""Improve: findings, certificates and consent in; a plan, then a running program out."""

@@ -1,0 +1,21 @@
+"""Where the built C parts lie."""
+
+from pathlib import Path
+
+from peephole.errors import MissingToolError
+
+_HERE = Path(__file__).resolve().parent
+
+
+def path(name: str) -> Path:
+    """The file `name` of the C core: installed beside the package, or in `build/` when run from a checkout.
+
+    Raises MissingToolError when it was not built.
+    """
+    installed = _HERE / "native" / name
+    if installed.exists():
+        return installed
+    root = _HERE.parent.parent
+    for built in (root / "build" / "core").glob(f"*/{name}"):
+        return built
+    raise MissingToolError(f"{name} is not built; run `make build`")

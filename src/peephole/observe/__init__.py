@@ -1,0 +1,1 @@
+"""Observe: a command, a pid or a cgroup in; a capture out."""

@@ -1,0 +1,1 @@
+"""Report: results and captures as files that people read. One file an output."""
