@@ -1,5 +1,6 @@
 """Where the built C parts lie."""
 
+import os
 from pathlib import Path
 
 from peephole.errors import MissingToolError
@@ -10,8 +11,13 @@ _HERE = Path(__file__).resolve().parent
 def path(name: str) -> Path:
     """The file `name` of the C core: installed beside the package, or in `build/` when run from a checkout.
 
-    Raises MissingToolError when it was not built.
+    PEEPHOLE_NATIVE_DIR names another build's `core` folder, for work on the C core. Raises MissingToolError when it
+    was not built.
     """
+    other = os.environ.get("PEEPHOLE_NATIVE_DIR")
+    if other:
+        for built in Path(other).glob(f"*/{name}"):
+            return built
     installed = _HERE / "native" / name
     if installed.exists():
         return installed

@@ -1,0 +1,63 @@
+/* The border between the engine (sites, patches, stubs, exec, faults: what gets a call here) and the dispatcher
+ * (descriptions, layers of rules, settling: what happens to it). */
+#ifndef PH_RUNTIME_DISPATCH_H
+#define PH_RUNTIME_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "peephole/abi_control.h"
+
+struct ph_call {
+	int64_t nr;
+	int64_t a[6];
+	int64_t ret;
+};
+
+enum ph_verdict {
+	PH_PASS,	/* the stub makes the call itself, registers as they came */
+	PH_ANSWERED	/* c->ret is the result */
+};
+
+/* --- the dispatcher, called by the engine -------------------------------------------------------------- */
+
+/* Once, single-threaded, before any site is patched. 0 or -errno (then nothing is armed). */
+int ph_dispatch_init(struct ph_control *control);
+
+/* Whether any enabled rule, or the settling of its pending effects, needs to see this call. Calls it does not want
+ * need no patch. Known after ph_dispatch_init. */
+bool ph_wants(int64_t nr);
+
+/* Every call that reached C. Never called in a vfork child (see ph_fork_begin). */
+enum ph_verdict ph_dispatch(struct ph_call *c);
+
+/* Around the making of a child that gets copies of the descriptors (fork, vfork, posix_spawn, clone without
+ * CLONE_FILES). Begin settles everything and marks every description shared; End is called in the parent only.
+ * A child that shares the memory (CLONE_VM) must not reach ph_dispatch until it has exec'd; a child with its own
+ * copy may: the dispatcher notices by itself (MADV_WIPEONFORK). */
+void ph_fork_begin(void);
+void ph_fork_end(void);
+
+/* Before exec and exit_group. */
+void ph_settle_everything(enum ph_why why);
+
+/* Settle everything and let no rule act in this process again. */
+void ph_disarm(enum ph_why why);
+
+/* --- the engine, called by the dispatcher -------------------------------------------------------------- */
+
+/* The raw system call; -errno on failure. */
+int64_t ph_syscall(int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a3, int64_t a4, int64_t a5);
+
+/* n bytes between the program's memory and ours; -EFAULT on a bad address, with the process none the worse. */
+int64_t ph_copy_in(void *to, const void *user_from, size_t n);
+int64_t ph_copy_out(void *user_to, const void *from, size_t n);
+
+/* A number that is this thread's alone among the threads of its address space, never 0, low 4 bits 0. */
+uint64_t ph_self(void);
+
+/* Private anonymous memory, at start only; NULL when the kernel refuses. */
+void *ph_map(size_t bytes);
+
+#endif
