@@ -1,0 +1,340 @@
+#include "descriptions.h"
+
+#include "dispatch.h"
+#include "numbers.h"
+
+static struct ph_description descriptions[PH_DESCRIPTIONS];
+static uint16_t description_of[PH_FDS];	/* index + 1, or 0 */
+
+static uint8_t *buffers;			/* PH_BUFFERS x PH_BUFFER_MAX */
+static uint8_t *free_buffers[PH_BUFFERS];
+static unsigned n_free_buffers;
+
+_Atomic uint64_t ph_dirty[PH_DESCRIPTIONS / 64];
+
+/* --- descriptors ---------------------------------------------------------------------------------------- */
+
+enum fd_kind { FD_NONE, FD_UNKNOWN, FD_REGULAR, FD_OTHER };	/* FD_NONE: closed, or made by no open */
+
+static uint8_t fd_kind[PH_FDS];
+static struct { uint64_t dev, ino; } fd_file[PH_FDS];
+static int64_t fd_highest = -1;
+static bool fds_incomplete;		/* some descriptor is beyond PH_FDS, or they can't be listed */
+static bool fds_stale;			/* some may have come unseen */
+
+#define MAPPED_MAX 512
+static struct { uint64_t dev, ino; } mapped[MAPPED_MAX];
+static unsigned n_mapped;
+
+struct kernel_stat {
+	uint64_t dev, ino, nlink;
+	uint32_t mode, uid, gid, pad;
+	uint64_t rdev;
+	int64_t size, blksize, blocks;
+	uint64_t times[6];
+	int64_t unused[3];
+};
+_Static_assert(sizeof(struct kernel_stat) == 144, "x86-64's struct stat");
+
+int64_t ph_identify(int64_t fd, struct ph_identity *out)
+{
+	struct kernel_stat st;
+	int64_t r = ph_syscall(PH_NR_fstat, fd, (int64_t)&st, 0, 0, 0, 0);
+
+	if (r < 0)
+		return r;
+	out->dev = st.dev;
+	out->ino = st.ino;
+	out->mode = st.mode;
+	out->size = st.size;
+	return 0;
+}
+
+void ph_fd_opened(int64_t fd)
+{
+	if (fd < 0)
+		return;
+	if (fd >= PH_FDS) {
+		fds_incomplete = true;
+		return;
+	}
+	fd_kind[fd] = FD_UNKNOWN;
+	if (fd > fd_highest)
+		fd_highest = fd;
+}
+
+void ph_fd_closed(int64_t fd)
+{
+	if (fd >= 0 && fd < PH_FDS)
+		fd_kind[fd] = FD_NONE;
+}
+
+void ph_fd_closed_range(uint64_t first, uint64_t last)
+{
+	for (uint64_t fd = first; fd <= last && fd < PH_FDS; fd++)
+		fd_kind[fd] = FD_NONE;
+}
+
+struct dirent64 {
+	uint64_t ino;
+	int64_t off;
+	uint16_t reclen;
+	uint8_t type;
+	char name[];
+};
+
+/* Every descriptor that is open now. false when /proc can't tell. */
+static bool list_fds(void)
+{
+	uint64_t space[256];
+	uint8_t *entries = (uint8_t *)space;
+	int64_t dir, n;
+
+	dir = ph_syscall(PH_NR_openat, PH_AT_FDCWD, (int64_t)"/proc/self/fd", PH_O_RDONLY | PH_O_DIRECTORY | PH_O_CLOEXEC,
+			 0, 0, 0);
+	if (dir < 0)
+		return false;
+	while ((n = ph_syscall(PH_NR_getdents64, dir, (int64_t)entries, sizeof(space), 0, 0, 0)) > 0) {
+		for (int64_t at = 0; at < n;) {
+			struct dirent64 *e = (struct dirent64 *)(entries + at);
+			int64_t fd = 0;
+			const char *p = e->name;
+
+			for (; *p >= '0' && *p <= '9'; p++)
+				fd = fd * 10 + (*p - '0');
+			if (*p == '\0' && p != e->name && fd != dir)
+				ph_fd_opened(fd);
+			at += e->reclen;
+		}
+	}
+	ph_syscall(PH_NR_close, dir, 0, 0, 0, 0, 0);
+	return n == 0;
+}
+
+void ph_fds_unknown(void)
+{
+	fds_stale = true;
+}
+
+void ph_inode_mapped(uint64_t dev, uint64_t ino)
+{
+	for (unsigned i = 0; i < n_mapped; i++)
+		if (mapped[i].dev == dev && mapped[i].ino == ino)
+			return;
+	if (n_mapped == MAPPED_MAX) {
+		fds_incomplete = true;
+		return;
+	}
+	mapped[n_mapped].dev = dev;
+	mapped[n_mapped].ino = ino;
+	n_mapped++;
+}
+
+/* Looks up what fd names, unless known. */
+static bool fd_known(int64_t fd)
+{
+	struct ph_identity id;
+
+	if (fd_kind[fd] >= FD_REGULAR)
+		return true;
+	if (ph_identify(fd, &id) < 0) {		/* closed behind our back */
+		fd_kind[fd] = FD_NONE;
+		return false;
+	}
+	fd_file[fd].dev = id.dev;
+	fd_file[fd].ino = id.ino;
+	fd_kind[fd] = (id.mode & PH_S_IFMT) == PH_S_IFREG ? FD_REGULAR : FD_OTHER;
+	return true;
+}
+
+bool ph_fd_regular(int64_t fd)
+{
+	return fd >= 0 && fd < PH_FDS && fd_kind[fd] != FD_NONE && fd_known(fd) && fd_kind[fd] == FD_REGULAR;
+}
+
+bool ph_fd_alone(const struct ph_description *d)
+{
+	unsigned me = ph_description_index(d) + 1;
+
+	if (fds_stale) {
+		fds_stale = false;
+		if (!list_fds())
+			fds_incomplete = true;
+	}
+	if (fds_incomplete)
+		return false;
+	for (unsigned i = 0; i < n_mapped; i++)
+		if (mapped[i].dev == d->dev && mapped[i].ino == d->ino)
+			return false;
+	for (int64_t fd = 0; fd <= fd_highest; fd++) {
+		if (fd_kind[fd] == FD_NONE || description_of[fd] == me || !fd_known(fd))
+			continue;
+		if (fd_file[fd].ino == d->ino && fd_file[fd].dev == d->dev)
+			return false;
+	}
+	return true;
+}
+
+/* --- descriptions ---------------------------------------------------------------------------------------- */
+
+int ph_descriptions_init(void)
+{
+	buffers = ph_map((size_t)PH_BUFFERS * PH_BUFFER_MAX);
+	if (!buffers)
+		return -PH_ENOMEM;
+	ph_descriptions_forget();
+	if (!list_fds())
+		fds_incomplete = true;
+	return 0;
+}
+
+uint8_t *ph_buffer_take(void)
+{
+	return n_free_buffers ? free_buffers[--n_free_buffers] : NULL;
+}
+
+struct ph_description *ph_description_of(int64_t fd)
+{
+	unsigned i;
+
+	if (fd < 0 || fd >= PH_FDS)
+		return NULL;
+	i = description_of[fd];
+	return i ? &descriptions[i - 1] : NULL;
+}
+
+struct ph_description *ph_description_at(unsigned index)
+{
+	return &descriptions[index];
+}
+
+unsigned ph_description_index(const struct ph_description *d)
+{
+	return (unsigned)(d - descriptions);
+}
+
+static bool is_free(const struct ph_description *d)
+{
+	return d->fds == 0 && !(atomic_load_explicit(&d->word, memory_order_relaxed) & PH_WORD_DEAD);
+}
+
+struct ph_description *ph_description_new(int64_t fd)
+{
+	static unsigned next;
+
+	if (fd < 0 || fd >= PH_FDS)
+		return NULL;
+	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
+		struct ph_description *d = &descriptions[next];
+
+		if (is_free(d)) {
+			d->fds = 1;
+			d->fd = (uint16_t)fd;
+			d->handled = 0;
+			d->identified = false;
+			d->error = 0;
+			description_of[fd] = (uint16_t)(next + 1);
+			return d;
+		}
+		next = (next + 1) % PH_DESCRIPTIONS;
+	}
+	return NULL;
+}
+
+void ph_description_free(struct ph_description *d)
+{
+	uint64_t word = atomic_load(&d->word);
+
+	ph_dirty_clear(d);
+	for (unsigned i = 0; i < PH_RULES_MAX; i++) {
+		if (d->buffer[i])
+			free_buffers[n_free_buffers++] = d->buffer[i];
+		d->buffer[i] = NULL;
+	}
+	d->fds = 0;
+	d->handled = 0;
+	atomic_store(&d->word, (word & ~PH_WORD_DEAD) + PH_WORD_STEP);
+}
+
+void ph_description_name(struct ph_description *d, int64_t fd)
+{
+	if (fd < 0 || fd >= PH_FDS)
+		return;
+	description_of[fd] = (uint16_t)(ph_description_index(d) + 1);
+	d->fds++;
+}
+
+void ph_description_unname(struct ph_description *d, int64_t fd)
+{
+	unsigned me = ph_description_index(d) + 1;
+
+	description_of[fd] = 0;
+	if (--d->fds == 0) {
+		ph_description_free(d);
+		return;
+	}
+	for (int64_t other = 0; d->fd == fd && other <= fd_highest; other++)
+		if (description_of[other] == me)
+			d->fd = (uint16_t)other;
+}
+
+void ph_description_drop(struct ph_description *d, bool dead)
+{
+	unsigned me = ph_description_index(d) + 1;
+
+	for (int64_t fd = 0; fd <= fd_highest; fd++)
+		if (description_of[fd] == me)
+			description_of[fd] = 0;
+	d->fds = 0;
+	d->handled = 0;
+	ph_dirty_clear(d);
+	if (!dead)
+		ph_description_free(d);
+}
+
+void ph_descriptions_forget(void)
+{
+	/* Another thread may have been in the middle of anything when the fork copied this memory: trust nothing. */
+	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
+		struct ph_description *d = &descriptions[i];
+
+		for (unsigned b = 0; b < PH_RULES_MAX; b++)
+			d->buffer[b] = NULL;
+		d->fds = 0;
+		d->handled = 0;
+		/* A trial that a handler interrupted, which then forked, must not commit in the child. */
+		atomic_store(&d->word, (atomic_load(&d->word) & ~(PH_WORD_DEAD | PH_WORD_CURRENT)) + 2 * PH_WORD_STEP);
+	}
+	for (unsigned fd = 0; fd < PH_FDS; fd++)
+		if (description_of[fd])
+			description_of[fd] = 0;
+	for (unsigned i = 0; i < PH_DESCRIPTIONS / 64; i++)
+		atomic_store(&ph_dirty[i], 0);
+	for (unsigned i = 0; i < PH_BUFFERS; i++)
+		free_buffers[i] = buffers + (size_t)(PH_BUFFERS - 1 - i) * PH_BUFFER_MAX;
+	n_free_buffers = PH_BUFFERS;
+}
+
+/* --- what is pending --------------------------------------------------------------------------------------- */
+
+void ph_dirty_set(const struct ph_description *d)
+{
+	unsigned i = ph_description_index(d);
+
+	atomic_fetch_or(&ph_dirty[i / 64], 1ull << (i % 64));
+}
+
+void ph_dirty_clear(const struct ph_description *d)
+{
+	unsigned i = ph_description_index(d);
+
+	if (ph_dirty_test(d))
+		atomic_fetch_and(&ph_dirty[i / 64], ~(1ull << (i % 64)));
+}
+
+bool ph_dirty_test(const struct ph_description *d)
+{
+	unsigned i = ph_description_index(d);
+
+	return atomic_load_explicit(&ph_dirty[i / 64], memory_order_relaxed) & (1ull << (i % 64));
+}

@@ -1,0 +1,618 @@
+/* What happens to a call that reached C: the class that calls.def gives it decides what settles; rules with state on
+ * the call's description are asked; everything else passes through. */
+#include "dispatch.h"
+
+#include "layers.h"
+#include "numbers.h"
+
+enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT };
+
+struct call_row {
+	uint8_t class;
+	int8_t fd_arg, fd_arg2;
+};
+
+static const struct call_row rows[PH_NR_MAX] = {	/* no row: ANY */
+#define PH_CALL(nr, name, class, fd_arg, fd_arg2) [nr] = { class, fd_arg, fd_arg2 },
+#include "calls.def"
+#undef PH_CALL
+};
+
+static bool armed;
+
+int ph_dispatch_init(struct ph_control *control)
+{
+	int r = ph_layers_init(control);
+
+	if (r < 0 || ph_n_layers == 0)
+		return r;
+	r = ph_hold_init();
+	if (r == 0)
+		r = ph_descriptions_init();
+	armed = r == 0;
+	return r;
+}
+
+bool ph_wants(int64_t nr)
+{
+	if (!armed)
+		return false;
+	return nr < 0 || nr >= PH_NR_MAX || rows[nr].class != INERT || ph_layers_handle(nr);
+}
+
+/* --- holding, settling ------------------------------------------------------------------------------------- */
+
+static void walk_begin(struct ph_walk *walk, struct ph_description *d)
+{
+	*walk = (struct ph_walk){ .d = d, .stamp = ph_window_stamp() };
+}
+
+static void walk_end(struct ph_walk *walk)
+{
+	ph_walk_release(walk);
+	for (unsigned i = 0; walk->hits >> i; i++)
+		if (walk->hits & (1u << i))
+			__atomic_fetch_add(&ph_layers[i].control->hits, 1, __ATOMIC_RELAXED);
+}
+
+void ph_settle_everything(enum ph_why why)
+{
+	struct ph_walk walk;
+
+	if (!armed || ph_hold_forked() || !ph_anything_pending())
+		return;
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	ph_settle_all_held(&walk, why);
+	walk_end(&walk);
+}
+
+/* Shared descriptions are never handled again; one with an error that no call has reported yet waits for that call. */
+static void share(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
+{
+	int64_t r = ph_description_settle(walk, d, why);
+
+	if (r < 0 && !d->error)
+		d->error = r;
+	if (d->error)
+		d->handled = 0;
+	else
+		ph_description_drop(d, false);
+}
+
+static void share_everything(struct ph_walk *walk, enum ph_why why)
+{
+	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++)
+		if (ph_description_at(i)->fds)
+			share(walk, ph_description_at(i), why);
+}
+
+void ph_fork_begin(void)
+{
+	struct ph_walk walk;
+
+	if (!armed)
+		return;
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	share_everything(&walk, PH_WHY_FORK);
+	ph_window_open();
+	walk_end(&walk);
+}
+
+void ph_fork_end(void)
+{
+	if (armed)
+		ph_window_close();
+}
+
+void ph_disarm(enum ph_why why)
+{
+	struct ph_walk walk;
+
+	if (!armed)
+		return;
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	share_everything(&walk, why);
+	armed = false;
+	walk_end(&walk);
+}
+
+/* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
+static void adopt_child(void)
+{
+	ph_descriptions_forget();
+	ph_hold_adopt();
+}
+
+/* --- one call ------------------------------------------------------------------------------------------------ */
+
+/* A trial of ours was taken over: its description is nobody's any more, and its memory comes back here. */
+static void bury(struct ph_description *d)
+{
+	struct ph_walk walk;
+
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	if (d->fds == 0 && (atomic_load(&d->word) & PH_WORD_DEAD))
+		ph_description_free(d);
+	walk_end(&walk);
+}
+
+/* The whole call in user space, on a copy of the states; false: it has to be done firmly. */
+static bool answered_on_trial(struct ph_call *c, struct ph_description *d)
+{
+	struct ph_walk walk;
+	uint64_t ticket, word;
+	unsigned index = ph_description_index(d);
+	bool done = false;
+
+	word = atomic_load(&d->word);
+	if ((word & PH_WORD_DEAD) || d->error || !(d->handled & ph_layers_may_answer(c->nr)))
+		return false;
+	if (!ph_trial_begin(index, &ticket))
+		return false;
+	word = atomic_load(&d->word);
+	if (!(word & PH_WORD_DEAD) && ph_description_of(c->a[rows[c->nr].fd_arg]) == d) {
+		uint64_t *to = (uint64_t *)d->states[!(word & PH_WORD_CURRENT)];
+		const uint64_t *from = (const uint64_t *)d->states[word & PH_WORD_CURRENT];
+		const struct ph_layer *last = &ph_layers[ph_n_layers - 1];
+
+		for (unsigned i = 0; i < (last->offset + last->rule->state_bytes + 7) / 8; i++)
+			to[i] = from[i];
+		walk = (struct ph_walk){ .d = d, .trial = true };
+		c->ret = ph_layer_call(&walk, 0, c);
+		if (!walk.aborted) {
+			/* Marked before the commit: a settle of nothing harms nobody, a pending effect that no
+			 * settle finds does. */
+			if (!ph_dirty_test(d))
+				ph_dirty_set(d);
+			done = atomic_compare_exchange_strong(&d->word, &word, (word ^ PH_WORD_CURRENT) + PH_WORD_STEP);
+		}
+	}
+	if (!ph_trial_end(ticket))
+		bury(d);
+	if (done)
+		walk_end(&walk);
+	return done;
+}
+
+static bool has_pending(struct ph_walk *walk, struct ph_description *d)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++) {
+		struct ph_k k = { .walk = walk, .layer = i };
+
+		if ((d->handled & (1u << i)) && ph_layers[i].rule->pending(&k, ph_state_of(d, i, false), d->fd))
+			return true;
+	}
+	return false;
+}
+
+static void mark_pending(struct ph_walk *walk, struct ph_description *d)
+{
+	if (has_pending(walk, d))
+		ph_dirty_set(d);
+	else
+		ph_dirty_clear(d);
+}
+
+/* Takes the error that an earlier settle left, or 0. */
+static int64_t take_error(struct ph_description *d)
+{
+	int64_t error = d->error;
+
+	d->error = 0;
+	if (error && !d->handled)
+		ph_description_drop(d, false);
+	return error;
+}
+
+static bool some_layer_handles(const struct ph_description *d, int64_t nr)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if ((d->handled & (1u << i)) && ph_layers[i].handle_of[nr])
+			return true;
+	return false;
+}
+
+static enum ph_verdict answer(struct ph_call *c, int64_t r)
+{
+	c->ret = r;
+	return PH_ANSWERED;
+}
+
+/* A call on a description with state. */
+static enum ph_verdict on_description(struct ph_call *c, struct ph_description *d)
+{
+	int64_t fd = c->a[rows[c->nr].fd_arg], error;
+	enum ph_verdict verdict = PH_PASS;
+	struct ph_walk walk;
+
+	walk_begin(&walk, d);
+	ph_walk_hold(&walk);
+	d = ph_description_of(fd);	/* holding may have taken it away */
+	if (!d)
+		goto out;
+	walk.d = d;
+	error = take_error(d);
+	if (error) {
+		verdict = answer(c, error);
+	} else if (some_layer_handles(d, c->nr)) {
+		verdict = answer(c, ph_layer_call(&walk, 0, c));
+		mark_pending(&walk, d);
+	} else {
+		int64_t r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+
+		if (r < 0)
+			verdict = answer(c, r);
+	}
+out:
+	walk_end(&walk);
+	return verdict;
+}
+
+/* --- the classes ------------------------------------------------------------------------------------------------ */
+
+/* Whether a layer's handler of this call takes argument `arg` as its descriptor. */
+static bool handles_arg(const struct ph_description *d, int64_t nr, int arg)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++) {
+		unsigned h = ph_layers[i].handle_of[nr];
+
+		if (h && (d->handled & (1u << i)) && ph_layers[i].rule->handles[h - 1].fd_arg == arg)
+			return true;
+	}
+	return false;
+}
+
+/* A call between two descriptions (copy_file_range, splice, sendfile): the rule that handles one of them sees it,
+ * the other settles. */
+static enum ph_verdict on_two(struct ph_call *c)
+{
+	const int args[2] = { rows[c->nr].fd_arg, rows[c->nr].fd_arg2 };
+	enum ph_verdict verdict = PH_PASS;
+	struct ph_walk walk;
+
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	for (int i = 0; i < 2 && verdict == PH_PASS; i++) {
+		struct ph_description *d = ph_description_of((int32_t)c->a[args[i]]);
+		int64_t r;
+
+		if (!d)
+			continue;
+		r = take_error(d);
+		if (!r && !walk.d && c->a[args[0]] != c->a[args[1]] && handles_arg(d, c->nr, args[i]))
+			walk.d = d;
+		else if (!r)
+			r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+		if (r < 0)
+			verdict = answer(c, r);
+	}
+	if (verdict == PH_PASS && walk.d) {
+		verdict = answer(c, ph_layer_call(&walk, 0, c));
+		mark_pending(&walk, walk.d);
+	}
+	walk_end(&walk);
+	return verdict;
+}
+
+static enum ph_verdict on_fd(struct ph_call *c)
+{
+	const struct call_row *row = &rows[c->nr];
+	int64_t fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
+	int64_t other = row->fd_arg2 >= 0 ? (int32_t)c->a[row->fd_arg2] : -1;
+	struct ph_description *d = ph_description_of(fd), *d2 = ph_description_of(other);
+
+	c->a[row->fd_arg] = fd;
+	/* A descriptor that is not known to be a regular file may be a pipe, a socket, a terminal: the call may
+	 * block, or be seen by others. */
+	if (ph_anything_pending() && ((!d && !ph_fd_regular(fd)) || (row->fd_arg2 >= 0 && !d2 && !ph_fd_regular(other))))
+		ph_settle_everything(PH_WHY_BLOCKING);
+	if (d2)
+		return on_two(c);
+	if (!d)
+		return PH_PASS;
+	if (answered_on_trial(c, d))
+		return PH_ANSWERED;
+	return on_description(c, d);
+}
+
+/* A new number for a description, whose old meaning is closed first. */
+static enum ph_verdict on_dup(struct ph_call *c, int64_t from, int64_t to)
+{
+	struct ph_description *d;
+	struct ph_walk walk;
+	int64_t r;
+
+	if (from != to && to >= 0 && (d = ph_description_of(to))) {
+		walk_begin(&walk, d);
+		ph_walk_hold(&walk);
+		d = ph_description_of(to);
+		if (d) {
+			/* The kernel too keeps silent about what closing by dup2 could not write. */
+			if (d->fds == 1)
+				ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+			ph_description_unname(d, to);
+		}
+		walk_end(&walk);
+	}
+	r = ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
+	if (r >= 0 && r != from) {
+		ph_fd_opened(r);
+		if (ph_description_of(from)) {
+			walk_begin(&walk, NULL);
+			ph_walk_hold(&walk);
+			d = ph_description_of(from);
+			if (d && r < PH_FDS)
+				ph_description_name(d, r);
+			else if (d)
+				share(&walk, d, PH_WHY_FULL);
+			walk_end(&walk);
+		}
+	}
+	return answer(c, r);
+}
+
+static enum ph_verdict on_close(struct ph_call *c)
+{
+	int64_t fd = (int32_t)c->a[0], error = 0;
+	struct ph_description *d = ph_description_of(fd);
+	struct ph_walk walk;
+
+	if (d) {
+		walk_begin(&walk, d);
+		ph_walk_hold(&walk);
+		d = ph_description_of(fd);
+		if (d) {
+			error = d->error;
+			d->error = 0;
+			/* Another name keeps the description, and what is pending on it. */
+			if (d->fds == 1 && !error)
+				error = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+			ph_description_unname(d, fd);
+		}
+		walk_end(&walk);
+	}
+	ph_fd_closed(fd);
+	if (!error)
+		return PH_PASS;
+	ph_syscall(PH_NR_close, fd, 0, 0, 0, 0, 0);
+	return answer(c, error);
+}
+
+static enum ph_verdict on_close_range(struct ph_call *c)
+{
+	uint64_t first = (uint32_t)c->a[0], last = (uint32_t)c->a[1];
+	struct ph_walk walk;
+
+	if (c->a[2] & PH_CLOSE_RANGE_UNSHARE) {
+		ph_disarm(PH_WHY_SHARED);
+		return PH_PASS;
+	}
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	ph_settle_all_held(&walk, PH_WHY_UNHANDLED);
+	if (!c->a[2]) {		/* not CLOSE_RANGE_CLOEXEC */
+		for (uint64_t fd = first; fd <= last && fd < PH_FDS; fd++) {
+			struct ph_description *d = ph_description_of((int64_t)fd);
+
+			if (d)
+				ph_description_unname(d, (int64_t)fd);
+		}
+		ph_fd_closed_range(first, last);
+	}
+	walk_end(&walk);
+	return PH_PASS;
+}
+
+/* What was just opened keeps its state only where rules may act: a regular file, on a mount that the plan covers for
+ * that rule, which no other descriptor of this process names. */
+static void examine(struct ph_walk *walk, struct ph_description *d)
+{
+	enum ph_why why = PH_WHY_NOT_REGULAR;
+	struct ph_k k = { .walk = walk };
+
+	for (k.layer = 0; k.layer < ph_n_layers; k.layer++) {
+		if (!(d->handled & (1u << k.layer)) || ph_regular(&k, d->fd))
+			continue;
+		if (!d->regular)
+			goto share;
+		ph_count_why(k.layer, PH_WHY_MOUNT);
+		ph_layer_settle(walk, k.layer, d, PH_WHY_MOUNT);
+		d->handled &= ~(1u << k.layer);
+	}
+	if (!d->handled) {
+		ph_description_drop(d, false);
+		return;
+	}
+	if (ph_fd_alone(d)) {
+		mark_pending(walk, d);
+		return;
+	}
+	why = PH_WHY_NOT_ALONE;
+share:
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if (d->handled & (1u << i))
+			ph_count_why(i, why);
+	share(walk, d, why);
+}
+
+/* Others of this process that name the same file lose their state. */
+static void take_from_others(struct ph_walk *walk, int64_t fd)
+{
+	struct ph_description *mine = ph_description_of(fd);
+	struct ph_identity id;
+
+	if (ph_identify(fd, &id) < 0)
+		return;
+	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
+		struct ph_description *d = ph_description_at(i);
+
+		if (d->fds && d != mine && d->identified && d->dev == id.dev && d->ino == id.ino)
+			share(walk, d, PH_WHY_NOT_ALONE);
+	}
+}
+
+static bool any_description(void)
+{
+	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++)
+		if (ph_description_at(i)->fds)
+			return true;
+	return false;
+}
+
+static enum ph_verdict on_open(struct ph_call *c)
+{
+	struct ph_call at = *c;
+	struct ph_walk walk;
+	int64_t r;
+
+	ph_settle_everything(PH_WHY_UNHANDLED);
+	if (c->nr == PH_NR_open)
+		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0], c->a[1], c->a[2] } };
+	else if (c->nr == PH_NR_creat)
+		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0],
+				       PH_O_CREAT | PH_O_WRONLY | PH_O_TRUNC, c->a[1] } };
+	walk_begin(&walk, NULL);
+	r = ph_layer_call(&walk, 0, &at);
+	if (r >= 0) {
+		ph_fd_opened(r);
+		if (any_description()) {
+			ph_walk_hold(&walk);
+			take_from_others(&walk, r);
+			if (ph_description_of(r))
+				examine(&walk, ph_description_of(r));
+		}
+	}
+	walk_end(&walk);
+	return answer(c, r);
+}
+
+static enum ph_verdict on_mmap(struct ph_call *c)
+{
+	int64_t fd = (int32_t)c->a[4];
+	struct ph_description *d;
+	struct ph_identity id;
+	struct ph_walk walk;
+
+	if (c->a[3] & PH_MAP_ANONYMOUS)
+		return PH_PASS;
+	if (ph_identify(fd, &id) == 0) {
+		walk_begin(&walk, NULL);
+		ph_walk_hold(&walk);
+		ph_inode_mapped(id.dev, id.ino);
+		d = ph_description_of(fd);
+		if (d)
+			share(&walk, d, PH_WHY_SHARED);
+		walk_end(&walk);
+	}
+	return PH_PASS;
+}
+
+/* Calls without a row that pass descriptors around. */
+static void on_passing(const struct ph_call *c)
+{
+	struct ph_walk walk;
+
+	switch (c->nr) {
+	case PH_NR_sendmsg:
+	case PH_NR_sendmmsg:
+		/* It may carry descriptors; those that have state are few, and a message is not cheap. */
+		if (!any_description())
+			return;
+		walk_begin(&walk, NULL);
+		ph_walk_hold(&walk);
+		share_everything(&walk, PH_WHY_SHARED);
+		walk_end(&walk);
+		return;
+	case PH_NR_io_uring_setup:
+	case PH_NR_unshare:
+		ph_disarm(PH_WHY_SHARED);
+		return;
+	default:
+		return;
+	}
+}
+
+static bool brings_descriptors(int64_t nr)
+{
+	return nr == PH_NR_recvmsg || nr == PH_NR_recvmmsg || nr == PH_NR_pidfd_getfd;
+}
+
+static enum ph_verdict on_any(struct ph_call *c)
+{
+	ph_settle_everything(PH_WHY_BLOCKING);
+	on_passing(c);
+	if (brings_descriptors(c->nr))
+		ph_fds_unknown();
+	return PH_PASS;
+}
+
+/* --- switches ------------------------------------------------------------------------------------------------- */
+
+/* Throwing a switch in the control page settles everything and ends the rules' work in this process. */
+static bool switched_off(void)
+{
+	if (__builtin_expect(__atomic_load_n(&ph_control->master, __ATOMIC_RELAXED) == 1, 1)) {
+		bool all = true;
+
+		for (unsigned i = 0; i < ph_n_layers; i++)
+			all = all && __atomic_load_n(&ph_layers[i].control->enabled, __ATOMIC_RELAXED);
+		if (__builtin_expect(all, 1))
+			return false;
+	}
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		ph_count_why(i, PH_WHY_SWITCHED_OFF);
+	ph_disarm(PH_WHY_SWITCHED_OFF);
+	return true;
+}
+
+enum ph_verdict ph_dispatch(struct ph_call *c)
+{
+	if (!armed)
+		return PH_PASS;
+	if (__builtin_expect(ph_hold_forked(), 0))
+		adopt_child();
+	if (switched_off())
+		return PH_PASS;
+	if (c->nr < 0 || c->nr >= PH_NR_MAX)
+		return on_any(c);
+	switch ((enum call_class)rows[c->nr].class) {
+	case INERT:
+		return PH_PASS;
+	case FD:
+		if (c->nr == PH_NR_fcntl) {
+			int32_t cmd = (int32_t)c->a[1];
+
+			if (cmd == PH_F_DUPFD || cmd == PH_F_DUPFD_CLOEXEC)
+				return on_dup(c, (int32_t)c->a[0], -1);
+			if (cmd == PH_F_GETFD || cmd == PH_F_SETFD)
+				return PH_PASS;
+		}
+		return on_fd(c);
+	case MAPS:
+		return on_mmap(c);
+	case DUP:
+		return on_dup(c, (int32_t)c->a[0], rows[c->nr].fd_arg2 >= 0 ? (int32_t)c->a[1] : -1);
+	case CLOSE:
+		return on_close(c);
+	case CLOSES:
+		return on_close_range(c);
+	case OPEN:
+		return on_open(c);
+	case FORK:
+		/* The engine brackets it by ph_fork_begin and ph_fork_end. */
+		return PH_PASS;
+	case EXEC:
+		ph_settle_everything(PH_WHY_EXEC);
+		return PH_PASS;
+	case EXIT:
+		ph_settle_everything(PH_WHY_EXIT);
+		return PH_PASS;
+	case ANY:
+		return on_any(c);
+	}
+	return on_any(c);
+}

@@ -1,0 +1,225 @@
+#include "layers.h"
+
+#include "numbers.h"
+
+struct ph_layer ph_layers[PH_RULES_MAX];
+unsigned ph_n_layers;
+struct ph_control *ph_control;
+
+static bool handled[PH_NR_MAX];
+static uint32_t may_answer[PH_NR_MAX];
+
+extern const struct ph_rule *const ph_rules[];
+extern const uint32_t ph_n_rules;
+
+static bool same_name(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+static const struct ph_rule *rule_named(const char *name)
+{
+	for (uint32_t i = 0; i < ph_n_rules; i++)
+		if (same_name(ph_rules[i]->name, name))
+			return ph_rules[i];
+	return NULL;
+}
+
+/* Layers stand in the order of the rules in the control page: the launcher has chosen it. */
+int ph_layers_init(struct ph_control *control)
+{
+	uint32_t offset = 0;
+
+	ph_control = control;
+	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++) {
+		const struct ph_rule *rule = rule_named(control->rules[i].name);
+		struct ph_layer *layer = &ph_layers[ph_n_layers];
+		uint32_t size;
+
+		if (!rule || rule->state_bytes > PH_STATE_MAX || rule->buffer_bytes > PH_BUFFER_MAX)
+			return -1;
+		if (!control->rules[i].enabled)
+			continue;
+		size = (rule->state_bytes + 7) & ~7u;
+		if (offset + size > PH_STATES_MAX)
+			return -1;
+		layer->rule = rule;
+		layer->control = &control->rules[i];
+		layer->index = i;
+		layer->offset = offset;
+		offset += size;
+		for (uint32_t h = 0; h < rule->n_handles; h++) {
+			int32_t nr = rule->handles[h].nr;
+
+			if (nr < 0 || nr >= PH_NR_MAX || h >= 255)
+				return -1;
+			layer->handle_of[nr] = (uint8_t)(h + 1);
+			handled[nr] = true;
+			if (rule->handles[h].may_answer)
+				may_answer[nr] |= 1u << ph_n_layers;
+		}
+		ph_n_layers++;
+	}
+	return 0;
+}
+
+bool ph_layers_handle(int64_t nr)
+{
+	return nr >= 0 && nr < PH_NR_MAX && handled[nr];
+}
+
+uint32_t ph_layers_may_answer(int64_t nr)
+{
+	return nr >= 0 && nr < PH_NR_MAX ? may_answer[nr] : 0;
+}
+
+void ph_count_why(unsigned layer, enum ph_why why)
+{
+	__atomic_fetch_add(&ph_layers[layer].control->why[why], 1, __ATOMIC_RELAXED);
+}
+
+struct ph_state *ph_state_of(struct ph_description *d, unsigned layer, bool trial)
+{
+	uint64_t copy = atomic_load_explicit(&d->word, memory_order_relaxed) & PH_WORD_CURRENT;
+
+	return (struct ph_state *)(d->states[trial ? !copy : copy] + ph_layers[layer].offset);
+}
+
+void ph_walk_hold(struct ph_walk *walk)
+{
+	int taken;
+
+	if (walk->held)
+		return;
+	taken = ph_firm_begin(&walk->firm);
+	walk->held = true;
+	if (taken < 0)
+		return;
+	/* A trial stood in the way. Its description dies: what was committed is settled here, the trial's own commit
+	 * fails, and it gives the memory back. */
+	struct ph_description *d = ph_description_at((unsigned)taken);
+
+	if (d->fds == 0)
+		return;
+	atomic_fetch_or(&d->word, PH_WORD_DEAD);
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if (d->handled & (1u << i))
+			ph_count_why(i, PH_WHY_CONTENDED);
+	int64_t fd = d->fd, error = ph_description_settle(walk, d, PH_WHY_CONTENDED);
+
+	ph_description_drop(d, true);
+	d = error < 0 ? ph_description_new(fd) : NULL;
+	if (d)
+		d->error = error;	/* for the next call that names it */
+}
+
+void ph_walk_release(struct ph_walk *walk)
+{
+	if (!walk->held)
+		return;
+	walk->held = false;
+	ph_firm_end(&walk->firm);
+}
+
+/* An open may wait without bound (a FIFO): signals open, nothing held. */
+static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
+{
+	if (walk->trial) {
+		walk->aborted = true;
+		return -PH_EAGAIN;
+	}
+	if (c->nr == PH_NR_openat || c->nr == PH_NR_openat2)
+		ph_walk_release(walk);
+	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
+}
+
+int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, struct ph_call *call)
+{
+	struct ph_description *d = walk->d;
+
+	for (; layer < ph_n_layers; layer++) {
+		const struct ph_layer *l = &ph_layers[layer];
+		unsigned h = call->nr < PH_NR_MAX ? l->handle_of[call->nr] : 0;
+		bool mine = d && (d->handled & (1u << layer));
+
+		if (h) {
+			const struct ph_handles *handles = &l->rule->handles[h - 1];
+			struct ph_k k = { .walk = walk, .call = call, .layer = layer };
+
+			if (handles->fd_arg < 0)
+				return handles->run(&k, NULL, call->a);
+			if (mine)
+				return handles->run(&k, ph_state_of(d, layer, walk->trial), call->a);
+		}
+		if (mine) {
+			int64_t r = ph_layer_settle(walk, layer, d, PH_WHY_UNHANDLED);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return kernel_call(walk, call);
+}
+
+int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_description *d, enum ph_why why)
+{
+	const struct ph_layer *l = &ph_layers[layer];
+	struct ph_description *outer = walk->d;
+	struct ph_state *f;
+	struct ph_k k = { .walk = walk, .layer = layer };
+	int64_t r;
+
+	if (!(d->handled & (1u << layer)))
+		return 0;
+	f = ph_state_of(d, layer, walk->trial);
+	if (!l->rule->pending(&k, f, d->fd))
+		return 0;
+	if (walk->trial) {
+		walk->aborted = true;
+		return -PH_EAGAIN;
+	}
+	walk->d = d;
+	r = l->rule->settle(&k, f, d->fd);
+	walk->d = outer;
+	__atomic_fetch_add(&l->control->settled, 1, __ATOMIC_RELAXED);
+	ph_count_why(layer, why);
+	if (r < 0) {
+		ph_count_why(layer, PH_WHY_SETTLE_FAILED);
+		__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);
+		return r;
+	}
+	return 0;
+}
+
+int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
+{
+	int64_t first = 0;
+
+	for (unsigned layer = 0; layer < ph_n_layers; layer++) {
+		int64_t r = ph_layer_settle(walk, layer, d, why);
+
+		if (r < 0 && !first)
+			first = r;
+	}
+	if (!walk->trial)
+		ph_dirty_clear(d);
+	return first;
+}
+
+void ph_settle_all_held(struct ph_walk *walk, enum ph_why why)
+{
+	for (unsigned i = 0; ph_anything_pending() && i < PH_DESCRIPTIONS; i++) {
+		struct ph_description *d = ph_description_at(i);
+		int64_t r;
+
+		if (!ph_dirty_test(d))
+			continue;
+		r = ph_description_settle(walk, d, why);
+		if (r < 0 && !d->error)
+			d->error = r;
+	}
+}

@@ -1,0 +1,272 @@
+/* The named mechanisms that rules use: see rule.h, and docs/rule-language.md for what each means. */
+#include "layers.h"
+#include "numbers.h"
+
+/* --- the call itself --- */
+
+int64_t ph_forward(struct ph_k *k)
+{
+	return ph_layer_call(k->walk, k->layer + 1, k->call);
+}
+
+bool ph_ok(int64_t r)
+{
+	return r >= 0;
+}
+
+void ph_hit(struct ph_k *k)
+{
+	k->walk->hits |= 1u << k->layer;
+}
+
+/* --- kernel calls --- */
+
+static int64_t below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a3)
+{
+	struct ph_call c = { .nr = nr, .a = { a0, a1, a2, a3 } };
+	struct ph_description *outer = k->walk->d;
+	int64_t r;
+
+	if (nr != PH_NR_openat)
+		k->walk->d = ph_description_of(a0);
+	r = ph_layer_call(k->walk, k->layer + 1, &c);
+	k->walk->d = outer;
+	return r;
+}
+
+int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, int64_t mode)
+{
+	return below(k, PH_NR_openat, dir, path, flags, mode);
+}
+
+int64_t ph_k_ftruncate(struct ph_k *k, int64_t fd, int64_t size)
+{
+	return below(k, PH_NR_ftruncate, fd, size, 0, 0);
+}
+
+int64_t ph_k_lseek(struct ph_k *k, int64_t fd, int64_t offset, int64_t whence)
+{
+	return below(k, PH_NR_lseek, fd, offset, whence, 0);
+}
+
+int64_t ph_k_setfl(struct ph_k *k, int64_t fd, int64_t flags)
+{
+	int64_t now = below(k, PH_NR_fcntl, fd, PH_F_GETFL, 0, 0);
+
+	return now < 0 ? now : below(k, PH_NR_fcntl, fd, PH_F_SETFL, now | flags, 0);
+}
+
+static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset, bool positioned);
+
+int64_t ph_k_write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len)
+{
+	return write_all(k, fd, f, len, 0, false);
+}
+
+int64_t ph_k_pwrite_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset)
+{
+	return write_all(k, fd, f, len, offset, true);
+}
+
+/* --- settling --- */
+
+int64_t ph_settle(struct ph_k *k, int64_t fd)
+{
+	struct ph_description *d = ph_description_of(fd);
+
+	return d ? ph_layer_settle(k->walk, k->layer, d, PH_WHY_UNHANDLED) : 0;
+}
+
+int64_t ph_settle_all(struct ph_k *k)
+{
+	bool held = k->walk->held;
+
+	if (!ph_anything_pending())
+		return 0;
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+		return -PH_EAGAIN;
+	}
+	ph_walk_hold(k->walk);
+	ph_settle_all_held(k->walk, PH_WHY_UNHANDLED);
+	if (!held)
+		ph_walk_release(k->walk);
+	return 0;
+}
+
+/* --- descriptors --- */
+
+/* Makes sure that d's file is known. False in a trial that would need the kernel for it, and on failure. */
+static bool identify(struct ph_k *k, struct ph_description *d)
+{
+	struct ph_identity id;
+
+	if (d->identified)
+		return true;
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+		return false;
+	}
+	if (ph_identify(d->fd, &id) < 0)
+		return false;
+	d->dev = id.dev;
+	d->ino = id.ino;
+	d->regular = (id.mode & PH_S_IFMT) == PH_S_IFREG;
+	d->mount_rules = 0;
+	for (uint32_t i = 0; i < ph_control->n_mounts && i < PH_MOUNTS_MAX; i++)
+		if (ph_control->mounts[i].dev == id.dev)
+			d->mount_rules = ph_control->mounts[i].rules;
+	d->identified = true;
+	return true;
+}
+
+struct ph_state *ph_file(struct ph_k *k, int64_t fd)
+{
+	struct ph_walk *walk = k->walk;
+	const struct ph_layer *l = &ph_layers[k->layer];
+	struct ph_description *d;
+	struct ph_state *f;
+
+	if (walk->trial) {
+		walk->aborted = true;
+		return NULL;
+	}
+	ph_walk_hold(walk);
+	if (ph_window_any() || ph_window_stamp() != walk->stamp) {
+		ph_count_why(k->layer, PH_WHY_SHARED);
+		return NULL;
+	}
+	d = ph_description_of(fd);
+	if (!d)
+		d = ph_description_new(fd);
+	if (d && l->rule->buffer_bytes && !d->buffer[k->layer])
+		d->buffer[k->layer] = ph_buffer_take();
+	if (!d || (l->rule->buffer_bytes && !d->buffer[k->layer])) {
+		ph_count_why(k->layer, PH_WHY_FULL);
+		return NULL;
+	}
+	f = ph_state_of(d, k->layer, false);
+	for (uint32_t i = 0; i < l->rule->state_bytes; i++)
+		((uint8_t *)f)[i] = 0;
+	d->handled |= 1u << k->layer;
+	return f;
+}
+
+bool ph_regular(struct ph_k *k, int64_t fd)
+{
+	struct ph_description *d = ph_description_of(fd);
+
+	return d && identify(k, d) && d->regular && (d->mount_rules & (1u << ph_layers[k->layer].index));
+}
+
+/* A description that was shared loses its state, so one that has a state is private. */
+bool ph_private(struct ph_k *k, int64_t fd)
+{
+	(void)k;
+	return ph_description_of(fd) != NULL;
+}
+
+bool ph_alone(struct ph_k *k, int64_t fd)
+{
+	struct ph_description *d = ph_description_of(fd);
+
+	if (k->walk->trial)		/* whoever opens the file again takes the state away */
+		return d != NULL;
+	return d && identify(k, d) && ph_fd_alone(d);
+}
+
+bool ph_writable(int64_t flags)
+{
+	return (flags & 3) == PH_O_WRONLY || (flags & 3) == PH_O_RDWR;
+}
+
+int64_t ph_size(struct ph_k *k, int64_t fd)
+{
+	struct ph_identity id;
+	int64_t r;
+
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+		return -PH_EAGAIN;
+	}
+	r = ph_identify(fd, &id);
+	return r < 0 ? r : id.size;
+}
+
+int64_t ph_position(struct ph_k *k, int64_t fd)
+{
+	return below(k, PH_NR_lseek, fd, 0, PH_SEEK_CUR, 0);
+}
+
+/* --- the buffer --- */
+
+int64_t ph_buffer_len(struct ph_state *f)
+{
+	return f->len;
+}
+
+int64_t ph_buffer_room(struct ph_k *k, struct ph_state *f)
+{
+	return (int64_t)ph_layers[k->layer].rule->buffer_bytes - f->len;
+}
+
+int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user, int64_t n)
+{
+	uint8_t *buffer = k->walk->d ? k->walk->d->buffer[k->layer] : NULL;
+	int64_t r;
+
+	if (!buffer || n < 0 || n > ph_buffer_room(k, f))
+		return -PH_EFAULT;
+	r = ph_copy_in(buffer + f->len, (const void *)user, (size_t)n);
+	if (r < 0)
+		return r;
+	f->len += n;
+	return n;
+}
+
+void ph_buffer_clear(struct ph_state *f)
+{
+	f->len = 0;
+}
+
+static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset, bool positioned)
+{
+	struct ph_description *d = k->walk->d;
+	uint8_t *buffer = d ? d->buffer[k->layer] : NULL;
+
+	(void)f;
+	if (!buffer || len < 0 || len > PH_BUFFER_MAX)
+		return -PH_EFAULT;
+	for (int64_t done = 0; done < len;) {
+		int64_t r = below(k, positioned ? PH_NR_pwrite64 : PH_NR_write, fd, (int64_t)(buffer + done), len - done,
+				  offset + done);
+
+		if (r == -PH_EINTR)
+			continue;
+		if (r < 0)
+			return r;
+		if (r == 0)	/* a regular file that takes nothing and gives no reason: the medium is full */
+			return -PH_ENOSPC;
+		done += r;
+	}
+	return len;
+}
+
+/* --- answers in the program's memory --- */
+
+#define STAT_SIZE_AT 48
+#define STAT_BLOCKS_AT 64
+
+int64_t ph_stat_set_size(struct ph_k *k, int64_t statbuf, int64_t size)
+{
+	int64_t none = 0, r;
+
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+		return -PH_EAGAIN;
+	}
+	r = ph_copy_out((void *)(statbuf + STAT_SIZE_AT), &size, sizeof(size));
+	if (r == 0 && size == 0)
+		r = ph_copy_out((void *)(statbuf + STAT_BLOCKS_AT), &none, sizeof(none));
+	return r;
+}
