@@ -80,6 +80,14 @@ static void share(struct ph_walk *walk, struct ph_description *d, enum ph_why wh
 		ph_description_drop(d, false);
 }
 
+static void share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if (d->handled & (1u << i))
+			ph_count_why(i, why);
+	share(walk, d, why);
+}
+
 static void share_everything(struct ph_walk *walk, enum ph_why why)
 {
 	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++)
@@ -433,10 +441,7 @@ static void examine(struct ph_walk *walk, struct ph_description *d)
 	}
 	why = PH_WHY_NOT_ALONE;
 share:
-	for (unsigned i = 0; i < ph_n_layers; i++)
-		if (d->handled & (1u << i))
-			ph_count_why(i, why);
-	share(walk, d, why);
+	share_counted(walk, d, why);
 }
 
 /* Others of this process that name the same file lose their state. */
@@ -451,7 +456,7 @@ static void take_from_others(struct ph_walk *walk, int64_t fd)
 		struct ph_description *d = ph_description_at(i);
 
 		if (d->fds && d != mine && d->identified && d->dev == id.dev && d->ino == id.ino)
-			share(walk, d, PH_WHY_NOT_ALONE);
+			share_counted(walk, d, PH_WHY_NOT_ALONE);
 	}
 }
 
