@@ -1,0 +1,28 @@
+/* The spill: records as they came, in private files, buffered. */
+#ifndef PH_RECORD_SPILL_H
+#define PH_RECORD_SPILL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct ph_spill_file {
+	int fd;
+	size_t used;
+	unsigned char *buffer;
+};
+
+struct ph_spill {
+	int folder;
+	int err;		/* the first failure, -errno; nothing is written after it */
+	uint64_t n_calls;
+	struct ph_spill_file calls, paths, events;
+};
+
+int ph_spill_init(struct ph_spill *spill, const char *folder);
+void ph_spill_fini(struct ph_spill *spill);
+int ph_spill_call(void *spill, const void *record, uint32_t len);
+int ph_spill_event(void *spill, const void *record, uint32_t len);
+int ph_spill_flush(struct ph_spill *spill);
+int ph_spill_text(struct ph_spill *spill, const char *name, const char *text);
+
+#endif
