@@ -46,6 +46,7 @@ bool ph_ok(int64_t r);				/* r >= 0 */
 
 /* --- kernel calls that a rule may issue: they go to the next layer, at last to the kernel ------------- */
 int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, int64_t mode);
+int64_t ph_k_close(struct ph_k *k, int64_t fd);	/* what this handler opened itself, before the program has seen it */
 int64_t ph_k_ftruncate(struct ph_k *k, int64_t fd, int64_t size);
 int64_t ph_k_lseek(struct ph_k *k, int64_t fd, int64_t offset, int64_t whence);
 int64_t ph_k_setfl(struct ph_k *k, int64_t fd, int64_t flags);	/* F_SETFL with these flags added to F_GETFL's */
@@ -61,6 +62,8 @@ struct ph_state *ph_file(struct ph_k *k, int64_t fd);
 bool ph_regular(struct ph_k *k, int64_t fd);	/* a regular file on a mount that the plan covers for this rule */
 bool ph_private(struct ph_k *k, int64_t fd);	/* opened by this process, never shared since (fork, SCM_RIGHTS, mmap, exec) */
 bool ph_alone(struct ph_k *k, int64_t fd);	/* private, and no other description of this process names the file */
+int64_t ph_clones(struct ph_k *k, int64_t fd);	/* 0: surely on a file system without reflinks, where FICLONE never
+						 * changes anything (ext2/3/4, tmpfs by fstatfs); else 1 */
 bool ph_writable(int64_t flags);		/* O_WRONLY or O_RDWR in open's flags */
 int64_t ph_size(struct ph_k *k, int64_t fd);	/* st_size, or -errno */
 int64_t ph_position(struct ph_k *k, int64_t fd);/* lseek(fd, 0, SEEK_CUR) */

@@ -1,0 +1,162 @@
+"""Every name that a rule's text may use, and what it stands for.
+
+Rules import from here, so that editors and linters know the names; nothing here is ever called. The compiler reads
+`NUMBERS` and `MECHANISMS`. Constants are those of the system-call interface of x86-64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Number:
+    """A constant: its value in the kernel's interface, and the small one that stands for it in the prover's model."""
+
+    value: int
+    kind: str  # flag | errno | number
+    model: int
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A named mechanism of the runtime: its C function, its arguments' types and whether it may call the kernel."""
+
+    c: str
+    takes: tuple[str, ...]
+    gives: str  # num | bool | state | none
+    calls_kernel: bool
+    needs_k: bool = True
+
+
+_FLAGS = {
+    "O_WRONLY": 0o1,
+    "O_RDWR": 0o2,
+    "O_CREAT": 0o100,
+    "O_EXCL": 0o200,
+    "O_TRUNC": 0o1000,
+    "O_APPEND": 0o2000,
+    "O_DSYNC": 0o10000,
+    "O_DIRECT": 0o40000,
+    "O_SYNC": 0o4000000,  # the bit that O_SYNC has beyond O_DSYNC
+    "O_PATH": 0o10000000,
+    "O_TMPFILE": 0o20000000,  # the bit that O_TMPFILE has beyond O_DIRECTORY
+}
+_ERRNOS = {
+    "EINTR": 4,
+    "EIO": 5,
+    "EBADF": 9,
+    "EFAULT": 14,
+    "EEXIST": 17,
+    "EINVAL": 22,
+    "ENOSPC": 28,
+    "EOPNOTSUPP": 95,
+}
+#: name -> (value, value in the model); equal where they are small
+_NUMBERS = {
+    "SEEK_SET": (0, 0),
+    "SEEK_CUR": (1, 1),
+    "SEEK_END": (2, 2),
+    "F_GETFD": (1, 1),
+    "F_SETFD": (2, 2),
+    "F_GETFL": (3, 3),
+    "F_SETFL": (4, 4),
+    "TCGETS": (0x5401, 20),
+    "FICLONE": (0x40049409, 21),
+}
+NUMBERS: dict[str, Number] = (
+    {n: Number(v, "flag", v) for n, v in _FLAGS.items()}
+    | {n: Number(v, "errno", v) for n, v in _ERRNOS.items()}
+    | {n: Number(v, "number", m) for n, (v, m) in _NUMBERS.items()}
+)
+
+#: `k.NAME(...)`, or `NAME(...)` for the two that need no kernel; docs/rule-language.md says what each one means.
+MECHANISMS: dict[str, Mechanism] = {
+    "ok": Mechanism("ph_ok", ("num",), "bool", False, needs_k=False),
+    "writable": Mechanism("ph_writable", ("flags",), "bool", False, needs_k=False),
+    "forward": Mechanism("ph_forward", (), "num", True),
+    "openat": Mechanism("ph_k_openat", ("fd", "path", "flags", "num"), "num", True),
+    "close": Mechanism("ph_k_close", ("fd",), "num", True),
+    "ftruncate": Mechanism("ph_k_ftruncate", ("fd", "num"), "num", True),
+    "lseek": Mechanism("ph_k_lseek", ("fd", "num", "num"), "num", True),
+    "setfl": Mechanism("ph_k_setfl", ("fd", "flags"), "num", True),
+    "settle": Mechanism("ph_settle", ("fd",), "num", True),
+    "settle_all": Mechanism("ph_settle_all", (), "num", True),
+    "file": Mechanism("ph_file", ("fd",), "state", False),
+    "regular": Mechanism("ph_regular", ("fd",), "bool", False),
+    "private": Mechanism("ph_private", ("fd",), "bool", False),
+    "alone": Mechanism("ph_alone", ("fd",), "bool", False),
+    "clones": Mechanism("ph_clones", ("fd",), "num", True),
+    "size": Mechanism("ph_size", ("fd",), "num", True),
+    "position": Mechanism("ph_position", ("fd",), "num", True),
+    "length": Mechanism("ph_buffer_len", ("state",), "num", False, needs_k=False),
+    "room": Mechanism("ph_buffer_room", ("state",), "num", False),
+    "append": Mechanism("ph_buffer_append", ("state", "buf", "num"), "num", False),
+    "clear": Mechanism("ph_buffer_clear", ("state",), "none", False, needs_k=False),
+    "write_all": Mechanism("ph_k_write_all", ("fd", "state", "num"), "num", True),
+    "pwrite_all": Mechanism("ph_k_pwrite_all", ("fd", "state", "num", "num"), "num", True),
+    "stat_set_size": Mechanism("ph_stat_set_size", ("buf", "num"), "num", False),
+    "hit": Mechanism("ph_hit", (), "none", False),
+    # Of the model only, for neighbours that must be refuted: a rule that uses it has no C.
+    "map_write": Mechanism("", ("fd", "buf", "num", "bool"), "num", True),
+}
+
+#: What a rule may keep or give up; docs/guarantees.md says what each one means.
+GUARANTEES = (
+    "contents",
+    "results",
+    "survival",
+    "error-timing",
+    "freshness",
+    "visibility",
+    "atomicity",
+    "append-atomicity",
+    "ordering",
+    "durability",
+    "crash",
+    "identity",
+    "timestamps",
+    "locking",
+    "resources",
+    "timing",
+)
+#: What a crash may leave behind, from the strongest promise to the weakest.
+PROFILES = ("sequential", "ext4-ordered", "weak")
+
+
+O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
+O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
+EINTR, EIO, EBADF, EFAULT, EEXIST, EINVAL, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
+SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = (v for v, _ in _NUMBERS.values())
+
+SURVIVAL, ERROR_TIMING, FRESHNESS, VISIBILITY, ATOMICITY, APPEND_ATOMICITY, ORDERING = GUARANTEES[2:9]
+DURABILITY, CRASH, IDENTITY, TIMESTAMPS, LOCKING, RESOURCES, TIMING = GUARANTEES[9:]
+SEQUENTIAL, EXT4_ORDERED, WEAK = PROFILES
+
+
+class Rule:
+    """The base of a rule's class."""
+
+
+class PerOpenFile:
+    """The base of the class that holds a rule's state: one for each open file description."""
+
+
+num = int  # a signed 64-bit number
+word = int  # a 32-bit argument: what lies above is not looked at by the kernel
+fd = int  # a descriptor
+flags = int  # flags of open
+path = int  # the address of a path in the program's memory
+buf = int  # an address in the program's memory
+result = int  # a count, or -errno
+buffer: dict[int, type] = {}  # `buffer[N]`: N bytes that the runtime keeps for each state
+
+
+def ok(r: int) -> bool:
+    """Whether a result is not an error."""
+    return r >= 0
+
+
+def writable(flags: int) -> bool:
+    """Whether open's flags ask for writing."""
+    return flags & 3 in (1, 2)
