@@ -1,7 +1,8 @@
 """Reads a rule's text and checks that it lies inside the language (docs/rule-language.md).
 
 A rule is never run by Python. What comes out is the checked syntax tree, which `emit` turns into C and
-`model.interpret` into terms, by the same walk over the same nodes. Only the standard library is used: the build runs this.
+`model.interpret` into terms, by the same walk over the same nodes. Only the standard library is used: the build
+runs this.
 """
 
 from __future__ import annotations
@@ -144,9 +145,11 @@ class _Reader:
         if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant):
             return None
         if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name) and isinstance(s.value, ast.Constant):
-            if type(s.value.value) is int:
-                self.constants[s.targets[0].id] = s.value.value
-                return None
+            name, value = s.targets[0].id, s.value.value
+            if type(value) is not int or value < 0:
+                self.fail(s, f"{name}: a rule's constants are integers, 0 or more")
+            self.constants[name] = value
+            return None
         self.fail(s, "a rule's file holds a docstring, imports from peephole.prove.vocabulary, integers and one class")
 
     def _class(self, c: ast.ClassDef) -> RuleText:

@@ -1,0 +1,351 @@
+/* Runs a script of system calls and prints every result: run plain and improved, the two prints and the files they
+ * leave must be equal.
+ *
+ *	driver SCRIPT DIR	one call a line, see `commands` below; S and T are slots that hold descriptors
+ *
+ * Results are kept in shared memory and printed at the end, so that printing settles nothing in between. A command
+ * that begins with `signal` runs the rest of its line in a signal handler, `thread` in another thread, `child` in a
+ * forked child, each to its end before the next line. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define SLOTS 8
+#define LOG_MAX (4 << 20)
+#define BYTES_MAX (256 << 10)
+
+static int slot[SLOTS];
+static char *logged;		/* shared with children */
+static size_t *logged_len;
+static char bytes[BYTES_MAX];
+static char line_of_handler[256];
+static char **all_words;	/* argv, for exec */
+static long line_number;
+
+static void say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	*logged_len += (size_t)vsnprintf(logged + *logged_len, LOG_MAX - *logged_len, format, args);
+	va_end(args);
+}
+
+static long got(long r)
+{
+	if (r < 0)
+		say(" -%s", strerrorname_np(errno));
+	else
+		say(" %ld", r);
+	return r;
+}
+
+static unsigned long digest(const char *p, long n)
+{
+	unsigned long h = 5381;
+
+	for (long i = 0; i < n; i++)
+		h = h * 33 + (unsigned char)p[i];
+	return h & 0xffffff;
+}
+
+static char *fill(const char *letter, long n)
+{
+	for (long i = 0; i < n && i < BYTES_MAX; i++)
+		bytes[i] = (char)(letter[0] + i % 7);
+	return bytes;
+}
+
+static void say_stat(long r, const struct stat *st)
+{
+	if (got(r) >= 0)
+		say(" size=%ld links=%ld%s", (long)st->st_size, (long)st->st_nlink,
+		    st->st_size == 0 && st->st_blocks ? " blocks!=0" : "");
+}
+
+static void run(char *line);
+
+static void on_signal(int signo)
+{
+	int saved = errno;
+
+	(void)signo;
+	run(line_of_handler);
+	errno = saved;
+}
+
+static void *on_thread(void *line)
+{
+	run(line);
+	return NULL;
+}
+
+static void in_child(char *rest)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		run(rest);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+/* The last page of a mapping whose next page is not there: n bytes of which only `good` can be read. */
+static char *cliff(long good)
+{
+	static char *pages;
+
+	if (!pages) {
+		pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		munmap(pages + 4096, 4096);
+		memset(pages, 'c', 4096);
+	}
+	return pages + 4096 - good;
+}
+
+static void say_mapped(int fd, long n)
+{
+	char *p = mmap(NULL, (size_t)n, PROT_READ, MAP_SHARED, fd, 0);
+	struct stat st;
+
+	if (p == MAP_FAILED) {
+		got(-1);
+		return;
+	}
+	if (fstat(fd, &st) == 0 && st.st_size < n)
+		n = st.st_size;
+	say(" map=%lx", digest(p, n));
+	munmap(p, 4096);
+}
+
+static void say_contents(const char *name)
+{
+	int fd = open(name, O_RDONLY);
+	long n;
+
+	if (got(fd) < 0)
+		return;
+	n = read(fd, bytes, BYTES_MAX);
+	say(" n=%ld digest=%lx", n, digest(bytes, n));
+	close(fd);
+}
+
+static void exec_rest(void)
+{
+	char from[32], fds[SLOTS * 12] = "";
+
+	snprintf(from, sizeof(from), "%ld", line_number);
+	for (int i = 0; i < SLOTS; i++) {
+		sprintf(fds + strlen(fds), "%d,", slot[i]);
+		if (slot[i] >= 0)
+			fcntl(slot[i], F_SETFD, 0);
+	}
+	/* What was logged crosses in a file of its own, unlinked by the next image. */
+	int fd = open("driver.log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (write(fd, logged, *logged_len) < 0)
+		perror("driver.log");
+	close(fd);
+	execl("/proc/self/exe", all_words[0], all_words[1], all_words[2], from, fds, NULL);
+	perror("exec");
+}
+
+static void flags_of(int fd)
+{
+	long r = fcntl(fd, F_GETFL);
+
+	if (got(r) >= 0)
+		say(" %s%s", r & O_APPEND ? "append " : "", (r & O_ACCMODE) == O_RDONLY ? "ro" : "w");
+}
+
+static void run(char *line)
+{
+	char word[32] = "", a[64] = "", b[64] = "", c[64] = "", d[64] = "";
+	char *rest = line + strcspn(line, " ");
+	int words, s, t;
+	long n = 0, m = 0;
+	struct stat st;
+
+	if (*rest)
+		rest++;
+	words = sscanf(line, "%31s %63s %63s %63s %63s", word, a, b, c, d);
+	if (words < 1 || word[0] == '#')
+		return;
+	s = words > 1 && a[0] >= '0' && a[0] < '0' + SLOTS ? slot[a[0] - '0'] : -1;
+	t = words > 2 && b[0] >= '0' && b[0] < '0' + SLOTS ? slot[b[0] - '0'] : -1;
+#define IS(w) (strcmp(word, w) == 0)
+	if (IS("signal")) {
+		strcpy(line_of_handler, rest);
+		raise(SIGUSR1);
+		return;
+	} else if (IS("thread")) {
+		pthread_t thread;
+
+		pthread_create(&thread, NULL, on_thread, rest);
+		pthread_join(thread, NULL);
+		return;
+	} else if (IS("child")) {
+		in_child(rest);
+		return;
+	}
+	say("%s", line);
+	if (IS("open")) {			/* open SLOT NAME FLAGS(octal) */
+		got(slot[a[0] - '0'] = open(b, (int)strtol(c, NULL, 8), 0644));
+	} else if (IS("write")) {		/* write S LETTER N */
+		n = atol(c);
+		got(write(s, fill(b, n), (size_t)n));
+	} else if (IS("pwrite")) {		/* pwrite S LETTER N OFFSET */
+		n = atol(c);
+		got(pwrite(s, fill(b, n), (size_t)n, atol(d)));
+	} else if (IS("writev")) {		/* writev S LETTER N */
+		n = atol(c);
+		fill(b, n);
+		got(writev(s, (struct iovec[]){ { bytes, (size_t)n / 2 }, { bytes + n / 2, (size_t)(n - n / 2) } }, 2));
+	} else if (IS("badwrite")) {		/* badwrite S N GOOD: of n bytes only GOOD can be read */
+		got(write(s, cliff(atol(c)), (size_t)atol(b)));
+	} else if (IS("nullwrite")) {		/* nullwrite S N */
+		got(write(s, NULL, (size_t)atol(b)));
+	} else if (IS("read")) {		/* read S N */
+		n = got(read(s, bytes, (size_t)atol(b)));
+		say(" %lx", digest(bytes, n));
+	} else if (IS("pread")) {		/* pread S N OFFSET */
+		n = got(pread(s, bytes, (size_t)atol(b), atol(c)));
+		say(" %lx", digest(bytes, n));
+	} else if (IS("lseek")) {		/* lseek S OFFSET WHENCE */
+		got(lseek(s, atol(b), atoi(c)));
+	} else if (IS("fstat")) {
+		n = fstat(s, &st);
+		say_stat(n, &st);
+	} else if (IS("ftruncate")) {		/* ftruncate S N */
+		got(ftruncate(s, atol(b)));
+	} else if (IS("fsync")) {
+		got(fsync(s));
+	} else if (IS("fdatasync")) {
+		got(fdatasync(s));
+	} else if (IS("getfl")) {
+		flags_of(s);
+	} else if (IS("setfl")) {		/* setfl S FLAGS(octal) */
+		got(fcntl(s, F_SETFL, (int)strtol(b, NULL, 8)));
+	} else if (IS("getfd")) {
+		got(fcntl(s, F_GETFD));
+	} else if (IS("tcgets")) {
+		struct termios tio;
+
+		got(ioctl(s, TCGETS, &tio));
+	} else if (IS("ficlone")) {		/* ficlone S T: S becomes T's contents */
+		got(ioctl(s, FICLONE, t));
+	} else if (IS("cfr")) {			/* cfr S T N: from S to T at their positions */
+		got(copy_file_range(s, NULL, t, NULL, (size_t)atol(c), 0));
+	} else if (IS("cfro")) {		/* cfro S T N OFFSET: to OFFSET of T */
+		off_t to = atol(d);
+
+		got(copy_file_range(s, NULL, t, &to, (size_t)atol(c), 0));
+	} else if (IS("dup")) {			/* dup S T: slot T = dup(S) */
+		got(slot[b[0] - '0'] = dup(s));
+	} else if (IS("dup2")) {		/* dup2 S T: over the descriptor in T */
+		got(dup2(s, t));
+	} else if (IS("dupfd")) {		/* dupfd S T LOWEST */
+		got(slot[b[0] - '0'] = fcntl(s, F_DUPFD_CLOEXEC, atoi(c)));
+	} else if (IS("close")) {
+		got(close(s));
+	} else if (IS("map")) {			/* map S N */
+		say_mapped(s, atol(b));
+	} else if (IS("stat")) {		/* stat NAME */
+		n = stat(a, &st);
+		say_stat(n, &st);
+	} else if (IS("unlink")) {
+		got(unlink(a));
+	} else if (IS("rename")) {
+		got(rename(a, b));
+	} else if (IS("link")) {
+		got(link(a, b));
+	} else if (IS("cat")) {			/* cat NAME, by a descriptor of its own */
+		say_contents(a);
+	} else if (IS("pipe")) {		/* pipe S T */
+		int ends[2] = { -1, -1 };
+
+		got(pipe(ends));
+		slot[a[0] - '0'] = ends[0];
+		slot[b[0] - '0'] = ends[1];
+	} else if (IS("exec")) {
+		say("\n");
+		exec_rest();
+	} else if (IS("exit")) {
+		say("\n");
+		if (write(1, logged, *logged_len) < 0)
+			perror("driver");
+		_exit(0);
+	} else if (IS("abandon")) {		/* ends as a killed process does, after the results are out */
+		say("\n");
+		if (write(1, logged, *logged_len) < 0)
+			perror("driver");
+		kill(getpid(), SIGKILL);
+	} else {
+		(void)m;
+		fprintf(stderr, "driver: what is %s?\n", word);
+		exit(2);
+	}
+	say("\n");
+}
+
+static void after_exec(char **argv)
+{
+	char *p = argv[4];
+	int fd = open("driver.log", O_RDONLY);
+
+	line_number = atol(argv[3]);
+	for (int i = 0; i < SLOTS; i++)
+		slot[i] = (int)strtol(p, &p, 10), p++;
+	*logged_len = (size_t)read(fd, logged, LOG_MAX);
+	close(fd);
+	unlink("driver.log");
+}
+
+int main(int argc, char **argv)
+{
+	char line[256], *space;
+	long number = 0;
+	FILE *script;
+
+	if (argc < 3)
+		return fprintf(stderr, "usage: driver SCRIPT DIR\n"), 2;
+	all_words = argv;
+	space = mmap(NULL, LOG_MAX + 64, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	logged_len = (size_t *)space;
+	logged = space + 64;
+	script = fopen(argv[1], "re");
+	if (!script || chdir(argv[2]) < 0)
+		return perror("driver"), 2;
+	for (int i = 0; i < SLOTS; i++)
+		slot[i] = -1;
+	signal(SIGUSR1, on_signal);
+	/* All of it at once: reading the script later would be a call between the script's own. */
+	setvbuf(script, NULL, _IOFBF, 1 << 20);
+	if (argc > 4)
+		after_exec(argv);
+	while (fgets(line, sizeof(line), script)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (++number <= line_number)
+			continue;
+		line_number = number;
+		run(line);
+	}
+	if (write(1, logged, *logged_len) < 0)
+		return perror("driver"), 2;
+	return 0;
+}
