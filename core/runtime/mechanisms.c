@@ -39,6 +39,17 @@ int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, in
 	return below(k, PH_NR_openat, dir, path, flags, mode);
 }
 
+int64_t ph_k_close(struct ph_k *k, int64_t fd)
+{
+	struct ph_description *d = ph_description_of(fd);
+
+	if (d) {
+		ph_walk_hold(k->walk);
+		ph_description_unname(d, fd);
+	}
+	return ph_syscall(PH_NR_close, fd, 0, 0, 0, 0, 0);
+}
+
 int64_t ph_k_ftruncate(struct ph_k *k, int64_t fd, int64_t size)
 {
 	return below(k, PH_NR_ftruncate, fd, size, 0, 0);
@@ -173,6 +184,20 @@ bool ph_alone(struct ph_k *k, int64_t fd)
 	if (k->walk->trial)		/* whoever opens the file again takes the state away */
 		return d != NULL;
 	return d && identify(k, d) && ph_fd_alone(d);
+}
+
+int64_t ph_clones(struct ph_k *k, int64_t fd)
+{
+	enum { EXT_MAGIC = 0xef53, TMPFS_MAGIC = 0x01021994 };
+	int64_t fs[15];		/* struct statfs: 120 bytes, f_type first */
+
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+		return 1;
+	}
+	if (ph_syscall(PH_NR_fstatfs, fd, (int64_t)fs, 0, 0, 0, 0) < 0)
+		return 1;
+	return fs[0] != EXT_MAGIC && fs[0] != TMPFS_MAGIC;
 }
 
 bool ph_writable(int64_t flags)
