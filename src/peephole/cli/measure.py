@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -85,15 +87,19 @@ class Session:
         extra = dict(self.extra)
         figures = found.figures | extra.pop("figures", {})
         self_cost = found.self_cost | extra.pop("self_cost", {})
-        conditions = found.conditions | extra.pop("conditions", {})
+        repeat = {"repeat": f"cd {shlex.quote(str(self.workload.cwd))} && peephole {shlex.join(sys.argv[1:])}"}
+        conditions = found.conditions | extra.pop("conditions", {}) | repeat
         warnings = found.warnings + extra.pop("warnings", [])
         whole = replace(found, figures=figures, self_cost=self_cost, conditions=conditions, warnings=warnings, **extra)
         return with_paths(whole, self.folder)
 
     def save(self) -> Result:
-        """Write result.json."""
+        """Write result.json and report.html."""
+        from peephole.report.html import write_report
+
         result = self.result()
         result.save(self.folder / "result.json")
+        write_report(result, self.folder / "report.html")
         return result
 
     def finish(self) -> int:
