@@ -2,7 +2,8 @@
 
 What text can't say stays null: the identity of files (dev, ino), the size after a write, the CPU. What it says in
 pieces is put together: open file descriptions through dup, fork and exec, their paths and their positions. A call on
-a descriptor carries in `path` the name its file was opened by, since a path is all the identity that text has.
+a descriptor carries in `path` the name its file was opened by, since a path is all the identity that text has;
+a name relative to a directory that -y shows is completed by it.
 Times are what the log has: of the day with -tt, since 1970 with -ttt, null without any.
 """
 
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from peephole.errors import CaptureError
+from peephole.observe.capture import schema
 from peephole.observe.strace_args import number, signed, string, strings
-from peephole.observe.strace_files import SHAPES, Descriptors, Files, Row, Shape
+from peephole.observe.strace_files import SHAPES, Descriptors, Files, Row, Shape, path_of
 from peephole.observe.strace_lines import Cut, Event, read
 from peephole.observe.syscalls import NUMBERS
 from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, PROCESS_COLUMNS
@@ -102,9 +104,9 @@ class _Replay:
                 gaps[name].append(value)
         processes = {name: [image[name] for image in self.images] for name in PROCESS_COLUMNS}
         return Tables(
-            pa.table(self.rows, schema=_schema(CALL_COLUMNS)),
-            pa.table(processes, schema=_schema(PROCESS_COLUMNS)),
-            pa.table(gaps, schema=_schema(GAP_COLUMNS)),
+            pa.table(self.rows, schema=schema(CALL_COLUMNS)),
+            pa.table(processes, schema=schema(PROCESS_COLUMNS)),
+            pa.table(gaps, schema=schema(GAP_COLUMNS)),
             cut,
         )
 
@@ -172,7 +174,7 @@ class _Replay:
         ret = event.ret
         if event.name in _FORKS and ret is not None and ret > 0 and self.births.get(ret):
             # A child that has not been heard of inherits what is open now, before its parent goes on.
-            self._task(ret, event.exit_ns)
+            self._task(ret, event.exit_ns if event.exit_ns is not None else event.enter_ns)
         row = self.files.call(event.name, args, ret, event.ret_name, task.fds)
         image = task.process.image
         if event.name in ("execve", "execveat") and ret == 0:
@@ -186,8 +188,8 @@ class _Replay:
         add("ftype", row.ftype if ftype is None else ftype)
         add("size", size)
         add("offset", row.offset)
-        add("path", _path(args, shape.path) if shape.path else row.path)
-        add("path2", _path(args, shape.second))
+        add("path", path_of(args, shape.path) if shape.path else row.path)
+        add("path2", path_of(args, shape.second))
 
     def _adder(self, event: Event, task: _Task, image: int, args: list[bytes]) -> Any:
         rows = self.rows
@@ -244,10 +246,6 @@ def _name_the_nameless(events: list[Event], pid: int | None) -> None:
             alive.add(event.tid)
 
 
-def _path(args: list[bytes], at: int) -> bytes | None:
-    return string(args[at - 1]) if 0 < at <= len(args) else None
-
-
 def _stat(name: str, args: list[bytes], ret: int | None) -> tuple[int | None, int | None]:
     """File type and size, where the call itself reports them."""
     if ret != 0 or "stat" not in name or "statfs" in name:
@@ -257,12 +255,3 @@ def _stat(name: str, args: list[bytes], ret: int | None) -> tuple[int | None, in
             mode, size = _MODE.search(arg), _SIZE.search(arg)
             return _FTYPES[mode[1]] if mode else None, signed(int(size[1])) if size else None
     return None, None
-
-
-def _schema(columns: dict[str, str]) -> Any:
-    import pyarrow as pa
-
-    spelled = {"dictionary<string>": pa.dictionary(pa.int32(), pa.string()), "list<binary>": pa.list_(pa.binary())}
-    return pa.schema(
-        [(name, spelled[kind] if kind in spelled else pa.type_for_alias(kind)) for name, kind in columns.items()]
-    )

@@ -212,6 +212,8 @@ def number(arg: bytes) -> int | None:
         m = _DESCRIPTOR.match(arg)
         if m is not None:
             return AT_FDCWD if m[1] == b"AT_FDCWD" else int(m[1])
+    if b" or " in arg:  # one number, two names: `BTRFS_IOC_CLONE or FICLONE`
+        arg = arg.rpartition(b" or ")[2]
     if b"/*" in arg:
         arg = _COMMENT.sub(b"", arg)
     total = 0

@@ -162,16 +162,12 @@ class Files:
     def _opened(
         self, name: str, args: list[bytes], fd: int, shown: bytes | None, table: Descriptors, cloexec: bool
     ) -> Row:
-        path = unescape(shown) if shown is not None else None
         shape = SHAPES[name]
-        if path is None and shape.path and len(args) >= shape.path:
-            path = string(args[shape.path - 1])
-            directory = annotation(args[0]) if shape.path == 2 else None
-            if path is not None and directory is not None and not path.startswith(b"/"):
-                path = directory.rstrip(b"/") + b"/" + path
+        named = unescape(shown) if shown is not None else None
+        path = (path_of(args, shape.path) if shape.path else None) or named
         made = self.new(path)
-        if shown is not None:
-            made.ftype = _ftype_of(path or b"")
+        if named is not None:
+            made.ftype = _ftype_of(named)
         elif name in ("socket", "accept", "accept4"):
             made.ftype = 12
         if name in _OPENS:
@@ -225,6 +221,13 @@ class Files:
             _moved(name, args, ret, held, table)
         elif name in ("getdents", "getdents64"):
             held.offset = None
+
+
+def path_of(args: list[bytes], at: int) -> bytes | None:
+    """The path argument at place `at` (from 1), completed where -y shows the directory before it."""
+    path = string(args[at - 1]) if 0 < at <= len(args) else None
+    directory = annotation(args[at - 2]) if path and at > 1 and not path.startswith(b"/") else None
+    return path if path is None or directory is None else directory.rstrip(b"/") + b"/" + path
 
 
 def _fcntl(args: list[bytes], ret: int, fd: int, held: Description, table: Descriptors) -> None:

@@ -1,0 +1,49 @@
+"""peephole import: strace text into a capture."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "capture", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+def command(file: Path, capture: Path) -> None:
+    """Turn the strace text in FILE (any flags; `-` is standard input) into a CAPTURE.
+
+    The best text is what `strace -f -y -ttt -T -o FILE` writes.
+    """
+    from peephole.errors import CaptureError
+    from peephole.observe.capture import write_capture
+    from peephole.observe.strace import parse
+    from peephole.trace import Meta
+
+    suffix = file.suffix[1:]
+    try:
+        if str(file) == "-":
+            tables = parse(sys.stdin.buffer)
+        else:
+            with file.open("rb") as lines:
+                tables = parse(lines, int(suffix) if suffix.isdigit() else None)
+    except CaptureError as e:
+        raise CaptureError(f"{file}: {e}") from e
+    if tables.lost:
+        print(f"peephole: {file}: the last line is cut off and was left out", file=sys.stderr)
+    times = tables.calls.column("enter_ns").drop_null()
+    started, ended = (times[0].as_py(), times[-1].as_py()) if len(times) else (0, 0)
+    argv = tables.processes.column("argv")[0].as_py() or []
+    meta = Meta(
+        command=[word.decode("utf-8", "backslashreplace") for word in argv],
+        engine="import",
+        started_ns=started,
+        ended_ns=ended,
+        events=tables.calls.num_rows,
+        lost=tables.lost,
+        machine={"imported": str(file), "imported_at": int(time.time())},
+    )
+    write_capture(capture, tables.calls, tables.processes, tables.gaps, meta)
+    print(f"{capture}: {tables.calls.num_rows} calls of {tables.processes.num_rows} process images", file=sys.stderr)
