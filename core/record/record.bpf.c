@@ -93,11 +93,13 @@ static __always_inline __u32 encode_dev(__u32 dev)
 	return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
 }
 
-static __always_inline void fill_file(struct ph_call *call, struct file *file)
+static __always_inline void fill_file(struct ph_call *call, struct file *file, __s32 fd)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
 	call->file = (__u64)file;
+	call->fd = fd;
+	call->reserved = 0;
 	call->offset = BPF_CORE_READ(file, f_pos);
 	call->ino = BPF_CORE_READ(inode, i_ino);
 	call->ftype = BPF_CORE_READ(inode, i_mode) >> S_IFMT_SHIFT;
@@ -111,6 +113,8 @@ static __always_inline void clear_file(struct ph_call *call)
 	call->offset = 0;
 	call->ino = 0;
 	call->size = 0;
+	call->fd = -1;
+	call->reserved = 0;
 }
 
 struct input {
@@ -120,6 +124,7 @@ struct input {
 	long ret;
 	__u64 ip;
 	__u64 args[6];
+	__s32 fd;
 	__u8 flags;
 };
 
@@ -192,7 +197,7 @@ static __always_inline int emit_file(const struct input *in, struct file *file)
 		return 0;
 	}
 	fill_call(call, in, cpu, seq);
-	fill_file(call, file);
+	fill_file(call, file, in->fd);
 	bpf_ringbuf_submit(call, BPF_RB_NO_WAKEUP);
 	return 0;
 }
@@ -210,7 +215,7 @@ static __noinline int emit_paths(struct input *in, struct file *file, __u32 shap
 	call = &scratch->call;
 	fill_call(call, in, cpu, ++count->seq);
 	if (file)
-		fill_file(call, file);
+		fill_file(call, file, in->fd);
 	else
 		clear_file(call);
 	if (!(in->flags & PH_CALL_NO_ARGS)) {
@@ -236,10 +241,9 @@ static __noinline int emit_paths(struct input *in, struct file *file, __u32 shap
 	return 0;
 }
 
-/* pipe, socketpair: the record names the first descriptor, an event the second. */
-static __always_inline void note_second(const struct input *in, __u32 fd)
+/* pipe and socketpair make two descriptions; the record has room for one, so each gets an event. */
+static __always_inline void note_opened(const struct input *in, struct file *file, __u32 fd)
 {
-	struct file *file = file_of(in->task, fd);
 	struct ph_event *event;
 
 	if (!file)
@@ -254,6 +258,7 @@ static __always_inline void note_second(const struct input *in, __u32 fd)
 	event->file = (__u64)file;
 	event->type = PH_EVENT_OPENED;
 	event->image = in->image;
+	event->status = fd;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
@@ -267,18 +272,21 @@ static __always_inline struct file *call_file(struct input *in, __u32 shape)
 		if (shape & PH_SHAPE_CREATES &&
 		    !((in->nr == NR_SIGNALFD || in->nr == NR_SIGNALFD4) && (int)in->args[0] >= 0))
 			in->flags |= PH_CALL_CREATED;
-		return file_of(in->task, in->ret);
+		in->fd = in->ret;
+		return file_of(in->task, in->fd);
 	}
 	if (pair_arg) {
 		if (in->ret < 0 || bpf_probe_read_user(pair, sizeof(pair), (void *)arg_of(in, pair_arg)))
 			return NULL;
-		note_second(in, pair[1]);
-		in->flags |= PH_CALL_CREATED;
-		return file_of(in->task, pair[0]);
+		note_opened(in, file_of(in->task, pair[0]), pair[0]);
+		note_opened(in, file_of(in->task, pair[1]), pair[1]);
+		in->fd = pair[0];
+		return file_of(in->task, in->fd);
 	}
 	if (!fd_arg || (in->nr == NR_MMAP && in->args[3] & MAP_ANONYMOUS))
 		return NULL;
-	return file_of(in->task, arg_of(in, fd_arg));
+	in->fd = arg_of(in, fd_arg);
+	return file_of(in->task, in->fd);
 }
 
 /* In a new thread or process clone, fork and vfork exit without having been entered. */

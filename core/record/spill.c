@@ -94,27 +94,35 @@ void ph_spill_fini(struct ph_spill *spill)
 	spill->folder = -1;
 }
 
+/* One path without its NUL; len 0 is "no path". */
+static const unsigned char *spill_path(struct ph_spill *spill, const unsigned char *path, uint32_t len)
+{
+	void *room;
+
+	if (len > 1) {
+		room = file_room(spill, &spill->paths, len - 1);
+		if (room)
+			memcpy(room, path, len - 1);
+	}
+	return path + len;
+}
+
 int ph_spill_call(void *context, const void *record, uint32_t len)
 {
 	struct ph_spill *spill = context;
 	size_t fixed = len < PH_CALL_BYTES ? len : PH_CALL_BYTES;
 	unsigned char *room = file_room(spill, &spill->calls, PH_CALL_BYTES);
 	const struct ph_call *call = record;
-	size_t path_bytes;
+	const unsigned char *path = (const unsigned char *)record + PH_CALL_BYTES;
 
 	if (!room)
 		return spill->err;
 	memcpy(room, record, fixed);
 	memset(room + fixed, 0, PH_CALL_BYTES - fixed);
 	spill->n_calls++;
-	path_bytes = (size_t)call->path_len + call->path2_len;
-	if (!path_bytes)
-		return 0;
-	room = file_room(spill, &spill->paths, path_bytes);
-	if (!room)
-		return spill->err;
-	memcpy(room, (const unsigned char *)record + PH_CALL_BYTES, path_bytes);
-	return 0;
+	if (call->path_len || call->path2_len)
+		spill_path(spill, spill_path(spill, path, call->path_len), call->path2_len);
+	return spill->err;
 }
 
 int ph_spill_event(void *context, const void *record, uint32_t len)

@@ -3,7 +3,7 @@
  *
  * A spill is a private folder:
  *	calls.raw	struct ph_call, PH_CALL_BYTES each, in the order of the ring
- *	paths.raw	the path bytes of those calls, in the same order, `path_len` then `path2_len` each
+ *	paths.raw	the path bytes of those calls, in the same order, path then path2, without their NULs
  *	events.raw	struct ph_event, each followed by its bytes and padded to 8
  *	end.json	counts and the command's status; written last, so its presence means "complete"
  *	error		instead of end.json: one line saying why there is no recording
@@ -28,7 +28,7 @@ enum ph_call_flags {
 	PH_CALL_FILE = 2,	/* the file part holds something */
 	PH_CALL_NO_RETURN = 4,	/* exit and exit_group: there is no result */
 	PH_CALL_NO_ARGS = 8,	/* the call replaced its registers (exec, sigreturn) */
-	PH_CALL_CREATED = 16,	/* a new open file description: `file` may be a reused address */
+	PH_CALL_CREATED = 16,	/* made a new open file description: `file` may be a reused address */
 };
 
 struct ph_call {
@@ -52,16 +52,18 @@ struct ph_call {
 	__u64 ino;
 	__s64 size;
 	__s64 offset;
+	__s32 fd;		/* the descriptor that named it */
+	__u32 reserved;
 };
 
 #define PH_CALL_BASE_BYTES 104
-#define PH_CALL_BYTES 136
+#define PH_CALL_BYTES 144
 
 enum ph_event_type {
 	PH_EVENT_FORK = 1,
 	PH_EVENT_EXEC = 2,
 	PH_EVENT_EXIT = 3,	/* of the whole process */
-	PH_EVENT_OPENED = 4,	/* the second descriptor of pipe and socketpair: `file` is a new description */
+	PH_EVENT_OPENED = 4,	/* one descriptor of pipe and socketpair: `file` is a new description, `status` its number */
 };
 
 struct ph_event {
@@ -73,7 +75,7 @@ struct ph_event {
 	__u32 pid;
 	__u32 ppid;
 	__u32 tid;
-	__s32 status;		/* exit: wait status */
+	__s32 status;		/* exit: wait status; opened: the descriptor */
 	__u16 name_len;		/* exec: the path as passed, with NUL */
 	__u16 exe_len;		/* exec: the names of the executable's path, last first, each with NUL */
 	__u32 argv_len;		/* exec: arguments, each with NUL */

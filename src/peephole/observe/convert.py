@@ -1,0 +1,214 @@
+"""A recorder's spill as a capture's tables, a batch of calls at a time and no Python per row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from peephole.errors import CaptureError
+from peephole.observe import events
+from peephole.observe.capture import schema
+from peephole.observe.lineage import Lineage, lineage, sightings
+from peephole.observe.records import CALL, COMPAT, FILE, NO_ARGS, NO_RETURN, RECORD_VERSION
+from peephole.observe.syscalls import NAMES, NAMES_I386
+from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, PROCESS_COLUMNS
+
+BATCH_ROWS = 1 << 18
+_EXECVE, _RT_SIGRETURN, _TABLE_SIZE = 59, 15, 512
+_FIFO, _SOCKET, _DIRECTORY, _REGULAR, _BLOCK = 1, 12, 4, 8, 6
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The tables of one spill; `calls` yields record batches in the order of exit."""
+
+    calls: Iterator[Any]
+    processes: Any
+    gaps: Any
+    events: int
+    lost: int
+    end: dict[str, Any]
+
+
+def convert(folder: Path) -> Converted:
+    """Read the spill in `folder` (see abi_record.h). Raises CaptureError when it is not complete."""
+    try:
+        end = json.loads((folder / "end.json").read_text())
+    except FileNotFoundError:
+        raise CaptureError(f"{folder}: the recorder did not finish") from None
+    if end["version"] != RECORD_VERSION:
+        raise CaptureError(f"{folder}: spilled by another version of the recorder; run `make build`")
+    calls = _map(folder / "calls.raw", CALL)
+    tree = events.tree(events.read((folder / "events.raw").read_bytes()))
+    order = np.argsort(calls["exit_ns"], kind="stable")
+    gaps = _gaps(calls, end)
+    ends = np.array([g for g in gaps["before_ns"] if g is not None], dtype=np.int64)
+    known = lineage(sightings(calls, order, tree), tree, ends)
+    batches = _Batches(calls, order, known, tree, _paths(folder / "paths.raw", calls))
+    return Converted(
+        batches.all(),
+        pa.Table.from_pylist(tree.processes, schema=schema(PROCESS_COLUMNS)),
+        pa.table(gaps, schema=schema(GAP_COLUMNS)),
+        len(calls),
+        sum(gaps["missing"]),
+        end,
+    )
+
+
+def _map(path: Path, dtype: np.dtype[Any]) -> Any:
+    rows = path.stat().st_size // dtype.itemsize
+    return np.memmap(path, dtype=dtype, mode="r", shape=(rows,)) if rows else np.zeros(0, dtype=dtype)
+
+
+def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
+    """One row for each jump in a CPU's numbers, and what the recorder lost besides."""
+    gaps: dict[str, list[Any]] = {name: [] for name in GAP_COLUMNS}
+
+    def add(cpu: int | None, after: int | None, before: int | None, missing: int) -> None:
+        if missing:
+            for name, value in zip(GAP_COLUMNS, (cpu, after, before, missing), strict=True):
+                gaps[name].append(value)
+
+    cpus = calls["cpu"]
+    for cpu, (last_seq, _lost, events_lost, _unread) in enumerate(end["cpus"]):
+        rows = np.flatnonzero(cpus == cpu)
+        seq, ns = calls["seq"][rows], calls["exit_ns"][rows]
+        steps = np.diff(seq)  # modulo 2^32, as the counter is
+        if len(seq):
+            add(cpu, None, int(ns[0]), int(seq[0]) - 1)
+        for at in np.flatnonzero(steps != 1).tolist():
+            add(cpu, int(ns[at]), int(ns[at + 1]), int(steps[at]) - 1)
+        tail = (last_seq - int(seq[-1]) if len(seq) else last_seq) & 0xFFFFFFFF
+        add(cpu, int(ns[-1]) if len(seq) else None, None, tail)
+        add(cpu, None, None, events_lost)
+    add(None, None, None, end["missed"])
+    return gaps
+
+
+def _paths(path: Path, calls: Any) -> tuple[Any, Any]:
+    """Every path of the spill as one Arrow array over the mapped file, and each call's place in it."""
+    lens = np.stack([calls["path_len"], calls["path2_len"]], axis=1).astype(np.int64)
+    have = lens > 0
+    flat = lens[have] - 1
+    offsets = np.zeros(len(flat) + 1, dtype=np.int64)
+    np.cumsum(flat, out=offsets[1:])
+    blob = pa.py_buffer(np.memmap(path, mode="r", dtype=np.uint8)) if path.stat().st_size else pa.py_buffer(b"")
+    if offsets[-1] > blob.size:
+        raise CaptureError(f"{path}: cut off")
+    strings = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(flat), [None, pa.py_buffer(offsets), blob])
+    place = np.full(lens.shape, -1, dtype=np.int64)
+    place[have] = np.arange(len(flat))
+    return strings, place
+
+
+class _Batches:
+    """Cuts the spill into record batches."""
+
+    def __init__(self, calls: Any, order: Any, known: Lineage, tree: events.Tree, paths: tuple[Any, Any]) -> None:
+        self.calls, self.order, self.known = calls, order, known
+        self.strings, self.place = paths
+        self.names = pa.array(_names(), pa.string())
+        highest = max([*tree.replaced, *tree.exec_names, 0]) + 1
+        self.replaced = np.arange(highest, dtype=np.int64)
+        for image, old in tree.replaced.items():
+            self.replaced[image] = old
+        self.exec_names = tree.exec_names
+
+    def all(self) -> Iterator[Any]:
+        for start in range(0, len(self.order), BATCH_ROWS):
+            yield self._batch(start, self.order[start : start + BATCH_ROWS])
+
+    def _batch(self, start: int, rows: Any) -> Any:
+        raw = self.calls[rows]
+        n = len(raw)
+        flags = raw["flags"]
+        compat = (flags & COMPAT) != 0
+        nr = np.where(raw["nr"] == -1, _RT_SIGRETURN, raw["nr"]).astype(np.int32)
+        no_args = (flags & NO_ARGS) != 0
+        executed = no_args & (raw["nr"] != -1)
+        columns: dict[str, Any] = {
+            "seq": np.arange(start, start + n, dtype=np.int64),
+            "cpu": raw["cpu"].astype(np.int16),
+            "pid": raw["pid"],
+            "tid": raw["tid"],
+            "image": self._images(raw["image"].astype(np.int64), executed),
+            "enter_ns": pa.nulls(n, pa.int64()),
+            "exit_ns": raw["exit_ns"],
+            "nr": nr,
+            "name": self._name(nr, compat),
+            "ret": pa.array(raw["ret"], mask=(flags & NO_RETURN) != 0),
+            "ip": raw["ip"],
+            "compat": compat,
+        }
+        for at in range(6):
+            # exit's and exit_group's only argument is the status
+            missing = no_args if at == 0 else no_args | ((flags & NO_RETURN) != 0)
+            columns[f"a{at}"] = pa.array(np.ascontiguousarray(raw["args"][:, at]), mask=missing)
+        columns.update(self._identity(start, raw))
+        columns["path"], columns["path2"] = self._path(rows, raw, executed)
+        kinds = schema(CALL_COLUMNS)
+        arrays = [columns[f.name] for f in kinds]
+        arrays = [
+            a if isinstance(a, pa.Array) else pa.array(np.ascontiguousarray(a), f.type)
+            for a, f in zip(arrays, kinds, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=kinds)
+
+    def _images(self, image: Any, executed: Any) -> Any:
+        """exec returns in the new image, but the old one called it."""
+        known = executed & (image < len(self.replaced))
+        image[known] = self.replaced[image[known]]
+        return image
+
+    def _name(self, nr: Any, compat: Any) -> Any:
+        # A number that no table has is named by its number; there are too few of them to matter.
+        codes = np.where((nr >= 0) & (nr < _TABLE_SIZE), nr + _TABLE_SIZE * compat, 2 * _TABLE_SIZE)
+        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), self.names)
+
+    def _identity(self, start: int, raw: Any) -> dict[str, Any]:
+        n = len(raw)
+        ofd = self.known.ofd[start : start + n]
+        source = self.known.identity[start : start + n]
+        own = (raw["flags"] & FILE) != 0
+        dev, ino, ftype = raw["dev"].astype(np.int64), raw["ino"].copy(), raw["ftype"].astype(np.int8)
+        elsewhere = np.flatnonzero((source >= 0) & ~own)
+        if len(elsewhere):  # closes: the identity is in an earlier record
+            other = self.calls[self.order[source[elsewhere]]]
+            dev[elsewhere], ino[elsewhere], ftype[elsewhere] = other["dev"], other["ino"], other["ftype"]
+        nameless = ~own
+        nameless[elsewhere] = False
+        # Pipes and sockets have neither a size nor a position; only these have both.
+        sized = own & np.isin(ftype, (_REGULAR, _DIRECTORY, _BLOCK))
+        return {
+            "ofd": pa.array(ofd, mask=ofd == 0),
+            "dev": pa.array(dev, mask=nameless),
+            "ino": pa.array(ino, mask=nameless),
+            "ftype": pa.array(ftype, mask=nameless),
+            "size": pa.array(raw["size"].copy(), mask=~sized),
+            "offset": pa.array(raw["offset"].copy(), mask=~sized),
+        }
+
+    def _path(self, rows: Any, raw: Any, executed: Any) -> tuple[Any, Any]:
+        place = self.place[rows]
+        first, second = (
+            self.strings.take(pa.array(place[:, i], mask=place[:, i] < 0)).cast(pa.binary()) for i in (0, 1)
+        )
+        if executed.any():  # what exec was given was read before it replaced its own memory
+            images = raw["image"][executed].tolist()
+            names = pa.array([self.exec_names.get(image) for image in images], pa.binary())
+            first = pc.replace_with_mask(first, pa.array(executed), names)
+        return first, second
+
+
+def _names() -> list[str]:
+    """x86-64's names by number, then the i386 table's, then the word for anything else."""
+    native = [NAMES.get(nr, f"syscall_{nr:#x}") for nr in range(_TABLE_SIZE)]
+    compat = [NAMES_I386.get(nr, f"syscall_{nr:#x}") for nr in range(_TABLE_SIZE)]
+    return [*native, *compat, "unknown"]

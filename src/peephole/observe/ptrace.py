@@ -1,0 +1,72 @@
+"""Recording by ptrace: strace runs the command, observe/strace.py reads its text. Slow, but needs no right."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from peephole.errors import CaptureError, EngineError
+from peephole.observe import facts
+from peephole.observe.capture import full_disk, workplace, write_capture
+from peephole.observe.launch import Launch, check_command, run
+from peephole.trace import Capture, Meta
+
+NAME = "ptrace"
+#: every thread and child, times, descriptors' files, strings as bytes; written data is cut short, arguments of exec fit
+FLAGS = ["-f", "-ttt", "-T", "-yy", "-xx", "-s", "256"]
+
+
+def why_not() -> str | None:
+    """Why this engine can't be used here, or None."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    true = shutil.which("true")
+    if true is None:
+        return "there is no true to try it on"
+    done = subprocess.run(
+        ["strace", "-f", "-o", "/dev/null", true], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return f"the kernel refuses ptrace ({lines[0] if lines else done.returncode})"
+
+
+def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tuple[Capture, int]:
+    """Run and record the command; its capture at `out`, and its exit code."""
+    from peephole.observe.strace import parse
+
+    check_command(launch)
+    strace = shutil.which("strace")
+    if strace is None:
+        raise EngineError("strace is not installed; install it, or use --engine=ebpf")
+    with workplace(out) as made:
+        text = made / "strace.txt"
+        text.touch(mode=0o600)
+        started_ns = time.monotonic_ns()
+        code = run([strace, *FLAGS, "-o", str(text.resolve()), "--", *launch.command], launch)
+        ended_ns = time.monotonic_ns()
+        try:
+            with text.open("rb") as lines:
+                tables = parse(lines)
+        except CaptureError as e:
+            if shutil.disk_usage(made).free == 0:
+                raise CaptureError(full_disk(out)) from e
+            raise CaptureError(f"{launch.command[0]}: strace could not record it: {e}") from e
+        exit_code = 128 - code if code < 0 else code
+        meta = Meta(
+            command=list(launch.command),
+            engine=NAME,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
+            events=tables.calls.num_rows,
+            lost=tables.lost,
+            machine=facts.machine() | {"clock": "realtime"},
+            mounts=facts.mounts(),
+            environment=facts.environment(launch.env),
+            exit_status=exit_code,
+            why_not_better=why_not_better,
+        )
+        return write_capture(out, tables.calls, tables.processes, tables.gaps, meta, made), exit_code
