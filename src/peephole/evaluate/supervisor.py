@@ -344,4 +344,5 @@ def main() -> None:
         os.write(1, json.dumps(out).encode() + b"\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -69,9 +69,9 @@ def _figures(result: Result) -> str:
         ratio = "-" if figure.ratio is None else f"{figure.ratio:.3f}"
         before, after = amount(figure.before, figure.unit), amount(figure.after, figure.unit)
         rows.append((label, before, after, ratio, interval_text(figure) if figure.pairs > 1 else "counted once"))
-    heads = ("Figure", "Before", "After", "After/before", "99 % interval")
+    heads = ("Figure", "Before", "After", "Ratio", "99 % interval")
     note = (
-        f"Medians of {result.pairs} pairs, and the median of the pairs' ratios with its interval. "
+        f"Medians of {result.pairs} pairs, and the median of the pairs' ratios after/before with its interval. "
         "System calls are counted in runs of their own."
     )
     return table(note, heads, rows, numbers=(1, 2, 3))
