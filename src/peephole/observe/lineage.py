@@ -176,10 +176,9 @@ class _History:
         """For each question (process, descriptor, time) the last entry before that time, or -1."""
         n = len(self.ns)
         keys = np.concatenate([(self.process << 32) | self.fd, (process << 32) | fd])
-        times = np.concatenate([self.ns, ns])
         # At the same time the question comes first, so that a close does not find itself.
-        asks = np.concatenate([np.ones(n, dtype=np.int8), np.zeros(len(ns), dtype=np.int8)])
-        time = np.lexsort((asks, times))
+        times = np.concatenate([self.ns * 2 + 1, ns * 2])
+        time = np.argsort(times, kind="stable")
         groups, codes = _by_group(keys[time])
         order, code = time[groups], codes[groups]
         place = np.where(order < n, np.arange(len(order)), -1)
