@@ -1,0 +1,100 @@
+"""What works on this machine, and why not the rest. A check is a name, what it is for, and a probe."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from peephole.errors import MissingToolError
+from peephole.observe import ebpf, ptrace
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that may work here; `why_not` says why it does not, or None."""
+
+    name: str
+    use: str
+    why_not: Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check's outcome."""
+
+    name: str
+    use: str
+    works: bool
+    why_not: str | None
+
+
+def _x86_64() -> str | None:
+    machine = platform.machine()
+    return None if machine == "x86_64" else f"this is {machine}; only x86-64 is known so far"
+
+
+def _native() -> str | None:
+    from peephole import native
+
+    try:
+        native.path("peephole-record")
+    except MissingToolError as e:
+        return str(e)
+    return None
+
+
+def _loop_ext4() -> str | None:
+    """Try it: a small image, made, mounted with its journal, and undone."""
+    if os.geteuid():
+        return "mounting needs root"
+    missing = [tool for tool in ("mkfs.ext4", "mount", "umount") if shutil.which(tool, path=_tool_path()) is None]
+    if missing:
+        return f"{missing[0]} is not installed"
+    with tempfile.TemporaryDirectory(prefix="peephole-doctor-") as folder:
+        image, point = Path(folder) / "image", Path(folder) / "mount"
+        point.mkdir()
+        with image.open("wb") as file:
+            file.truncate(16 << 20)
+        made = _run("mkfs.ext4", "-q", "-F", str(image))
+        if made:
+            return made
+        mounted = _run("mount", "-o", "loop,data=ordered", str(image), str(point))
+        return mounted or _run("umount", str(point))
+
+
+def _tool_path() -> str:
+    return os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+
+
+def _run(*words: str) -> str | None:
+    tool = shutil.which(words[0], path=_tool_path()) or words[0]
+    done = subprocess.run([tool, *words[1:]], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return f"{words[0]}: {lines[-1] if lines else done.returncode}"
+
+
+#: in the order in which they are shown; other stages add theirs
+CHECKS: list[Check] = [
+    Check("machine", "everything", _x86_64),
+    Check("native", "everything but reading captures", _native),
+    Check("ebpf", "observe: the cheap recorder", ebpf.why_not),
+    Check("ptrace", "observe: the fallback, some 20 times slower", ptrace.why_not),
+    Check("loop-ext4", "demo and benchmarks: a fresh journalled ext4", _loop_ext4),
+]
+
+
+def examine() -> list[Finding]:
+    """Run every check. Takes about a second; leaves nothing behind."""
+    findings = []
+    for check in CHECKS:
+        reason = check.why_not()
+        findings.append(Finding(check.name, check.use, reason is None, reason))
+    return findings
