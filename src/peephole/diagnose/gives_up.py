@@ -1,0 +1,27 @@
+"""What a rule's text says it gives up."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+RULES = Path(__file__).resolve().parent.parent / "rules"
+
+
+def gives_up(rule: str) -> list[str]:
+    """The guarantees in the rule's `relaxes` and `relaxes_on`, by their names in lower case."""
+    source = RULES / rule / "rule.py"
+    if not source.exists():
+        return []
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id == "relaxes":
+                names |= _names(node.value)
+            elif node.targets[0].id == "relaxes_on" and isinstance(node.value, ast.Dict):
+                names |= {name for value in node.value.values for name in _names(value)}
+    return sorted(names)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id.lower() for part in ast.walk(node) if isinstance(part, ast.Name)}
