@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from peephole.cli.options import COMMAND_SETTINGS, measure_options, say, take, workload_of
+from peephole.cli.options import COMMAND_SETTINGS, MeasureOptions, measure_options, say, take, workload_of
 from peephole.errors import UsageError
 
 
@@ -27,9 +27,25 @@ def command(plan_file: Path | None, rules: str | None, **values: Any) -> int:
     from peephole.cli.folders import result_folder
     from peephole.cli.measure import Session
 
+    plan = None if rules == "off" else _plan(plan_file, rules or "none", options)
     folder = result_folder(options.out, options.command[0])
     session = Session(options, workload_of(options, folder), folder)
-    say(f"peephole: {shlex.join(options.command)} will be run up to {session.most_runs()} times")
-    with session.running(session.most_runs()):
-        session.measure(None)
+    runs = session.most_runs() + (2 if plan is not None else 0)
+    say(f"peephole: {shlex.join(options.command)} will be run up to {runs} times")
+    with session.running(runs):
+        if plan is None:
+            session.measure(None)
+        else:
+            session.measure_plan(plan)
     return session.finish()
+
+
+def _plan(plan_file: Path | None, rules: str, options: MeasureOptions) -> Any:
+    from peephole.improve import consent, places, plan
+
+    if plan_file is not None:
+        return plan.load(plan_file)
+    names = [] if rules == "none" else [name.strip() for name in rules.split(",") if name.strip()]
+    # Any mount may be written to; the kernel's own file systems have no profile and are left out.
+    usable = [place for place in places.mounted() if place.profile is not None]
+    return plan.of_rules(names, usable, consent.parse(options.allow))

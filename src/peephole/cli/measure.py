@@ -12,12 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from peephole.cli.arming import arming, given_up, stories, used
 from peephole.cli.options import MeasureOptions, say
 from peephole.cli.progress import Progress
+from peephole.evaluate.counts import Recorded, by_name, figure, record
 from peephole.evaluate.evaluate import Evaluation, sides, with_paths
 from peephole.evaluate.pairs import Pairs
 from peephole.evaluate.result import Result
-from peephole.evaluate.workload import Workload
+from peephole.evaluate.warnings import Warning
+from peephole.evaluate.workload import Workload, fs_folders
+from peephole.improve.places import Place, written
+from peephole.improve.plan import Plan
 
 
 class Session:
@@ -43,6 +48,7 @@ class Session:
         (folder / "runs").mkdir(exist_ok=True)
         self.evaluation = Evaluation(workload, pairs)
         self.extra: dict[str, Any] = {}
+        self.recorded_runs = 0
         self._progress: Progress | None = None
 
     @property
@@ -72,6 +78,68 @@ class Session:
         finally:
             self._progress = None
 
+    def step(self, what: str) -> None:
+        """Show what goes on between runs."""
+        if self._progress is not None:
+            self._progress.tell(what)
+
+    def conclude(self, verdict: str, reason: str) -> None:
+        """The answer without any pair."""
+        self.evaluation.verdict, self.evaluation.reason = verdict, reason
+
+    def observe(self) -> Recorded | None:
+        """Record one unchanged run; None when it failed, which is then the answer."""
+        self._step("observing")
+        recorded = record(self.workload, self.workload.env, self.folder / "capture", self.folder / "runs" / "observed")
+        self.recorded_runs += 1
+        self._flush_also(written(recorded.capture))
+        self.extra["calls"] = {"before": by_name(recorded.capture)}
+        meta = recorded.capture.meta
+        self.extra["conditions"] = {
+            "recorded_by": meta.engine + (f" ({meta.why_not_better})" if meta.why_not_better else "")
+        }
+        if meta.lost:
+            advice = f"{meta.lost} events were lost; nothing is claimed about the time around them"
+            self.extra.setdefault("warnings", []).append(Warning("lost-events", advice))
+        if recorded.exit_code == 0:
+            return recorded
+        name, see = self.workload.command[0], self.folder / "runs" / "observed" / "stderr"
+        code = recorded.exit_code - 128 if recorded.exit_code > 128 else recorded.exit_code
+        how = f"signal {code}" if recorded.exit_code > 128 else f"code {code}"
+        self.conclude("failed", f"{name} (observed) ended with {how}; see {see}")
+        return None
+
+    def _flush_also(self, places: list[Place]) -> None:
+        """The file systems that the command was seen to write to are flushed after each run, too."""
+        folders = [*self.workload.file_systems, *(Path(place.points[0]) for place in places)]
+        workload = replace(self.workload, file_systems=fs_folders(folders))
+        self.evaluation.workload = self.evaluation.pairs.workload = workload
+
+    def measure_plan(self, plan: Plan) -> None:
+        """Measure the pairs with the plan's rules, then count the improved calls."""
+        self.extra["given_up"] = given_up(plan)
+        self.extra["stories"] = stories(plan)
+
+        def after(armed: Any) -> None:
+            self.extra |= used(plan, armed)
+
+        self.measure(arming(plan), after)
+        if self.evaluation.verdict not in ("failed", "different"):
+            self.count(arming(plan))
+
+    def count(self, arm: Callable[[], Any] | None) -> None:
+        """Record one improved run (one unchanged first, unless there is one) and compare the calls."""
+        if "calls" not in self.extra and self.observe() is None:
+            return
+        self._step("counting calls")
+        with sides(self.workload, arm) as (_, armed_env, _armed):
+            streams = self.folder / "runs" / "observed-after"
+            recorded = record(self.workload, armed_env, self.folder / "after", streams)
+        self.recorded_runs += 1
+        before, after = self.extra["calls"]["before"], by_name(recorded.capture)
+        self.extra["calls"] = {"before": before, "after": after}
+        self.extra["figures"] = {"syscalls": figure(before, after)}
+
     def measure(self, arm: Callable[[], Any] | None, after: Callable[[Any], None] = lambda armed: None) -> None:
         """Run the pairs; `after` is called with what was armed, before it is taken down (also on failure)."""
         with sides(self.workload, arm) as (plain, armed_env, armed):
@@ -86,7 +154,7 @@ class Session:
         found = self.evaluation.result()
         extra = dict(self.extra)
         figures = found.figures | extra.pop("figures", {})
-        self_cost = found.self_cost | extra.pop("self_cost", {})
+        self_cost = found.self_cost | {"runs": found.self_cost["runs"] + self.recorded_runs}
         repeat = {"repeat": f"cd {shlex.quote(str(self.workload.cwd))} && peephole {shlex.join(sys.argv[1:])}"}
         conditions = found.conditions | extra.pop("conditions", {}) | repeat
         warnings = found.warnings + extra.pop("warnings", [])

@@ -37,6 +37,11 @@ class Progress:
             self._bar.update(self._task, description=what, advance=1 if self._begun else 0)
         self._begun = True
 
+    def tell(self, what: str) -> None:
+        """Something else goes on, which is no step."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -1,0 +1,113 @@
+"""`peephole tune`: all five stages, one answer."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from peephole.cli.options import COMMAND_SETTINGS, MeasureOptions, measure_options, say, take, workload_of
+
+
+@click.command(context_settings=COMMAND_SETTINGS)
+@click.option("--once", is_flag=True, help="Observe and diagnose only: COMMAND runs once.")
+@click.option("--dry-run", is_flag=True, help="Stop before anything is applied: COMMAND runs once, and a plan is made.")
+@measure_options
+def command(once: bool, dry_run: bool, **values: Any) -> int:
+    """Find, prove, apply and measure what makes COMMAND cheaper.
+
+    COMMAND is run several times: once observed, then in pairs with and without the rules that --allow covers.
+    """
+    options = take(values)
+    from peephole.cli.folders import result_folder
+    from peephole.cli.measure import Session
+    from peephole.improve import consent
+
+    allowed = consent.parse(options.allow)
+    folder = result_folder(options.out, options.command[0])
+    session = Session(options, workload_of(options, folder), folder)
+    runs = 1 if once or dry_run else 1 + session.most_runs() + 1
+    say(_announcement(options, runs, once or dry_run))
+    with session.running(runs):
+        _Tuning(session, allowed, once, dry_run).run()
+    return session.finish()
+
+
+def _announcement(options: MeasureOptions, runs: int, only_once: bool) -> str:
+    name = shlex.join(options.command)
+    if only_once:
+        return f"peephole: {name} will be run once, observed"
+    return (
+        f"peephole: {name} will be run up to {runs} times: once observed, then (if anything is worth changing) "
+        f"in at most {(runs - 4) // 2} pairs after a warm-up, and once more observed"
+    )
+
+
+class _Tuning:
+    """The five stages over one session."""
+
+    def __init__(self, session: Any, allowed: Any, once: bool, dry_run: bool) -> None:
+        self.session = session
+        self.allowed = allowed
+        self.once = once
+        self.dry_run = dry_run
+
+    def run(self) -> None:
+        """Observe, diagnose, plan, and measure what the plan changes."""
+        recorded = self.session.observe()
+        if recorded is None:
+            return
+        diagnosis = self._diagnose(recorded)
+        if self.once:
+            self.session.conclude("no-gain", "observed and diagnosed only (--once)")
+            return
+        plan = self._plan(diagnosis, recorded)
+        if not plan.rules:
+            self.session.conclude("no-gain", self._why_nothing())
+        elif self.dry_run:
+            names = ", ".join(plan.names())
+            self.session.conclude("no-gain", f"nothing was applied (--dry-run); the plan has {names}")
+        else:
+            self.session.measure_plan(plan)
+
+    def _diagnose(self, recorded: Any) -> Any:
+        from peephole.diagnose.calibrate import prices_for
+        from peephole.diagnose.engine import diagnose
+
+        self.session.step("diagnosing")
+        diagnosis = diagnose([recorded.capture], prices_for)
+        self.session.extra["findings"] = [asdict(finding) for finding in diagnosis.findings]
+        return diagnosis
+
+    def _plan(self, diagnosis: Any, recorded: Any) -> Any:
+        from peephole.improve import places, plan
+
+        self.session.step("planning")
+        written = places.written(recorded.capture)
+        chosen, declined = plan.choose(diagnosis.findings, written, self.allowed, self.session.workload.command)
+        plan.save(chosen, self.session.folder / "plan.toml")
+        self.session.extra["declined"] = [declined_json(one) for one in declined]
+        return chosen
+
+    def _why_nothing(self) -> str:
+        lacking = [d for d in self.session.extra["declined"] if d["missing"]]
+        if not lacking:
+            return "nothing worth changing"
+        allow = list(dict.fromkeys(word for d in lacking for word in d["missing"]))
+        return f"nothing worth changing without consent (--allow {','.join(allow)})"
+
+
+def declined_json(one: Any) -> dict[str, Any]:
+    """A declined rule for the result, with what the missing consent would be expected to buy."""
+    from peephole.report.words import amount
+
+    why = one.why
+    if one.missing and one.saving is not None:
+        low, high = amount(one.saving.low / 1e9, "s"), amount(one.saving.high / 1e9, "s")
+        why += (
+            f"; --allow {','.join(one.missing)} is expected to save {amount(one.saving.ns / 1e9, 's')} of CPU a run "
+            f"({low} to {high})"
+        )
+    return asdict(one) | {"why": why}

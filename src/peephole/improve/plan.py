@@ -1,0 +1,360 @@
+"""Plans: which proved rules will act, where, with whose consent.
+
+A plan is a TOML file of the caller's own. Reading one is a matter of trust, since what it names will be loaded into
+programs: a plan that somebody else owns or could have written, or whose certificates no longer fit, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from peephole.errors import PlanError, RuleError
+from peephole.improve.consent import Consent
+from peephole.improve.losses import Losses, losses_of
+from peephole.improve.places import Place, mounted
+from peephole.trace import Finding, Saving
+
+SCHEMA = "peephole/plan"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlannedRule:
+    """One rule of a plan: the digest of its certificate, the findings it is for, what it should save a run."""
+
+    name: str
+    certificate: str
+    findings: tuple[str, ...] = ()
+    saving: Saving | None = None
+
+
+@dataclass(frozen=True)
+class PlannedMount:
+    """One mount that rules may act on, and which of the plan's rules."""
+
+    dev: int
+    point: str
+    fstype: str
+    profile: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """One guarantee that a plan gives up."""
+
+    guarantee: str
+    bound: str | None
+    profile: str
+    rules: tuple[str, ...]
+    where: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A rule that was not chosen: why, and the consent that would change it with what it should then save."""
+
+    rule: str
+    why: str
+    missing: tuple[str, ...] = ()
+    saving: Saving | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rules, where they may act, and the consent they were chosen under."""
+
+    rules: tuple[PlannedRule, ...] = ()
+    mounts: tuple[PlannedMount, ...] = ()
+    consent: str = ""
+    command: tuple[str, ...] = field(default=())
+
+    def names(self) -> list[str]:
+        """The names of its rules."""
+        return [rule.name for rule in self.rules]
+
+    def given_up(self) -> list[Given]:
+        """What the plan gives up, from the certificates: each guarantee and profile once."""
+        found: dict[tuple[str, str | None, str], tuple[list[str], list[str]]] = {}
+        for mount in self.mounts:
+            for name in mount.rules:
+                for guarantee, bound in losses_of(name).on(mount.profile).items():
+                    rules, where = found.setdefault((guarantee, bound, mount.profile), ([], []))
+                    rules += [name] if name not in rules else []
+                    where += [mount.point] if mount.point not in where else []
+        return [Given(*key, tuple(rules), tuple(where)) for key, (rules, where) in sorted(found.items(), key=str)]
+
+
+def choose(
+    findings: Iterable[Finding], places: Sequence[Place], consent: Consent, command: Sequence[str] = ()
+) -> tuple[Plan, list[Declined]]:
+    """The rules that remove `findings` on `places` and that `consent` covers there; and those that were declined.
+
+    A rule acts on whole mounts only: consent below a path counts where the mount lies below it, by all its names.
+    """
+    rules: list[PlannedRule] = []
+    declined: list[Declined] = []
+    allowed: dict[int, list[str]] = {}
+    for name, about in _by_rule(findings).items():
+        saving = _sum(finding.saving for finding in about)
+        try:
+            losses = losses_of(name)
+        except RuleError as e:
+            declined.append(Declined(name, f"it is not proved here: {e}", (), saving))
+            continue
+        devs, refusal = _where(name, losses, places, consent, saving)
+        if refusal is not None:
+            declined.append(refusal)
+        if devs:
+            slugs = tuple(dict.fromkeys(finding.slug for finding in about))
+            rules.append(PlannedRule(name, losses.digest, slugs, saving))
+            for dev in devs:
+                allowed.setdefault(dev, []).append(name)
+    mounts = [
+        PlannedMount(place.dev, place.points[0], place.fstype, place.profile or "", tuple(allowed[place.dev]))
+        for place in places
+        if place.dev in allowed
+    ]
+    return Plan(tuple(rules), tuple(mounts), str(consent), tuple(command)), declined
+
+
+def of_rules(names: Sequence[str], places: Sequence[Place], consent: Consent) -> Plan:
+    """A plan of named rules. Raises PlanError when consent is missing everywhere, RuleError for an unknown rule."""
+    rules, allowed, refusals = [], dict[int, list[str]](), list[Declined]()
+    for name in names:
+        losses = losses_of(name)
+        devs, refusal = _where(name, losses, places, consent, None)
+        if not devs:
+            raise PlanError(f"{name}: {refusal.why if refusal else 'no mount to act on'}")
+        refusals += [refusal] if refusal else []
+        rules.append(PlannedRule(name, losses.digest))
+        for dev in devs:
+            allowed.setdefault(dev, []).append(name)
+    mounts = [
+        PlannedMount(p.dev, p.points[0], p.fstype, p.profile or "", tuple(allowed[p.dev]))
+        for p in places
+        if p.dev in allowed
+    ]
+    return Plan(tuple(rules), tuple(mounts), str(consent))
+
+
+def _by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.rule is not None:
+            found.setdefault(finding.rule, []).append(finding)
+    return found
+
+
+def _sum(savings: Iterable[Saving | None]) -> Saving | None:
+    known = [saving for saving in savings if saving is not None]
+    if not known:
+        return None
+    return Saving(sum(s.ns for s in known), sum(s.low for s in known), sum(s.high for s in known))
+
+
+def _where(
+    name: str, losses: Losses, places: Sequence[Place], consent: Consent, saving: Saving | None
+) -> tuple[list[int], Declined | None]:
+    """The devices on which the rule may act, and what keeps it from the others."""
+    devs: list[int] = []
+    missing: list[str] = []
+    why: list[str] = []
+    for place in places:
+        if place.profile is None:
+            why.append(f"{place.points[0]} ({place.fstype}) has no crash profile that proofs are made for")
+            continue
+        lost = losses.on(place.profile)
+        lacking = [word(g, bound) for g, bound in lost.items() if not _covered(consent, g, bound, place)]
+        if not lacking:
+            devs.append(place.dev)
+            continue
+        missing += [one for one in lacking if one not in missing]
+        narrow = [g for g, bound in lost.items() if _only_elsewhere(consent, g, place)]
+        if narrow:
+            why.append(
+                f"consent for {', '.join(narrow)} holds below a path that does not hold all of {place.points[0]}, "
+                "and rules act on whole mounts"
+            )
+        else:
+            why.append(f"on {place.points[0]} ({place.profile}) it gives up {', '.join(lacking)}, which is not allowed")
+    if not why and devs:
+        return devs, None
+    if not places:
+        why = ["the command opens no regular file for writing on a mount that is still there"]
+    return devs, Declined(name, "; ".join(why), tuple(missing), saving)
+
+
+def word(guarantee: str, bound: str | None) -> str:
+    """A loss as a word of --allow."""
+    return guarantee if bound is None else f"{guarantee}:{bound}"
+
+
+def _bound_ms(bound: str | None) -> float | None:
+    from peephole.improve.consent import parse_bound
+
+    return None if bound is None else parse_bound(bound, bound)
+
+
+def _covered(consent: Consent, guarantee: str, bound: str | None, place: Place) -> bool:
+    ms = _bound_ms(bound)
+    # Every name of the mount must be covered: a file can be reached by any of them.
+    return all(consent.covers(guarantee, ms, PurePosixPath(point)) for point in place.points)
+
+
+def _only_elsewhere(consent: Consent, guarantee: str, place: Place) -> bool:
+    words = [a for a in consent.allowances if a.guarantee == guarantee]
+    return bool(words) and all(a.below is not None and not place.lies_below(a.below) for a in words)
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def to_toml(plan: Plan) -> str:
+    """The plan as a file's text."""
+    lines = [
+        "# A plan of Peephole: which proved rules act, where, with whose consent. Edit the rules of a mount as you",
+        "# like; a certificate that does not fit its rule is refused.",
+        f"schema = {_quote(SCHEMA)}",
+        f"version = {VERSION}",
+        f"consent = {_quote(plan.consent)}",
+        f"command = {_list(plan.command)}",
+    ]
+    for rule in plan.rules:
+        lines += ["", "[[rule]]", f"name = {_quote(rule.name)}", f"certificate = {_quote(rule.certificate)}"]
+        lines += [f"findings = {_list(rule.findings)}"]
+        if rule.saving is not None:
+            s = rule.saving
+            lines += [f"expected_saving_ns = {{ ns = {s.ns}, low = {s.low}, high = {s.high} }}"]
+    for mount in plan.mounts:
+        lines += ["", "[[mount]]", f"point = {_quote(mount.point)}", f"dev = {mount.dev}"]
+        lines += [f"fstype = {_quote(mount.fstype)}", f"profile = {_quote(mount.profile)}"]
+        lines += [f"rules = {_list(mount.rules)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _quote(text: str) -> str:
+    # A JSON string is a TOML basic string, but for lone surrogates, which TOML has no way to spell.
+    return json.dumps(text.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _list(values: Iterable[str]) -> str:
+    return "[" + ", ".join(_quote(value) for value in values) + "]"
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Write the plan, for its owner only."""
+    partial = path.with_name(path.name + ".part")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(to_toml(plan))
+    partial.rename(path)
+
+
+def load(path: Path) -> Plan:
+    """Read a plan. Raises PlanError when it is not the caller's own, not a plan, or its certificates do not fit."""
+    check_private(path)
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise PlanError(f"{path}: not a plan ({e}); make one with peephole plan") from e
+    if found.get("schema") != SCHEMA:
+        raise PlanError(f"{path}: not a plan of peephole; make one with peephole plan")
+    if found.get("version") != VERSION:
+        raise PlanError(f"{path}: a plan of version {found.get('version')!r}, and this peephole reads {VERSION}")
+    try:
+        plan = _parse(found)
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise PlanError(f"{path}: damaged ({e!r}); make it again with peephole plan") from e
+    _check(plan, path)
+    return plan
+
+
+def _parse(found: dict[str, Any]) -> Plan:
+    rules = tuple(
+        PlannedRule(
+            _str(rule["name"]),
+            _str(rule["certificate"]),
+            _strs(rule.get("findings", [])),
+            Saving(**rule["expected_saving_ns"]) if "expected_saving_ns" in rule else None,
+        )
+        for rule in found.get("rule", [])
+    )
+    mounts = tuple(
+        PlannedMount(int(m["dev"]), _str(m["point"]), _str(m["fstype"]), _str(m["profile"]), _strs(m["rules"]))
+        for m in found.get("mount", [])
+    )
+    return Plan(rules, mounts, _str(found.get("consent", "")), _strs(found.get("command", [])))
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _strs(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is not a list")
+    return tuple(_str(value) for value in values)
+
+
+def _check(plan: Plan, path: Path) -> None:
+    """Certificates fit, mounts are what they were, and the consent written down covers what will be lost."""
+    from peephole.improve.consent import parse
+
+    consent = parse(plan.consent)
+    for rule in plan.rules:
+        if losses_of(rule.name).digest != rule.certificate:
+            raise PlanError(f"{path}: the certificate of {rule.name} is not the one planned with; make the plan again")
+    now = {place.dev: place for place in mounted()}
+    for mount in plan.mounts:
+        place = now.get(mount.dev)
+        if place is None or mount.point not in place.points or place.fstype != mount.fstype:
+            raise PlanError(f"{path}: {mount.point} is not the mount it was ({mount.fstype}); make the plan again")
+        if place.profile != mount.profile:
+            raise PlanError(f"{path}: {mount.point} is {place.profile}, not {mount.profile}; make the plan again")
+        for name in mount.rules:
+            if name not in plan.names():
+                raise PlanError(f"{path}: {mount.point} names {name}, which is not among the plan's rules")
+            for guarantee, bound in losses_of(name).on(mount.profile).items():
+                if not _covered(consent, guarantee, bound, place):
+                    raise PlanError(
+                        f"{path}: {name} gives up {guarantee} on {mount.point}, which the plan's consent does not "
+                        "cover; make the plan again with --allow"
+                    )
+
+
+def check_private(path: Path) -> None:
+    """Raise PlanError unless `path` and every folder above it can be changed by the caller and root only.
+
+    A sticky folder that all may write to (/tmp) is right above a folder or file of the caller's own.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - lexical: links are looked at one by one
+    for chain in dict.fromkeys((absolute, Path(os.path.realpath(absolute)))):
+        below: os.stat_result | None = None
+        for part in (chain, *chain.parents):
+            below = _check_part(path, part, below)
+
+
+def _check_part(path: Path, part: Path, below: os.stat_result | None) -> os.stat_result:
+    try:
+        info = part.lstat()
+    except OSError as e:
+        raise PlanError(f"{path}: {e.strerror}; name a plan that peephole plan made") from e
+    if below is None and not stat.S_ISREG(info.st_mode) and not stat.S_ISLNK(info.st_mode):
+        raise PlanError(f"{path}: is not a file; name a plan that peephole plan made")
+    if info.st_uid not in (0, os.geteuid()):
+        raise PlanError(f"{path}: {part} belongs to user {info.st_uid}; copy the plan to a folder of your own")
+    if stat.S_ISLNK(info.st_mode) or not info.st_mode & 0o022:
+        return info
+    if below is not None and info.st_mode & stat.S_ISVTX and below.st_uid == os.geteuid():
+        return info
+    raise PlanError(f"{path}: others may write to {part}; take that right away (chmod go-w), or copy the plan")
