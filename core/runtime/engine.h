@@ -1,0 +1,84 @@
+/* Inside the engine: how call sites, stubs, the hook, exec and faults know each other. */
+#ifndef PH_RUNTIME_ENGINE_H
+#define PH_RUNTIME_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dispatch.h"
+#include "peephole/abi_control.h"
+#include "peephole/abi_sites.h"
+
+/* What entry.S saves of a call, in its order. */
+struct ph_frame {
+	int64_t a[6];		/* rdi rsi rdx r10 r8 r9 */
+	int64_t rax;		/* the number; afterwards what rax is left with */
+	uint64_t flags;
+	uint64_t target;	/* where in the stub to go on: its own syscall, unless changed */
+	uint64_t rbx;
+};
+
+/* One stub: code, then where in it a call that makes a process is made, then the address behind the patched
+ * instruction, which the unwind data of the stubs reads (entry.S). */
+struct ph_stub {
+	uint8_t code[55];
+	uint8_t fork_at;	/* offset in code, or 0 */
+	uint64_t resume;
+};
+
+#define PH_STUBS 768u
+
+_Static_assert(sizeof(struct ph_stub) == 64, "entry.S: .Lslot");
+_Static_assert(sizeof(struct ph_frame) == 80, "entry.S: .Lframe");
+
+struct ph_identity_of_file {
+	uint64_t dev, ino;
+};
+
+struct ph_engine {
+	struct ph_control *control;
+	const char *control_path, *library_path;	/* in memory of ours */
+	struct ph_identity_of_file control_id, library_id;
+	bool rules;		/* some rule acts in this process */
+	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
+	bool fsgsbase;
+};
+
+extern struct ph_engine ph_engine;
+
+/* entry.S */
+extern struct ph_stub ph_stubs[PH_STUBS];
+void ph_entry(void);
+void ph_entry_after(void);
+
+/* hook.c; ph_hooked: whether a call with this number has to reach C. */
+int ph_hook_init(void);
+bool ph_hooked(int64_t nr);
+bool ph_vfork_child(void);
+
+/* patch.c: returns how many sites of interest could not be patched, or -errno when nothing was done. */
+struct ph_object {
+	uint64_t base;
+	const uint8_t *build_id;
+	uint32_t build_id_bytes;
+};
+int ph_patch_object(const struct ph_object *object, const struct ph_sites *list);
+void ph_patch_finish(void);
+
+/* exec.c */
+int64_t ph_exec(const struct ph_frame *f);
+void ph_uncovered(enum ph_uncovered_why why, const char *exe);
+
+/* faults.c */
+int ph_faults_install(void);
+bool ph_faults_action(struct ph_frame *f, bool vfork_child);	/* rt_sigaction of ours: answered */
+void ph_faults_before_exec(void);
+void ph_faults_after_exec(void);
+
+/* string.c */
+size_t ph_strlen(const char *s);
+const char *ph_after_prefix(const char *s, const char *prefix);	/* NULL when s does not begin with it */
+const char *ph_basename(const char *path);
+
+#endif

@@ -1,0 +1,167 @@
+/* The way from a stub into C and back, the raw system call, the copy routine, and the room for stubs.
+ *
+ *   in a stub     rax number, rdi rsi rdx r10 r8 r9 arguments, rcx the stub's own `syscall`; r11 and rcx are free,
+ *                 since the kernel changes them too
+ *   .Lframe       struct ph_frame at rsp, 128 bytes of the program's red zone above it
+ *   flags         kept by lahf/seto, ten times cheaper than pushf/popf */
+
+#define FRAME 80
+#define BELOW (FRAME + 128)
+
+	.macro	into_c function
+	.cfi_startproc
+	.cfi_def_cfa %rsp, 0
+	.cfi_register %rip, %rcx
+	lea	-BELOW(%rsp), %rsp
+	.cfi_def_cfa_offset BELOW
+	mov	%rdi, 0(%rsp)
+	mov	%rsi, 8(%rsp)
+	mov	%rdx, 16(%rsp)
+	mov	%r10, 24(%rsp)
+	mov	%r8, 32(%rsp)
+	mov	%r9, 40(%rsp)
+	mov	%rax, 48(%rsp)
+	mov	%rcx, 64(%rsp)
+	.cfi_offset %rip, 64 - BELOW
+	mov	%rbx, 72(%rsp)
+	.cfi_offset %rbx, 72 - BELOW
+	lahf
+	seto	%al
+	mov	%rax, 56(%rsp)
+	mov	%rsp, %rbx
+	.cfi_def_cfa_register %rbx
+	mov	%rsp, %rdi
+	and	$-16, %rsp
+	call	\function
+	mov	%rbx, %rsp
+	.cfi_def_cfa_register %rsp
+	mov	56(%rsp), %rax
+	add	$0x7f, %al		/* overflow, when seto stored 1 */
+	sahf
+	mov	0(%rsp), %rdi
+	mov	8(%rsp), %rsi
+	mov	16(%rsp), %rdx
+	mov	24(%rsp), %r10
+	mov	32(%rsp), %r8
+	mov	40(%rsp), %r9
+	mov	48(%rsp), %rax
+	mov	64(%rsp), %rcx
+	.cfi_register %rip, %rcx
+	mov	72(%rsp), %rbx
+	.cfi_restore %rbx
+	lea	BELOW(%rsp), %rsp
+	.cfi_def_cfa_offset 0
+	jmp	*%rcx
+	.cfi_endproc
+	.endm
+
+	.text
+	.globl	ph_entry, ph_entry_after
+	.hidden	ph_entry, ph_entry_after
+	.type	ph_entry, @function
+	.balign	64
+ph_entry:
+	into_c	ph_hook
+	.size	ph_entry, . - ph_entry
+
+	.type	ph_entry_after, @function
+	.balign	64
+ph_entry_after:
+	into_c	ph_hook_after
+	.size	ph_entry_after, . - ph_entry_after
+
+	.globl	ph_syscall
+	.hidden	ph_syscall
+	.type	ph_syscall, @function
+	.balign	16
+ph_syscall:
+	.cfi_startproc
+	mov	%rdi, %rax
+	mov	%rsi, %rdi
+	mov	%rdx, %rsi
+	mov	%rcx, %rdx
+	mov	%r8, %r10
+	mov	%r9, %r8
+	mov	8(%rsp), %r9
+	syscall
+	ret
+	.cfi_endproc
+	.size	ph_syscall, . - ph_syscall
+
+/* int64_t ph_copy(void *to, const void *from, size_t n): 0, or -EFAULT by way of the fault handler, which moves the
+ * ip from ph_copy_insn to ph_copy_fault. */
+	.globl	ph_copy, ph_copy_insn, ph_copy_fault
+	.hidden	ph_copy, ph_copy_insn, ph_copy_fault
+	.type	ph_copy, @function
+	.balign	16
+ph_copy:
+	.cfi_startproc
+	mov	%rdx, %rcx
+ph_copy_insn:
+	rep movsb
+	xor	%eax, %eax
+	ret
+ph_copy_fault:
+	mov	$-14, %rax
+	ret
+	.cfi_endproc
+	.size	ph_copy, . - ph_copy
+
+/* Our handler of SIGSEGV and SIGBUS: rdi signal, rsi siginfo, rdx ucontext. ph_fault says where to go on: NULL is
+ * back to the interrupted code, else the program's handler, which finds registers and stack as the kernel gave them. */
+	.globl	ph_fault_entry
+	.hidden	ph_fault_entry
+	.type	ph_fault_entry, @function
+	.balign	16
+ph_fault_entry:
+	.cfi_startproc
+	push	%rdi
+	.cfi_adjust_cfa_offset 8
+	push	%rsi
+	.cfi_adjust_cfa_offset 8
+	push	%rdx
+	.cfi_adjust_cfa_offset 8
+	call	ph_fault
+	pop	%rdx
+	.cfi_adjust_cfa_offset -8
+	pop	%rsi
+	.cfi_adjust_cfa_offset -8
+	pop	%rdi
+	.cfi_adjust_cfa_offset -8
+	test	%rax, %rax
+	jz	1f
+	mov	%rax, %rcx
+	xor	%eax, %eax
+	jmp	*%rcx
+1:	ret
+	.cfi_endproc
+	.size	ph_fault_entry, . - ph_fault_entry
+
+	.globl	ph_restorer
+	.hidden	ph_restorer
+	.type	ph_restorer, @function
+	.balign	16
+ph_restorer:
+	mov	$15, %rax
+	syscall
+	.size	ph_restorer, . - ph_restorer
+
+/* Stubs, written at start. To an unwinder each is a function called from right behind the instruction that it stands
+ * for, with the stack pointer unchanged: the return address is the last word of the stub's 64 bytes,
+ * *((ip & -64) + 56). So backtraces, C++ exceptions and thread cancellation pass through. */
+	.section .stubs, "ax", @progbits
+	.globl	ph_stubs
+	.hidden	ph_stubs
+	.type	ph_stubs, @object
+	.balign	4096
+ph_stubs:
+	.cfi_startproc
+	.cfi_def_cfa %rsp, 0
+	/* DW_CFA_expression r16, 7 bytes: breg16 0, const1s -64, and, plus_uconst 56 */
+	.cfi_escape 0x10, 16, 7, 0x80, 0, 0x09, 0xc0, 0x1a, 0x23, 56
+	.fill	768 * 64, 1, 0xcc
+	.cfi_endproc
+	.size	ph_stubs, . - ph_stubs
+	.balign	4096, 0xcc
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,230 @@
+/* Bad user memory and the signals it raises. Our handlers of SIGSEGV and SIGBUS stand before the program's, which keep
+ * what they would see without us: registers, stack, siginfo, mask, flags; and rt_sigaction tells the program its own. */
+#include "engine.h"
+
+#include "linux.h"
+
+#define SA_NOCLDSTOP 1ull
+#define SA_SIGINFO 4ull
+#define SA_ONSTACK 0x08000000ull
+#define SA_RESTART 0x10000000ull
+#define SA_RESETHAND 0x80000000ull
+#define SA_RESTORER 0x04000000ull
+#define SIG_DFL 0ull
+#define SIG_IGN 1ull
+#define UC_RIP 21		/* words: uc_flags, uc_link, uc_stack (3), r8 ... rip */
+#define UC_MASK 37		/* uc_sigmask, behind uc_mcontext (32 words) */
+#define SPINS 100000
+
+struct action {			/* the kernel's struct sigaction */
+	uint64_t handler, flags, restorer, mask;
+};
+
+struct siginfo {
+	int32_t signo, error, code;
+};
+
+struct watched {
+	int32_t signal;
+	uint32_t lock;
+	struct action theirs;
+};
+
+static struct watched watched[] = { { .signal = SIGSEGV }, { .signal = SIGBUS } };
+
+int64_t ph_copy(void *to, const void *from, size_t n);
+void ph_restorer(void);
+void ph_fault_entry(void);
+uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context);
+extern const char ph_copy_insn[], ph_copy_fault[];
+
+static int64_t kernel_action(int64_t signal, const struct action *act, struct action *old)
+{
+	return ph_syscall(NR_rt_sigaction, signal, (int64_t)act, (int64_t)old, 8, 0, 0);
+}
+
+static struct watched *watch_of(int64_t signal)
+{
+	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+		if (watched[i].signal == signal)
+			return &watched[i];
+	return NULL;
+}
+
+/* What the kernel is told when the program wants `theirs`. */
+static struct action ours(const struct action *theirs)
+{
+	struct action a = { .handler = (uint64_t)ph_fault_entry, .flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
+			    .mask = theirs->mask };
+
+	if (theirs->handler > SIG_IGN)
+		a.flags = theirs->flags & ~SA_RESETHAND;
+	a.restorer = theirs->restorer;
+	if (!(theirs->flags & SA_RESTORER) || !theirs->restorer)
+		a.restorer = (uint64_t)ph_restorer;
+	a.flags |= SA_RESTORER;
+	return a;
+}
+
+int64_t ph_copy_in(void *to, const void *user_from, size_t n)
+{
+	return ph_copy(to, user_from, n);
+}
+
+int64_t ph_copy_out(void *user_to, const void *from, size_t n)
+{
+	return ph_copy(user_to, from, n);
+}
+
+int ph_faults_install(void)
+{
+	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+		struct watched *w = &watched[i];
+		int64_t r = kernel_action(w->signal, NULL, &w->theirs);
+		struct action a = ours(&w->theirs);
+
+		if (r == 0)
+			r = kernel_action(w->signal, &a, NULL);
+		if (r < 0)
+			return (int)r;
+	}
+	ph_engine.faults = true;
+	return 0;
+}
+
+/* Signals held, so that no handler of this thread finds the lock taken by itself. A fork's child may inherit it
+ * taken by a thread that it does not have: then the wait ends. */
+static uint64_t lock(struct watched *w)
+{
+	uint64_t all = ~0ull, mask = 0;
+
+	ph_syscall(NR_rt_sigprocmask, SIG_SETMASK, (int64_t)&all, (int64_t)&mask, 8, 0, 0);
+	for (int i = 0; i < SPINS && __atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE); i++)
+		__builtin_ia32_pause();
+	return mask;
+}
+
+static void unlock(struct watched *w, uint64_t mask)
+{
+	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
+	ph_syscall(NR_rt_sigprocmask, SIG_SETMASK, (int64_t)&mask, 0, 8, 0, 0);
+}
+
+static int64_t change(struct watched *w, const struct action *wish, struct action *before)
+{
+	uint64_t mask = lock(w);
+	int64_t r = 0;
+
+	*before = w->theirs;
+	if (wish) {
+		struct action a = ours(wish);
+
+		r = kernel_action(w->signal, &a, NULL);
+		if (r == 0) {
+			w->theirs = *wish;
+			w->theirs.mask &= ~(1ull << 8 | 1ull << 18);	/* as the kernel keeps it: no KILL, no STOP */
+		}
+	}
+	unlock(w, mask);
+	return r;
+}
+
+/* In a vfork child the kernel's table is the child's own, ours its parent's: it asks and sets its own. */
+static int64_t ask_as_child(const struct watched *w, struct action *before)
+{
+	int64_t r = kernel_action(w->signal, NULL, before);
+
+	if (r == 0 && before->handler == (uint64_t)ph_fault_entry)
+		*before = w->theirs;
+	return r;
+}
+
+bool ph_faults_action(struct ph_frame *f, bool vfork_child)
+{
+	struct watched *w = ph_engine.faults ? watch_of((int32_t)f->a[0]) : NULL;
+	struct action wish, before;
+	int64_t r = 0;
+
+	if (!w || f->a[3] != 8)
+		return false;	/* not ours; the kernel says what is wrong */
+	if (f->a[1] && ph_copy_in(&wish, (const void *)f->a[1], sizeof(wish)) < 0)
+		r = -EFAULT;
+	if (r == 0 && vfork_child) {
+		r = ask_as_child(w, &before);
+		if (r == 0 && f->a[1])
+			r = kernel_action(w->signal, &wish, NULL);
+	} else if (r == 0) {
+		r = change(w, f->a[1] ? &wish : NULL, &before);
+	}
+	/* As in the kernel: the action has changed even when the old one can't be stored. */
+	if (r == 0 && f->a[2] && ph_copy_out((void *)f->a[2], &before, sizeof(before)) < 0)
+		r = -EFAULT;
+	f->rax = r;
+	f->target += 2;
+	return true;
+}
+
+static void become_default(int32_t signal)
+{
+	struct action dfl = { .handler = SIG_DFL, .flags = SA_RESTORER, .restorer = (uint64_t)ph_restorer };
+
+	kernel_action(signal, &dfl, NULL);
+}
+
+static void send_again(const struct siginfo *info)
+{
+	ph_syscall(NR_rt_tgsigqueueinfo, ph_syscall(NR_getpid, 0, 0, 0, 0, 0, 0),
+		   ph_syscall(NR_gettid, 0, 0, 0, 0, 0, 0), info->signo, (int64_t)info, 0, 0);
+}
+
+/* Where to go on: the program's handler, or 0 for what was interrupted. */
+__attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context)
+{
+	struct watched *w = watch_of(signal);
+	uint64_t ip = context[UC_RIP];
+	struct action theirs;
+	bool sent;
+
+	if (ip == (uint64_t)ph_copy_insn) {
+		context[UC_RIP] = (uint64_t)ph_copy_fault;
+		return 0;
+	}
+	theirs = w->theirs;
+	if (theirs.handler > SIG_IGN) {
+		if (theirs.flags & SA_RESETHAND) {
+			struct action dfl = { .handler = SIG_DFL };
+
+			change(w, &dfl, &theirs);
+		}
+		return theirs.handler;
+	}
+	sent = info->code <= 0;
+	if (sent && theirs.handler == SIG_IGN)
+		return 0;
+	become_default(signal);
+	if (sent)
+		send_again(info);
+	return 0;	/* a real fault happens again */
+}
+
+/* exec keeps ignored signals ignored, which a handler in front of them hides. */
+void ph_faults_before_exec(void)
+{
+	for (unsigned i = 0; ph_engine.faults && i < sizeof(watched) / sizeof(watched[0]); i++) {
+		struct action now;
+
+		if (watched[i].theirs.handler == SIG_IGN && kernel_action(watched[i].signal, NULL, &now) == 0 &&
+		    now.handler == (uint64_t)ph_fault_entry)
+			kernel_action(watched[i].signal, &watched[i].theirs, NULL);
+	}
+}
+
+void ph_faults_after_exec(void)
+{
+	for (unsigned i = 0; ph_engine.faults && i < sizeof(watched) / sizeof(watched[0]); i++) {
+		struct action a = ours(&watched[i].theirs);
+
+		if (watched[i].theirs.handler == SIG_IGN)
+			kernel_action(watched[i].signal, &a, NULL);
+	}
+}

@@ -1,0 +1,225 @@
+/* Every call that a stub sends to C. */
+#include "engine.h"
+
+#include <stdatomic.h>
+
+#include "linux.h"
+
+#define VFORKS 64
+#define ANY_PID (-1)
+
+/* Threads of ours that sit in vfork (or posix_spawn) while a child runs in their memory, on their fs base. Such a
+ * child's calls belong to another process: no rule sees them. */
+struct vforking {
+	_Atomic uint64_t self;	/* ph_self of the suspended thread, or 0 */
+	_Atomic int64_t pid;
+};
+
+static struct {
+	_Atomic uint32_t n;
+	struct vforking vforks[VFORKS];
+} *table;		/* wiped in a fork's child, which has none of these threads */
+
+int ph_hook_init(void)
+{
+	table = ph_map(4096);
+	if (!table)
+		return -ENOMEM;
+	return (int)ph_syscall(NR_madvise, (int64_t)table, 4096, MADV_WIPEONFORK, 0, 0, 0);
+}
+
+bool ph_vfork_child(void)
+{
+	uint64_t self;
+
+	if (!table || __builtin_expect(atomic_load_explicit(&table->n, memory_order_acquire) == 0, 1))
+		return false;
+	self = ph_self();
+	for (unsigned i = 0; i < VFORKS; i++) {
+		if (atomic_load(&table->vforks[i].self) != self)
+			continue;
+		/* The thread itself can still be here: in a signal handler before the child is made. */
+		int64_t pid = atomic_load(&table->vforks[i].pid);
+
+		return pid == ANY_PID || ph_syscall(NR_getpid, 0, 0, 0, 0, 0, 0) != pid;
+	}
+	return false;
+}
+
+static bool vfork_begin(uint64_t flags)
+{
+	uint64_t self = ph_self();
+
+	for (unsigned i = 0; i < VFORKS; i++) {
+		uint64_t free = 0;
+
+		if (!atomic_compare_exchange_strong(&table->vforks[i].self, &free, 1))
+			continue;
+		/* In a new pid namespace the child's number could be its parent's. */
+		atomic_store(&table->vforks[i].pid, flags & CLONE_NEWPID ? ANY_PID : ph_syscall(NR_getpid, 0, 0, 0, 0, 0, 0));
+		atomic_store(&table->vforks[i].self, self);
+		atomic_fetch_add(&table->n, 1);
+		return true;
+	}
+	return false;
+}
+
+static void vfork_end(void)
+{
+	uint64_t self = ph_self();
+
+	for (unsigned i = 0; i < VFORKS; i++) {
+		if (atomic_load(&table->vforks[i].self) != self)
+			continue;
+		atomic_store(&table->vforks[i].self, 0);
+		atomic_fetch_sub(&table->n, 1);
+		return;
+	}
+}
+
+bool ph_hooked(int64_t nr)
+{
+	switch (nr) {
+	case NR_execve:
+	case NR_execveat:
+	case PH_SITE_UNKNOWN:
+		return true;
+	case NR_clone:
+	case NR_fork:
+	case NR_vfork:
+	case NR_clone3:
+	case NR_exit:
+	case NR_exit_group:
+		return ph_engine.rules;
+	case NR_rt_sigaction:
+		return ph_engine.faults;
+	default:
+		return ph_engine.rules && ph_wants(nr);
+	}
+}
+
+static struct ph_stub *stub_of(const struct ph_frame *f)
+{
+	return (struct ph_stub *)(f->target & ~63ull);
+}
+
+static void answer(struct ph_frame *f, int64_t result)
+{
+	f->rax = result;
+	f->target += 2;		/* over the stub's own syscall */
+}
+
+/* The kernel looks at 32 bits. */
+static int32_t number(const struct ph_frame *f)
+{
+	return (int32_t)f->rax;
+}
+
+static int64_t clone_flags(const struct ph_frame *f, uint64_t *flags)
+{
+	switch (number(f)) {
+	case NR_fork:
+		*flags = 0;
+		return 0;
+	case NR_vfork:
+		*flags = CLONE_VM | CLONE_VFORK;
+		return 0;
+	case NR_clone:
+		*flags = (uint64_t)f->a[0];
+		return 0;
+	default:	/* clone3: the first field of struct clone_args */
+		return ph_copy_in(flags, (const void *)f->a[0], sizeof(*flags));
+	}
+}
+
+/* A call that makes a process or a thread: the stub itself makes it, since a child on a new stack can't return
+ * through ours. A child with copies of the descriptors needs ph_fork_begin and ph_fork_end around it. */
+static void make_process(struct ph_frame *f)
+{
+	uint64_t flags;
+	const struct ph_stub *stub = stub_of(f);
+
+	if (clone_flags(f, &flags) < 0)
+		return;		/* the kernel says EFAULT */
+	if ((flags & CLONE_VM) && (flags & CLONE_FILES) && (flags & CLONE_SETTLS) && !(flags & CLONE_VFORK))
+		return;		/* a thread */
+	if (!stub->fork_at || (flags & CLONE_FILES) || ((flags & CLONE_VM) && !(flags & CLONE_VFORK))) {
+		/* A process that shares our descriptors or our memory, and runs beside us. */
+		ph_disarm(PH_WHY_SHARED);
+		return;
+	}
+	ph_fork_begin();
+	if ((flags & CLONE_VM) && !vfork_begin(flags)) {
+		ph_disarm(PH_WHY_FULL);
+		ph_fork_end();
+		return;
+	}
+	f->target = (uint64_t)stub->code + stub->fork_at;
+}
+
+/* In the parent of a process that was made, or could not be made; f->rax is the result. */
+__attribute__((used)) void ph_hook_after(struct ph_frame *f)
+{
+	(void)f;
+	if (atomic_load(&table->n))
+		vfork_end();
+	ph_fork_end();
+}
+
+__attribute__((used)) void ph_hook(struct ph_frame *f)
+{
+	struct ph_call call;
+	bool vfork_child = ph_vfork_child();
+
+	switch (number(f)) {
+	case NR_execve:
+	case NR_execveat:
+		if (ph_engine.rules && !vfork_child)
+			ph_settle_everything(PH_WHY_EXEC);
+		answer(f, ph_exec(f));
+		return;
+	case NR_rt_sigaction:
+		ph_faults_action(f, vfork_child);
+		return;
+	case NR_rt_sigreturn:
+		return;
+	default:
+		break;
+	}
+	if (vfork_child || !ph_engine.rules)
+		return;
+	__atomic_fetch_add(&ph_engine.control->calls_seen, 1, __ATOMIC_RELAXED);
+	switch (number(f)) {
+	case NR_clone:
+	case NR_fork:
+	case NR_vfork:
+	case NR_clone3:
+		make_process(f);
+		return;
+	default:
+		break;
+	}
+	call.nr = number(f);
+	for (int i = 0; i < 6; i++)
+		call.a[i] = f->a[i];
+	if (ph_dispatch(&call) == PH_ANSWERED)
+		answer(f, call.ret);
+}
+
+uint64_t ph_self(void)
+{
+	uint64_t base = 0;
+
+	if (__builtin_expect(ph_engine.fsgsbase, 1))
+		__asm__ volatile("rdfsbase %0" : "=r"(base));
+	else
+		ph_syscall(NR_arch_prctl, ARCH_GET_FS, (int64_t)&base, 0, 0, 0, 0);
+	return base & ~15ull ? base & ~15ull : 16;
+}
+
+void *ph_map(size_t bytes)
+{
+	int64_t at = ph_syscall(NR_mmap, 0, (int64_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}

@@ -1,0 +1,330 @@
+/* The constructor: finds the control page, cleans the environment, patches libc and ld.so. Runs before every other
+ * constructor (-z initfirst), while there is one thread and nothing of the program has run. */
+#include "engine.h"
+
+#include "linux.h"
+
+#define AT_SECURE 23
+#define AT_HWCAP2 26
+#define AT_IGNORE 1
+#define HWCAP2_FSGSBASE 2
+#define PT_NOTE 4
+#define NT_GNU_BUILD_ID 3
+#define PATH_ROOM 512
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n);
+void *memmove(void *to, const void *from, size_t n);
+void *memset(void *to, int byte, size_t n);
+int memcmp(const void *a, const void *b, size_t n);
+
+struct ph_engine ph_engine;
+
+static char control_path[PATH_ROOM], library_path[PATH_ROOM];
+
+/* ld.so's list of what it has loaded. */
+struct link_map {
+	uint64_t base;
+	const char *name;
+	void *dynamic;
+	const struct link_map *next;
+};
+struct r_debug {
+	int32_t version;
+	const struct link_map *map;
+};
+extern __attribute__((weak, visibility("default"))) struct r_debug _r_debug;
+
+struct header {			/* Elf64_Ehdr */
+	uint8_t ident[16];
+	uint16_t type, machine;
+	uint32_t version;
+	uint64_t entry, phoff, shoff;
+	uint32_t flags;
+	uint16_t ehsize, phentsize, phnum;
+};
+
+struct segment {		/* Elf64_Phdr */
+	uint32_t type, flags;
+	uint64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+
+/* --- environment ------------------------------------------------------------------------------------------- */
+
+static bool set_paths(const char *control)
+{
+	size_t n = ph_strlen(control), folder = (size_t)(ph_basename(control) - control);
+
+	if (control[0] != '/' || n + 32 > PATH_ROOM)
+		return false;
+	memcpy(control_path, control, n + 1);
+	memcpy(library_path, control, folder);
+	memcpy(library_path + folder, "libpeephole.so", 15);
+	ph_engine.control_path = control_path;
+	ph_engine.library_path = library_path;
+	return true;
+}
+
+static const char *find(char **envp, const char *prefix)
+{
+	for (; *envp; envp++) {
+		const char *value = ph_after_prefix(*envp, prefix);
+
+		if (value)
+			return value;
+	}
+	return NULL;
+}
+
+/* What a LD_PRELOAD of ours names behind us; NULL when the string is not of ours. */
+static char *behind_ours(char *string)
+{
+	const char *rest = ph_after_prefix(string, "LD_PRELOAD=");
+
+	rest = rest ? ph_after_prefix(rest, library_path) : NULL;
+	if (!rest || (*rest && *rest != ':'))
+		return NULL;
+	return (char *)rest + (*rest == ':');
+}
+
+static void wipe(char *string)
+{
+	memset(string, 0, ph_strlen(string));
+}
+
+/* Leaves of LD_PRELOAD what is the user's, in its place, and closes the gap in the array: the auxiliary vector has to
+ * follow the environment's end at once (programs look for it there), so two freed places become an entry to ignore. */
+static void clean_environment(char **envp)
+{
+	unsigned n = 0, kept = 0, preloads = 0;
+
+	for (; envp[n]; n++)
+		preloads += ph_after_prefix(envp[n], "LD_PRELOAD=") != NULL;
+	for (unsigned i = 0; i < n; i++) {
+		char *string = envp[i], *theirs = behind_ours(string);
+
+		if (theirs && preloads == 1 && *theirs) {
+			size_t bytes = ph_strlen(theirs) + 1, all = ph_strlen(string) + 1;
+
+			memmove(string + 11, theirs, bytes);
+			memset(string + 11 + bytes, 0, all - 11 - bytes);
+		} else if (theirs || ph_after_prefix(string, "PEEPHOLE_")) {
+			wipe(string);
+			continue;
+		}
+		envp[kept++] = string;
+	}
+	if (kept == n)
+		return;
+	uint64_t *gap = (uint64_t *)&envp[kept];
+
+	*gap++ = 0;
+	for (unsigned left = n - kept; left >= 2; left -= 2) {
+		*gap++ = AT_IGNORE;
+		*gap++ = 0;
+	}
+}
+
+/* --- files of the launcher ----------------------------------------------------------------------------------- */
+
+/* The whole file, mapped; NULL unless it belongs to us or root and nobody else can write it. */
+static void *map_private_file(const char *path, bool shared, struct ph_stat *st)
+{
+	int64_t fd = ph_syscall(NR_openat, AT_FDCWD, (int64_t)path, (shared ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW,
+				0, 0, 0);
+	int64_t at = -1;
+
+	if (fd < 0)
+		return NULL;
+	if (ph_syscall(NR_fstat, fd, (int64_t)st, 0, 0, 0, 0) == 0 && (st->st_mode & S_IFMT) == S_IFREG &&
+	    (st->st_uid == 0 || st->st_uid == ph_syscall(NR_geteuid, 0, 0, 0, 0, 0, 0)) && !(st->st_mode & 022) &&
+	    st->st_size > 0)
+		at = ph_syscall(NR_mmap, 0, st->st_size, PROT_READ | (shared ? PROT_WRITE : 0),
+				shared ? MAP_SHARED : MAP_PRIVATE | MAP_POPULATE, fd, 0);
+	ph_syscall(NR_close, fd, 0, 0, 0, 0, 0);
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}
+
+static bool open_control(void)
+{
+	struct ph_stat st;
+	struct ph_control *control = map_private_file(control_path, true, &st);
+
+	if (!control)
+		return false;
+	if (st.st_size != sizeof(*control) || control->magic != PH_CONTROL_MAGIC ||
+	    control->version != PH_CONTROL_VERSION || control->size_bytes != sizeof(*control)) {
+		ph_syscall(NR_munmap, (int64_t)control, st.st_size, 0, 0, 0, 0);
+		return false;
+	}
+	ph_engine.control = control;
+	ph_engine.control_id = (struct ph_identity_of_file){ st.st_dev, st.st_ino };
+	if (ph_syscall(NR_newfstatat, AT_FDCWD, (int64_t)library_path, (int64_t)&st, 0, 0, 0) == 0)
+		ph_engine.library_id = (struct ph_identity_of_file){ st.st_dev, st.st_ino };
+	return true;
+}
+
+/* --- objects --------------------------------------------------------------------------------------------------- */
+
+/* What makes system calls on the program's behalf; each that is mapped has to be known. */
+static bool is_system_library(const char *name)
+{
+	name = ph_basename(name);
+	return ph_after_prefix(name, "libc.so.") || ph_after_prefix(name, "ld-linux") ||
+	       ph_after_prefix(name, "libpthread.so.") || ph_after_prefix(name, "librt.so.");
+}
+
+static bool find_build_id(uint64_t base, struct ph_object *object)
+{
+	const struct header *h = (const struct header *)base;
+	const struct segment *segments = (const struct segment *)(base + h->phoff);
+
+	if (memcmp(h->ident, "\177ELF", 4) != 0)
+		return false;
+	for (unsigned i = 0; i < h->phnum; i++) {
+		const uint8_t *p = (const uint8_t *)(base + segments[i].vaddr), *end = p + segments[i].filesz;
+
+		while (segments[i].type == PT_NOTE && p + 12 <= end) {
+			const uint32_t *note = (const uint32_t *)p;	/* name bytes, value bytes, type */
+			uint32_t name = (note[0] + 3) & ~3u, value = (note[1] + 3) & ~3u;
+
+			if (note[2] == NT_GNU_BUILD_ID && note[0] == 4 && memcmp(p + 12, "GNU", 4) == 0) {
+				*object = (struct ph_object){ base, p + 12 + name, note[1] };
+				return true;
+			}
+			p += 12 + name + value;
+		}
+	}
+	return false;
+}
+
+static const struct ph_sites *list_of(const struct ph_object *object, const uint8_t *lists, uint64_t bytes)
+{
+	uint64_t at = 0;
+
+	while (at + sizeof(struct ph_sites) <= bytes) {
+		const struct ph_sites *list = (const struct ph_sites *)(lists + at);
+
+		if (list->magic != PH_SITES_MAGIC || list->version != PH_SITES_VERSION ||
+		    list->n > (bytes - at - sizeof(*list)) / sizeof(list->sites[0]))
+			return NULL;
+		if (list->build_id_bytes == object->build_id_bytes && list->build_id_bytes <= sizeof(list->build_id) &&
+		    memcmp(list->build_id, object->build_id, list->build_id_bytes) == 0)
+			return list;
+		at += sizeof(*list) + list->n * sizeof(list->sites[0]);
+	}
+	return NULL;
+}
+
+#define OBJECTS_MAX 8
+
+struct found {
+	struct ph_object object;
+	const struct ph_sites *list;
+};
+
+/* Returns how many, or 0 when one of them is unknown or there is no libc. */
+static unsigned find_objects(struct found found[OBJECTS_MAX], const uint8_t *lists, uint64_t bytes)
+{
+	unsigned n = 0;
+	bool libc = false;
+
+	if (!&_r_debug)
+		return 0;
+	for (const struct link_map *map = _r_debug.map; map; map = map->next) {
+		if (!map->name || !map->base || !is_system_library(map->name))
+			continue;
+		if (n == OBJECTS_MAX || !find_build_id(map->base, &found[n].object))
+			return 0;
+		found[n].list = list_of(&found[n].object, lists, bytes);
+		if (!found[n].list)
+			return 0;
+		libc = libc || ph_after_prefix(ph_basename(map->name), "libc.so.");
+		n++;
+	}
+	return libc ? n : 0;
+}
+
+static bool alone(void)
+{
+	struct ph_stat st;
+
+	/* One folder a thread, and "." and "..". Without /proc nobody could have started one before us either. */
+	return ph_syscall(NR_newfstatat, AT_FDCWD, (int64_t) "/proc/self/task", (int64_t)&st, 0, 0, 0) < 0 ||
+	       st.st_nlink == 3;
+}
+
+static bool rules_enabled(void)
+{
+	const struct ph_control *control = ph_engine.control;
+
+	if (!control->master)
+		return false;
+	for (uint32_t i = 0; i < control->n_rules && i < PH_RULES_MAX; i++)
+		if (control->rules[i].enabled)
+			return true;
+	return false;
+}
+
+static int patch_all(const struct found *found, unsigned n)
+{
+	int missing = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		int r = ph_patch_object(&found[i].object, found[i].list);
+
+		missing += r < 0 ? 1 : r;
+	}
+	ph_patch_finish();
+	return missing;
+}
+
+static void arm(const char *exe)
+{
+	struct found found[OBJECTS_MAX];
+	char path[PATH_ROOM];
+	size_t folder = (size_t)(ph_basename(control_path) - control_path);
+	struct ph_stat st;
+	const uint8_t *lists;
+	unsigned n = 0;
+
+	memcpy(path, control_path, folder);
+	memcpy(path + folder, "sites", 6);
+	lists = map_private_file(path, false, &st);
+	if (lists)
+		n = find_objects(found, lists, (uint64_t)st.st_size);
+	if (!n || !alone()) {
+		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, exe);
+	} else {
+		ph_engine.rules = rules_enabled() && ph_hook_init() == 0 && ph_faults_install() == 0 &&
+				  ph_dispatch_init(ph_engine.control) == 0;
+		__atomic_fetch_add(&ph_engine.control->processes, 1, __ATOMIC_RELAXED);
+		if (patch_all(found, n) && ph_engine.rules) {
+			/* Calls that no rule would see could find something pending. */
+			ph_engine.rules = false;
+			ph_uncovered(PH_UNCOVERED_SITES, exe);
+		}
+	}
+	if (lists)
+		ph_syscall(NR_munmap, (int64_t)lists, st.st_size, 0, 0, 0, 0);
+}
+
+__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
+{
+	const char *control = find(envp, "PEEPHOLE_CONTROL=");
+	uint64_t *auxv = (uint64_t *)envp;
+	bool secure = false;
+
+	if (!control || !set_paths(control))
+		return;
+	while (*auxv)
+		auxv++;
+	for (auxv++; auxv[0]; auxv += 2) {
+		if (auxv[0] == AT_HWCAP2)
+			ph_engine.fsgsbase = auxv[1] & HWCAP2_FSGSBASE;
+		else if (auxv[0] == AT_SECURE)
+			secure = auxv[1] != 0;
+	}
+	clean_environment(envp);
+	if (!secure && open_control())
+		arm(argc > 0 && argv[0] ? argv[0] : "");
+}

@@ -1,0 +1,113 @@
+"""`peephole improve`: run a command with rules applied."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from peephole.errors import EngineError, PeepholeError, UsageError
+
+FAILED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+def _chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[list[str], Any]:
+    """The rules' names, and the mounts that they may act on."""
+    if (rules is None) == (plan is None):
+        raise UsageError("give one of --rules LIST, --rules none, --plan FILE")
+    if plan is not None:
+        from peephole.improve.plan import load
+
+        loaded = load(plan)
+        return loaded.names(), loaded.mounts
+    assert rules is not None
+    names = [word.strip() for word in rules.split(",") if word.strip()]
+    if not names or names == ["none"]:
+        return [], None
+    from peephole.improve.consent import parse
+    from peephole.improve.places import mounted
+    from peephole.improve.plan import of_rules
+
+    made = of_rules(names, mounted(), parse(allow))
+    return made.names(), made.mounts
+
+
+def _write_stats(path: Path, stats: Any) -> None:
+    path.write_text(json.dumps({"schema": "peephole/stats", "version": 1, **stats}, indent=1) + "\n")
+
+
+def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None) -> int:
+    from peephole.improve import launch
+    from peephole.improve.arm import arm
+
+    path = launch.find(command[0], os.environ)
+    if path is None:
+        print(f"peephole: {command[0]}: not found", file=sys.stderr)
+        return NOT_FOUND
+    target = launch.examine(path)
+    with arm(rules, mounts=mounts, target=target) as armed:
+        try:
+            status = launch.run(command, path, armed.environment(os.environ, target))
+        except OSError as e:
+            if e.errno == errno.ENOEXEC:
+                # As execvp does: a file of text without a #! line is a script for the shell.
+                shell = Path("/bin/sh")
+                env = armed.environment(os.environ, launch.examine(shell))
+                status = launch.run((str(shell), str(path), *command[1:]), shell, env)
+            else:
+                print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
+                return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
+        if stats is not None:
+            _write_stats(stats, armed.stats())
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _print_environment(rules: list[str], mounts: Any) -> None:
+    import shlex
+
+    from peephole.improve.arm import arm
+
+    armed = arm(rules, mounts=mounts)
+    for name, value in armed.environment({}).items():
+        print(f"{name}={shlex.quote(value)}")
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--rules", metavar="LIST|none", help="Rules to apply, by name; none: patch every call, run no rule.")
+@click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan that `peephole plan` made.")
+@click.option("--allow", metavar="LIST", help="Guarantees that may be given up (with --rules).")
+@click.option(
+    "--engine", type=click.Choice(["auto", "patch"]), default="auto", help="How calls are reached; auto takes the best."
+)
+@click.option("--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write what the rules did as JSON.")
+@click.option("--print-env", is_flag=True, help="Print the variables for a service, and run nothing.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def command(
+    rules: str | None, plan: Path | None, allow: str | None, engine: str, stats: Path | None, print_env: bool,
+    command: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Run COMMAND with rules applied. Its streams, exit code and signals stay its own: 128+N when signal N killed it;
+    125 when Peephole itself failed, 126 when COMMAND can't be executed, 127 when it isn't found."""
+    if not command and not print_env:
+        raise UsageError("no command; give one after --")
+    try:
+        names, mounts = _chosen(rules, plan, allow)
+        if print_env:
+            _print_environment(names, mounts)
+            return 0
+        return _run(command, names, mounts, stats)
+    except UsageError:
+        raise
+    except PeepholeError as e:
+        print(f"peephole: {e}", file=sys.stderr)
+        return FAILED
+    except OSError as e:
+        print(f"peephole: {EngineError(e)}", file=sys.stderr)
+        return FAILED

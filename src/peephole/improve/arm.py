@@ -1,0 +1,145 @@
+"""Arming: the private runtime folder and the variables that bring the runtime into a command and what it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from peephole import native
+from peephole.errors import EngineError, RuleError
+from peephole.improve.control import PROFILES, Control, Mount, Stats
+from peephole.improve.launch import Target, examine
+from peephole.improve.sites import lists_for
+
+#: file systems whose files change behind this machine's back
+_ELSEWHERE = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "virtiofs", "gfs2", "ocfs2", "lustre", "overlay")
+
+
+class PlannedMount(Protocol):
+    """What `arm` needs to know of a mount (see `peephole.improve.plan.PlannedMount`)."""
+
+    @property
+    def dev(self) -> int: ...
+    @property
+    def profile(self) -> str: ...
+    @property
+    def rules(self) -> tuple[str, ...]: ...
+
+
+class Armed:
+    """Rules ready to act in any command that is started with `environment`. A context manager."""
+
+    def __init__(self, folder: Path, control: Control) -> None:
+        self._folder = folder
+        self._control = control
+        self._last: Stats | None = None
+
+    def environment(self, base: Mapping[str, str], target: Target | None = None) -> dict[str, str]:
+        """`base` with the runtime in it; unchanged (and recorded) when `target` is a program that it can't enter."""
+        if target is not None and target.why is not None:
+            self._control.record_uncovered(0, str(target.path), target.why)
+            return dict(base)
+        theirs = base.get("LD_PRELOAD")
+        env = {name: value for name, value in base.items() if name != "LD_PRELOAD"}
+        # At the end: so the runtime can take them away and leave nothing behind. By twos, see core/runtime/start.c.
+        env["LD_PRELOAD"] = str(self._folder / "libpeephole.so") + (f":{theirs}" if theirs else "")
+        env["PEEPHOLE_CONTROL"] = str(self._folder / "control")
+        if theirs:
+            env["PEEPHOLE_PAIR"] = "1"
+        return env
+
+    def stats(self) -> Stats:
+        """What the runtime counted; the last state after `close`."""
+        return self._control.stats() if self._last is None else self._last
+
+    def close(self) -> None:
+        """Remove the runtime folder. Programs that still run keep what they have; what they start is not covered."""
+        if self._last is None:
+            self._last = self._control.stats()
+            self._control.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _folder_for(runtime_dir: Path | None) -> Path:
+    base = runtime_dir or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="peephole-", dir=base)).resolve()
+    except OSError as e:
+        raise EngineError(f"{base}: {e.strerror}; set XDG_RUNTIME_DIR or TMPDIR to a folder that can be written") from e
+    if any(c in str(folder) for c in " :;\t\n") or len(os.fsencode(folder)) > 400:
+        folder.rmdir()
+        raise EngineError(f"{folder}: LD_PRELOAD can't name a path with blanks or colons; set TMPDIR to another folder")
+    return folder
+
+
+def _mounts(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> tuple[Mount, ...]:
+    if not rules:
+        return ()
+    if mounts is not None:
+        return tuple(Mount(m.dev, m.profile, tuple(m.rules)) for m in mounts if m.profile in PROFILES)
+    from peephole.improve.places import mounted
+
+    return tuple(
+        Mount(place.dev, place.profile, rules)
+        for place in mounted()
+        if place.profile in PROFILES and place.fstype not in _ELSEWHERE and not place.fstype.startswith("fuse")
+    )
+
+
+def _known(rules: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for name in rules if name != "none"))
+    folder = Path(__file__).resolve().parent.parent / "rules"
+    for name in names:
+        if not (folder / name / "rule.py").exists():
+            raise RuleError(f"{name}: no such rule; `peephole rules` lists them")
+    return names
+
+
+def arm(
+    rules: Sequence[str],
+    *,
+    mounts: Sequence[PlannedMount] | None = None,
+    runtime_dir: Path | None = None,
+    target: Target | None = None,
+) -> Armed:
+    """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
+
+    `mounts` None means every local mount. Raises EngineError when the runtime can't work on this machine, RuleError for
+    an unknown rule.
+
+        with arm(["truncate_in_place"]) as armed:
+            subprocess.run(["make"], env=armed.environment(os.environ))
+            print(armed.stats()["processes"])
+    """
+    if os.uname().machine != "x86_64":
+        raise EngineError(f"improving works on x86-64 only, and this machine is {os.uname().machine}")
+    names = _known(rules)
+    lists = lists_for(*((target.linker, target.program) if target is not None else (None, None)))
+    library = native.path("libpeephole.so").resolve()
+    table = _mounts(names, mounts)
+    folder = _folder_for(runtime_dir)
+    try:
+        (folder / "libpeephole.so").symlink_to(library)
+        fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(lists)
+        return Armed(folder, Control(folder / "control", names, table))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+__all__ = ["Armed", "Stats", "Target", "arm", "examine"]

@@ -1,0 +1,198 @@
+"""The control page, as core/include/peephole/abi_control.h lays it out."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from peephole.errors import EngineError
+
+MAGIC = 0x4C48504545504C31
+VERSION = 1
+RULES_MAX = 16
+MOUNTS_MAX = 64
+UNCOVERED_MAX = 64
+
+#: enum ph_why
+WHYS = (
+    "shared",
+    "not_regular",
+    "not_alone",
+    "mount",
+    "unhandled",
+    "blocking",
+    "fork",
+    "exec",
+    "exit",
+    "full",
+    "contended",
+    "switched_off",
+    "fault",
+    "settle_failed",
+)
+#: enum ph_profile
+PROFILES = {"ext4-ordered": 1, "weak": 2}
+#: enum ph_uncovered_why
+UNCOVERED = ("none", "sites", "secure", "static", "foreign", "library", "unknown_libc")
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char * 48),
+        ("enabled", ctypes.c_uint32),
+        ("switched_off", ctypes.c_uint32),
+        ("hits", ctypes.c_uint64),
+        ("settled", ctypes.c_uint64),
+        ("why", ctypes.c_uint64 * len(WHYS)),
+        ("reserved", ctypes.c_uint64 * 4),
+    )
+
+
+class _Mount(ctypes.Structure):
+    _fields_ = (("dev", ctypes.c_uint64), ("profile", ctypes.c_uint32), ("rules", ctypes.c_uint32))
+
+
+class _Uncovered(ctypes.Structure):
+    _fields_ = (("pid", ctypes.c_int32), ("why", ctypes.c_uint32), ("exe", ctypes.c_char * 120))
+
+
+class Page(ctypes.Structure):
+    """struct ph_control."""
+
+    _fields_ = (
+        ("magic", ctypes.c_uint64),
+        ("version", ctypes.c_uint32),
+        ("size_bytes", ctypes.c_uint32),
+        ("master", ctypes.c_uint32),
+        ("n_rules", ctypes.c_uint32),
+        ("n_mounts", ctypes.c_uint32),
+        ("n_uncovered", ctypes.c_uint32),
+        ("processes", ctypes.c_uint64),
+        ("sites_patched", ctypes.c_uint64),
+        ("sites_unpatched", ctypes.c_uint64),
+        ("calls_seen", ctypes.c_uint64),
+        ("settle_failures", ctypes.c_uint64),
+        ("reserved", ctypes.c_uint64 * 7),
+        ("rules", _Rule * RULES_MAX),
+        ("mounts", _Mount * MOUNTS_MAX),
+        ("uncovered", _Uncovered * UNCOVERED_MAX),
+    )
+
+
+class RuleStats(TypedDict):
+    """What one rule did: calls answered or made cheaper, effects made good, and why calls were not handled."""
+
+    hits: int
+    settled: int
+    why_not: dict[str, int]
+    switched_off: str | None
+
+
+class NotCovered(TypedDict):
+    """A program that ran without the runtime, or without rules."""
+
+    pid: int
+    exe: str
+    why: str
+
+
+class Stats(TypedDict):
+    """What the runtime counted in all processes of one armed tree."""
+
+    rules: dict[str, RuleStats]
+    processes: int
+    sites_patched: int
+    sites_unpatched: int
+    calls_seen: int
+    settle_failures: int
+    not_covered: list[NotCovered]
+    not_covered_seen: int
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A device on which rules may act: its st_dev, its crash profile by name, and which rules."""
+
+    dev: int
+    profile: str
+    rules: tuple[str, ...]
+
+
+class Control:
+    """A mapped control file."""
+
+    def __init__(self, path: Path, rules: tuple[str, ...], mounts: tuple[Mount, ...]) -> None:
+        """Make the file, for its owner only. Raises EngineError when there are more rules or mounts than fit."""
+        if len(rules) > RULES_MAX or len(mounts) > MOUNTS_MAX:
+            raise EngineError(
+                f"{len(rules)} rules on {len(mounts)} mounts are more than the {RULES_MAX} on {MOUNTS_MAX} that fit; "
+                "name fewer"
+            )
+        size = ctypes.sizeof(Page)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, size)
+            self._map = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+        self._names = rules
+        page = self._page = Page.from_buffer(self._map)
+        page.version, page.size_bytes, page.master = VERSION, size, 1
+        page.n_rules, page.n_mounts = len(rules), len(mounts)
+        for i, name in enumerate(rules):
+            page.rules[i].name = name.encode()
+            page.rules[i].enabled = 1
+        for i, mount in enumerate(mounts):
+            page.mounts[i].dev = mount.dev
+            page.mounts[i].profile = PROFILES[mount.profile]
+            page.mounts[i].rules = sum(1 << rules.index(name) for name in mount.rules if name in rules)
+        page.magic = MAGIC
+
+    def record_uncovered(self, pid: int, exe: str, why: str) -> None:
+        """Count a program that is started without the runtime."""
+        slot = self._page.n_uncovered
+        self._page.n_uncovered += 1
+        if slot < UNCOVERED_MAX:
+            one = self._page.uncovered[slot]
+            one.pid, one.exe, one.why = pid, os.fsencode(exe)[:119], UNCOVERED.index(why)
+
+    def stats(self) -> Stats:
+        """The counters now. What the targets wrote is taken as hostile: numbers only, names made printable."""
+        page = self._page
+        return Stats(
+            rules={name: self._rule(i) for i, name in enumerate(self._names)},
+            processes=page.processes,
+            sites_patched=page.sites_patched,
+            sites_unpatched=page.sites_unpatched,
+            calls_seen=page.calls_seen,
+            settle_failures=page.settle_failures,
+            not_covered=[
+                NotCovered(
+                    pid=one.pid,
+                    exe=one.exe.decode("utf-8", "backslashreplace"),
+                    why=UNCOVERED[one.why] if one.why < len(UNCOVERED) else "none",
+                )
+                for one in page.uncovered[: min(page.n_uncovered, UNCOVERED_MAX)]
+                if one.why
+            ],
+            not_covered_seen=page.n_uncovered,
+        )
+
+    def _rule(self, i: int) -> RuleStats:
+        rule = self._page.rules[i]
+        off = rule.switched_off
+        return RuleStats(
+            hits=rule.hits,
+            settled=rule.settled,
+            why_not=dict(zip(WHYS, rule.why, strict=True)),
+            switched_off=WHYS[off - 1] if 0 < off <= len(WHYS) else None,
+        )
+
+    def close(self) -> None:
+        """Unmap it; the file stays."""
+        del self._page
+        self._map.close()
