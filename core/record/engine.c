@@ -87,19 +87,22 @@ static void explain(int err, char why[256])
 	why[strcspn(why, "\n")] = 0;
 }
 
-int ph_engine_new(size_t ring_bytes, uint64_t cookie, char why[256], struct ph_engine **out)
+int ph_engine_new(const char *hook, size_t ring_bytes, uint64_t cookie, char why[256], struct ph_engine **out)
 {
+	static const char *const hooks[] = { "tp_btf", "raw_tp" };
 	struct ph_engine *engine = calloc(1, sizeof(*engine));
-	int err;
+	int err = -EINVAL;
 
 	if (!engine)
 		return -ENOMEM;
 	libbpf_set_print(keep_warning);
-	engine->hook = "tp_btf";
-	err = load(1, ring_bytes, cookie, &engine->skel);
-	if (err) {
-		engine->hook = "raw_tp";
-		err = load(0, ring_bytes, cookie, &engine->skel);
+	for (size_t i = 0; i < 2; i++) {
+		if (hook && strcmp(hook, hooks[i]))
+			continue;
+		engine->hook = hooks[i];
+		err = load(i == 0, ring_bytes, cookie, &engine->skel);
+		if (!err)
+			break;
 	}
 	if (!err)
 		err = ph_ring_init(&engine->calls, bpf_map__fd(engine->skel->maps.calls), ring_bytes);

@@ -9,8 +9,8 @@
 
 struct ph_engine;
 
-/* Load and attach, tp_btf first and raw_tp where that is refused. On failure `why` holds one line. */
-int ph_engine_new(size_t ring_bytes, uint64_t cookie, char why[256], struct ph_engine **out);
+/* Load and attach: `hook`, or with NULL tp_btf and raw_tp where that is refused. On failure `why` holds one line. */
+int ph_engine_new(const char *hook, size_t ring_bytes, uint64_t cookie, char why[256], struct ph_engine **out);
 void ph_engine_free(struct ph_engine *engine);
 
 /* Everything that is finished goes to the spill; a count, or -errno. */

@@ -1,7 +1,7 @@
 /* peephole-record: run a command and spill a record of every system call of its process tree.
  *
- *	peephole-record --probe
- *	peephole-record --out FOLDER [--ring BYTES] -- COMMAND...
+ *	peephole-record --probe [--hook tp_btf|raw_tp]
+ *	peephole-record --out FOLDER [--ring BYTES] [--hook tp_btf|raw_tp] -- COMMAND...
  *
  * FOLDER exists and is private; what is left in it is described in peephole/abi_record.h.
  */
@@ -28,6 +28,7 @@ enum { DONE = 0, USAGE = 2, REFUSED = 3, NOT_STARTED = 4, NOT_WRITTEN = 5 };
 
 struct options {
 	const char *folder;
+	const char *hook;
 	size_t ring_bytes;
 	int probe;
 	char **command;
@@ -44,7 +45,7 @@ static int64_t now_ns(void)
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = { { "out", 1, NULL, 'o' }, { "ring", 1, NULL, 'r' },
-					       { "probe", 0, NULL, 'p' }, { 0 } };
+					       { "hook", 1, NULL, 'k' }, { "probe", 0, NULL, 'p' }, { 0 } };
 	int c;
 
 	*options = (struct options){ .ring_bytes = RING_BYTES };
@@ -53,6 +54,8 @@ static int parse(int argc, char **argv, struct options *options)
 			options->folder = optarg;
 		else if (c == 'r')
 			options->ring_bytes = strtoull(optarg, NULL, 10);
+		else if (c == 'k')
+			options->hook = optarg;
 		else if (c == 'p')
 			options->probe = 1;
 		else
@@ -140,7 +143,7 @@ static int record(const struct options *options, struct ph_spill *spill)
 	err = ph_launch_init(&launch, path, options->command, cookie);
 	if (err)
 		return refuse(spill, REFUSED, "no process can be started");
-	err = ph_engine_new(options->ring_bytes, cookie, why, &engine);
+	err = ph_engine_new(options->hook, options->ring_bytes, cookie, why, &engine);
 	if (err) {
 		ph_launch_cancel(&launch);
 		return refuse(spill, REFUSED, why);
@@ -163,12 +166,12 @@ static int record(const struct options *options, struct ph_spill *spill)
 	return DONE;
 }
 
-static int probe(void)
+static int probe(const char *hook)
 {
 	struct ph_engine *engine = NULL;
 	char why[256] = "";
 
-	if (ph_engine_new(RING_BYTES, 1, why, &engine)) {
+	if (ph_engine_new(hook, RING_BYTES, 1, why, &engine)) {
 		puts(why);
 		return REFUSED;
 	}
@@ -184,11 +187,11 @@ int main(int argc, char **argv)
 	int code;
 
 	if (parse(argc, argv, &options)) {
-		fputs("usage: peephole-record --probe | --out FOLDER [--ring BYTES] -- COMMAND...\n", stderr);
+		fputs("usage: peephole-record --probe | --out FOLDER [--ring BYTES] [--hook HOOK] -- COMMAND...\n", stderr);
 		return USAGE;
 	}
 	if (options.probe)
-		return probe();
+		return probe(options.hook);
 	code = ph_spill_init(&spill, options.folder);
 	if (code)
 		code = NOT_WRITTEN;

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from peephole.errors import CaptureError, EngineError
@@ -34,6 +38,39 @@ def why_not() -> str | None:
     return f"the kernel refuses ptrace ({lines[0] if lines else done.returncode})"
 
 
+@contextmanager
+def _spooled(pipe: Path, text: Path) -> Iterator[threading.Event]:
+    """Copy what strace writes to `pipe` into `text`; sets the event when the disk is full.
+
+    strace itself complains of a full disk once a line, on the command's own stderr.
+    """
+    full = threading.Event()
+    os.mkfifo(pipe, 0o600)
+    source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(source, True)
+    # While we hold it open for writing there is no end of file, whether strace has come yet or not.
+    keeper = os.open(pipe, os.O_WRONLY)
+    target = os.open(text, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def copy() -> None:
+        while block := os.read(source, 1 << 20):
+            try:
+                while block and not full.is_set():
+                    block = block[os.write(target, block) :]
+            except OSError:
+                full.set()
+
+    worker = threading.Thread(target=copy)
+    worker.start()
+    try:
+        yield full
+    finally:
+        os.close(keeper)
+        worker.join()
+        os.close(source)
+        os.close(target)
+
+
 def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tuple[Capture, int]:
     """Run and record the command; its capture at `out`, and its exit code."""
     from peephole.observe.strace import parse
@@ -44,16 +81,16 @@ def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tupl
         raise EngineError("strace is not installed; install it, or use --engine=ebpf")
     with workplace(out) as made:
         text = made / "strace.txt"
-        text.touch(mode=0o600)
         started_ns = time.monotonic_ns()
-        code = run([strace, *FLAGS, "-o", str(text.resolve()), "--", *launch.command], launch)
+        with _spooled(made / "pipe", text) as full:
+            code = run([strace, *FLAGS, "-o", str((made / "pipe").resolve()), "--", *launch.command], launch)
         ended_ns = time.monotonic_ns()
+        if full.is_set():
+            raise CaptureError(full_disk(out))
         try:
             with text.open("rb") as lines:
                 tables = parse(lines)
         except CaptureError as e:
-            if shutil.disk_usage(made).free == 0:
-                raise CaptureError(full_disk(out)) from e
             raise CaptureError(f"{launch.command[0]}: strace could not record it: {e}") from e
         exit_code = 128 - code if code < 0 else code
         meta = Meta(
