@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from peephole.diagnose.detectors import Detector, detectors
 from peephole.diagnose.gives_up import gives_up
-from peephole.diagnose.objects import Objects
+from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.prices import Prices
 from peephole.diagnose.tables import Tables, tables_of
 from peephole.trace import Capture, Finding, Saving
@@ -22,7 +24,8 @@ RECORDING_NS = {"ebpf": 140, "ebpf-full": 250, "ptrace": 18_000, "import": 18_00
 #: more gaps than this are taken as one, from the first to the last
 _GAPS_MAX = 64
 
-PricesFor = Callable[[Capture], Prices]
+#: prices of the file system of a device number or a path; `peephole.diagnose.calibrate.prices_for` is one
+PricesFor = Callable[["Path | str | int"], Prices]
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,35 @@ class _Sum:
     after: tuple[float, float, float] = (0, 0, 0)
 
 
+class _Places:
+    """Which prices hold for a file: those of its device, as far as that is still mounted."""
+
+    def __init__(self, prices: Prices | PricesFor, capture: Capture) -> None:
+        self.prices = prices
+        self.points = {mount["dev"]: mount["point"] for mount in capture.meta.mounts}
+
+    def __call__(self, dev: int | None, folder: str) -> Prices:
+        if isinstance(self.prices, Prices):
+            return self.prices
+        if dev is None:
+            return self.prices(Path(readable(folder)) if folder.startswith("/") else Path())
+        point = self.points.get(dev)
+        mounted = point is None or not os.path.isdir(point) or os.stat(point).st_dev == dev  # noqa: PTH112, PTH116
+        return self.prices(dev if mounted or point is None else point)
+
+
 def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
-    """The findings in `captures`, with savings at `prices` (or at what `prices` gives for each capture)."""
+    """The findings in `captures`, with savings at `prices`, or at what `prices` gives for each file's file system."""
     sums: dict[tuple[str, str, str, bool], _Sum] = {}
     busy: dict[str, int | None] = {}
     withheld = 0
     for capture in captures:
-        local = prices if isinstance(prices, Prices) else prices(capture)
+        price_at = _Places(prices, capture)
         with tables_of(capture) as tables:
             _add_programs(tables, capture.meta.engine, busy)
             gaps = _gaps(tables)
             for detector in detectors().values():
-                withheld += _add(sums, tables, detector, gaps, local)
+                withheld += _add(sums, tables, detector, gaps, price_at)
     findings = [finding for part in sums.values() if (finding := _finding(part, busy)) is not None]
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
     return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy)
@@ -95,7 +115,7 @@ def _add(
     tables: Tables,
     detector: Detector,
     gaps: Iterable[tuple[int | None, int | None]],
-    prices: Prices,
+    price_at: _Places,
 ) -> int:
     """Add what one detector finds; how many instances were withheld."""
     import ibis
@@ -111,7 +131,7 @@ def _add(
         for column in counts
         for at, level in (("low", 2), ("mid", 1), ("high", 0))
     }
-    rows = items.group_by("program", "folder", "handled", "withheld").aggregate(
+    rows = items.group_by("program", "folder", "dev", "handled", "withheld").aggregate(
         found=_.calls.sum(where=_.certainty >= 1),
         size=_.bytes.sum(where=_.certainty >= 1),
         files=_.object.nunique(),
@@ -125,7 +145,7 @@ def _add(
         if row["withheld"]:
             withheld += row["instances"]
         elif row["found"]:
-            _sum(sums, detector, row, prices)
+            _sum(sums, detector, row, price_at(row["dev"], row["folder"]))
     return withheld
 
 
@@ -150,7 +170,7 @@ def _sum(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: 
         (detector.slug, row["program"], top, row["handled"]), _Sum(detector, row["program"], row["handled"])
     )
     part.objects.add(row["folder"], row["first"], row["files"])
-    part.pids.update(pid for pid in row["pids"] if pid is not None)
+    part.pids.update(pid for pid in row["pids"] or [] if pid is not None)
     part.calls += row["found"]
     part.bytes += row["size"]
     part.before = _plus(part.before, detector.before, row, prices)

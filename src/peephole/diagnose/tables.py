@@ -121,7 +121,7 @@ class Tables:
 
     @cached_property
     def opens(self) -> Any:
-        """One row an open that succeeded: ofd, image, fd, seq, ns, path, flags, file, regular, size (at its end)."""
+        """One row an open that succeeded: ofd, image, fd, seq, ns, path, flags, file, dev, regular, size."""
         import ibis
         from ibis import _
 
@@ -131,7 +131,9 @@ class Tables:
         )
         opened = self.calls.filter(_.name.isin(OPENS), _.ret >= 0, _.ofd.notnull())
         return self._keep(
-            opened.select("ofd", "image", "pid", "seq", "ns", "path", "file", "regular", "size", fd=_.ret, flags=flags)
+            opened.select(
+                "ofd", "image", "pid", "seq", "ns", "path", "file", "dev", "regular", "size", fd=_.ret, flags=flags
+            )
         )
 
     @cached_property

@@ -100,6 +100,7 @@ def find(t: Tables) -> Any:
     return again.select(
         "image",
         "begin_ns",
+        dev=ibis.null("int64"),
         object=_.path,
         certainty=ibis.literal(2),
         calls=ibis.literal(1),

@@ -102,12 +102,14 @@ def find(t: Tables) -> Any:
         begin_ns=_.ns.min(),
         end_ns=_.ns.max(),
         named=_.path.min(),
+        dev=_.dev.max(),
     )
     runs = runs.filter(_.joined >= ENOUGH)
     opened = t.opens.select("ofd", "path", opener=_.image)
     runs = runs.left_join(opened, "ofd")
     return runs.select(
         "image",
+        "dev",
         "begin_ns",
         "end_ns",
         "bytes",

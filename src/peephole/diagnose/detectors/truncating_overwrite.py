@@ -113,6 +113,7 @@ def find(t: Tables) -> Any:
         .select(
             "image",
             "certainty",
+            "dev",
             "end_ns",
             begin_ns=ibis.coalesce(_.before_ns, _.begin_ns),
             object=_.path,

@@ -1,0 +1,33 @@
+"""peephole calibrate: what calls cost on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("calibrate")
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), default=Path(), help="A folder on the file system to measure."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the prices as JSON.")
+def command(folder: Path, as_json: bool) -> None:
+    """Measure what calls cost on this machine, on the file system of a folder (default: this one).
+
+    The result is kept, and `diagnose` estimates savings with it. Takes a few seconds.
+    """
+    from peephole.diagnose.calibrate import calibrate
+    from peephole.errors import UsageError
+
+    if not folder.is_dir():
+        raise UsageError(f"--dir {folder}: is not a folder; name one on the file system to measure")
+    prices = calibrate(folder)
+    if as_json:
+        found = {name: {"ns": p.ns, "low": p.low, "high": p.high} for name, p in prices.of.items()}
+        print(json.dumps({"schema": "peephole/prices", "version": 1, "where": prices.where, "prices": found}, indent=1))
+        return
+    print(f"nanoseconds of CPU a call, median and quartiles: {prices.where}")
+    for name, price in prices.of.items():
+        print(f"  {name:<22}{price.ns:>10,.0f}   {price.low:,.0f} to {price.high:,.0f}")

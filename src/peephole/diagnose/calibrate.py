@@ -1,0 +1,194 @@
+"""Measure what calls cost on this machine, once for each kind of file system, and keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from peephole import native
+from peephole.diagnose.prices import Price, Prices
+from peephole.errors import EngineError
+from peephole.observe.facts import mounts
+
+#: measuring takes about 3 s; on a disk whose fsync takes long it may be more
+TIMEOUT_S = 60
+#: options that differ between mounts of one kind and do not change what a call costs
+_NO_PRICE = ("ro", "rw", "errors=", "size=", "inode", "mode=", "uid=", "gid=", "fd=", "nr_inodes=", "seclabel")
+_PROGRAM = "peephole-calibrate"
+
+
+@cache
+def prices_for(place: Path | str | int) -> Prices:
+    """The prices of the file system that holds `place` (a path, or a device number): from the cache, or measured now.
+
+    Where nothing can be written on it, the prices are those of the temporary folder, and `where` says so. Raises
+    EngineError when measuring fails, MissingToolError when the C part is not built.
+    """
+    mount, folder = _locate(place)
+    kept = _load(_key(mount))
+    return kept if kept is not None else _measured(mount, folder)
+
+
+def calibrate(folder: Path) -> Prices:
+    """The prices on the file system of `folder`, measured now and kept for `prices_for`."""
+    mount, usable = _locate(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EngineError(f"{folder}: can't be written, and prices are measured by writing; name another --dir")
+    return _measured(mount, usable)
+
+
+def _measured(mount: dict[str, Any], folder: Path) -> Prices:
+    if sys.stderr.isatty():
+        print(f"peephole: measuring what calls cost on {mount['fstype']} at {folder} ...", file=sys.stderr)
+    prices = Prices(_where(mount, folder), measure(folder))
+    _store(_key(mount), prices)
+    return prices
+
+
+def measure(folder: Path) -> dict[str, Price]:
+    """The prices on the file system of `folder`, measured now: about 3 s."""
+    program = native.path(_PROGRAM)
+    try:
+        done = subprocess.run([str(program), str(folder)], capture_output=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as e:
+        raise EngineError(f"{folder}: measuring prices took more than {TIMEOUT_S} s; name another --dir") from e
+    if done.returncode != 0:
+        why = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+        raise EngineError(f"prices can't be measured: {why}; name a --dir that can be written")
+    return _read(json.loads(done.stdout))
+
+
+def _read(found: dict[str, Any]) -> dict[str, Price]:
+    return {name: Price(float(p["ns"]), float(p["low"]), float(p["high"])) for name, p in found.items()}
+
+
+# -- which file system ------------------------------------------------------------------------------------------------
+
+
+def _locate(place: Path | str | int) -> tuple[dict[str, Any], Path]:
+    """The mount that holds `place`, and a folder on it that can be written; else those of the temporary folder."""
+    known = mounts()
+    if isinstance(place, int):
+        candidates = [Path(mount["point"]) for mount in known if mount["dev"] == place]
+        dev: int | None = place
+    else:
+        there = _existing(Path(place).absolute())
+        candidates = [there if there.is_dir() else there.parent]
+        dev = candidates[0].stat().st_dev
+        candidates += [Path(mount["point"]) for mount in known if mount["dev"] == dev]
+    home = Path.home()
+    candidates += [folder for folder in (Path(tempfile.gettempdir()), home) if _dev(folder) == dev]
+    usable = [folder for folder in candidates if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)]
+    folder = usable[0] if usable else Path(tempfile.gettempdir())
+    return _mount_of(folder, known), folder
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _dev(path: Path) -> int | None:
+    with suppress(OSError):
+        return path.stat().st_dev
+    return None
+
+
+def _mount_of(folder: Path, known: list[dict[str, Any]]) -> dict[str, Any]:
+    dev = _dev(folder)
+    same = [mount for mount in known if mount["dev"] == dev]
+    # Some file systems (btrfs, overlay) give their files another number than their mount.
+    above = [mount for mount in known if folder.resolve().is_relative_to(mount["point"])]
+    found = same or sorted(above, key=lambda mount: len(mount["point"]))
+    return found[-1] if found else {"fstype": "unknown", "options": "", "point": "/"}
+
+
+def _where(mount: dict[str, Any], folder: Path) -> str:
+    return f"{mount['fstype']} at {folder}, kernel {platform.release()}"
+
+
+# -- the cache --------------------------------------------------------------------------------------------------------
+
+
+def _key(mount: dict[str, Any]) -> str:
+    options = sorted(word for word in mount["options"].split(",") if not word.startswith(_NO_PRICE))
+    journal = ""
+    if mount["fstype"] == "ext4" and mount.get("dev") is not None:
+        # With or without a journal is no mount option, and changes every price of a write.
+        journal = str(_journalled(mount["dev"]))
+    words = [platform.release(), platform.machine(), mount["fstype"], *options, journal, native_version()]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+
+
+def _journalled(dev: int) -> bool:
+    device = Path(f"/sys/dev/block/{os.major(dev)}:{os.minor(dev)}")
+    name = device.resolve().name
+    return any(entry.name.startswith(f"{name}-") for entry in _listing(Path("/proc/fs/jbd2")))
+
+
+def _listing(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+@cache
+def native_version() -> str:
+    """The measuring program's digest: prices that another one measured are not taken for these."""
+    return hashlib.sha256(native.path(_PROGRAM).read_bytes()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/peephole/prices, else ~/.cache/peephole/prices."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base-directory rules: a relative path is to be ignored.
+    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
+    return base / "peephole" / "prices"
+
+
+def _load(key: str) -> Prices | None:
+    path = cache_folder() / f"{key}.json"
+    try:
+        for part in (path.parent, path):
+            info = part.stat()
+            if info.st_uid not in (0, os.geteuid()) or info.st_mode & 0o022:
+                return None
+        kept = json.loads(path.read_bytes())
+        return Prices(str(kept["where"]), _read(kept["prices"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # measured again, and written anew
+
+
+def _store(key: str, prices: Prices) -> None:
+    folder = cache_folder()
+    content = {
+        "where": prices.where,
+        "prices": {name: {"ns": p.ns, "low": p.low, "high": p.high} for name, p in prices.of.items()},
+    }
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=folder, prefix=".new-")
+        try:
+            with os.fdopen(fd, "w") as file:
+                json.dump(content, file, indent=1)
+            Path(name).replace(folder / f"{key}.json")
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        _say_once(f"peephole: {folder}: {e.strerror}; prices are measured again each time")
+
+
+@cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)
