@@ -64,6 +64,8 @@ static int load(int btf, size_t ring_bytes, uint64_t cookie, struct record **out
 	skel->rodata->cookie = cookie;
 	err = bpf_map__set_max_entries(skel->maps.calls, ring_bytes);
 	if (!err)
+		err = bpf_map__set_max_entries(skel->maps.event_scratches, libbpf_num_possible_cpus());
+	if (!err)
 		err = record__load(skel);
 	if (!err)
 		err = record__attach(skel);

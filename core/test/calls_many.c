@@ -1,8 +1,10 @@
 /* Makes a known number of calls: `calls_many calls N` makes N getppid, `calls_many processes N` starts N children that
  * exit at once, `calls_many chain` goes through fork, vfork and exec, `calls_many files` opens the same file again and
- * again, `calls_many pipe` hands a pipe to a child. */
+ * again, `calls_many pipe` hands a pipe to a child, `calls_many compat` makes i386's getpid and close(-1), `calls_many
+ * handler` returns from a signal handler. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,19 @@ static int piped(void)
 	return 0;
 }
 
+static long compat(long nr, long argument)
+{
+	long ret;
+
+	__asm__ volatile("int $0x80" : "=a"(ret) : "0"(nr), "b"(argument) : "r8", "r9", "r10", "r11", "memory");
+	return (int)ret;
+}
+
+static void nothing(int signo)
+{
+	(void)signo;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -95,5 +110,9 @@ int main(int argc, char **argv)
 		return files(argv[2]);
 	if (!strcmp(what, "pipe"))
 		return piped();
+	if (!strcmp(what, "compat"))
+		return compat(20, 0) == getpid() && compat(6, -1) == -9 ? 0 : 77;
+	if (!strcmp(what, "handler"))
+		return signal(SIGUSR1, nothing) == SIG_ERR || raise(SIGUSR1);
 	return 2;
 }

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from recording import program, rows
 
+from peephole.errors import RunError
 from peephole.observe import ebpf, ptrace
 from peephole.observe.launch import Launch
 
@@ -186,6 +187,53 @@ def test_what_a_small_ring_loses_is_counted_to_the_last_call(record: Any) -> Non
     assert all(
         gap["before_ns"] is None or gap["after_ns"] is None or gap["after_ns"] < gap["before_ns"] for gap in gaps
     )
+
+
+def test_a_32_bit_call_is_of_the_other_table(record: Any) -> None:
+    capture, code = record(program("calls_many"), "compat")
+    if code:
+        pytest.skip("the kernel has no 32-bit calls")
+    calls = [call for call in rows(capture) if call["compat"]]
+    assert [(call["name"], call["nr"], call["a0"], call["ret"]) for call in calls] == [
+        ("getpid", 20, 0, calls[0]["pid"]),
+        ("close", 6, 0xFFFFFFFF, -9),
+    ]
+
+
+def test_the_return_from_a_handler_is_a_call(record: Any) -> None:
+    capture, _ = record(program("calls_many"), "handler")
+    names = [call["name"] for call in rows(capture)]
+    assert names[names.index("tgkill") + 1] == "rt_sigreturn"
+
+
+def test_raw_tracepoints_see_the_same(record: Any) -> None:
+    seen = []
+    for hook in ("tp_btf", "raw_tp"):
+        capture, code = record(program("calls_many"), "chain", "4", name=hook, hook=hook)
+        assert code == 4 and capture.meta.machine["hook"] == hook
+        seen.append([(call["name"], call["ret"], call["path"]) for call in rows(capture) if call["name"] != "brk"])
+    assert Counter(line[0] for line in seen[0]) == Counter(line[0] for line in seen[1])
+    assert {line[2] for line in seen[0]} == {line[2] for line in seen[1]}
+
+
+def test_a_time_limit_kills_the_whole_tree_and_keeps_nothing(need_ebpf: None, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not done after 1 s"):
+        ebpf.record(Launch(["sh", "-c", f"echo $$ >{tmp_path}/pid; sleep 60; true"], timeout=1), tmp_path / "capture")
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pid"]
+
+
+def test_what_was_lost_ends_what_is_known_of_an_address(record: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    capture, _ = record(program("calls_many"), "files", str(path), ring_bytes=4096)
+    assert capture.meta.lost > 0
+    before: dict[int, int] = {}
+    ends = sorted(gap["before_ns"] for gap in rows(capture, "gaps") if gap["before_ns"])
+    for call in rows(capture):
+        if call["ofd"] is not None and call["name"] != "close":
+            gap = sum(end <= call["exit_ns"] for end in ends)
+            assert before.setdefault(call["ofd"], gap) == gap
 
 
 def test_the_command_goes_on_when_the_recorder_is_killed(need_ebpf: None, tmp_path: Path) -> None:

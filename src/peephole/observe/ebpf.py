@@ -34,7 +34,7 @@ def why_not() -> str | None:
 
 
 def record(
-    launch: Launch, out: Path, why_not_better: str | None = None, ring_bytes: int = RING_BYTES
+    launch: Launch, out: Path, why_not_better: str | None = None, ring_bytes: int = RING_BYTES, hook: str | None = None
 ) -> tuple[Capture, int]:
     """Run and record the command; its capture at `out`, and its exit code."""
     check_command(launch)
@@ -42,7 +42,9 @@ def record(
     with workplace(out) as made:
         spill = made / "spill"
         spill.mkdir(mode=0o700)
-        words = [str(recorder), "--out", str(spill.resolve()), "--ring", str(ring_bytes), "--", *launch.command]
+        words = [str(recorder), "--out", str(spill.resolve()), "--ring", str(ring_bytes)]
+        words += ["--hook", hook] if hook else []
+        words += ["--", *launch.command]
         code = run(words, launch)
         if code:
             raise _failure(code, spill, launch, out)
