@@ -21,6 +21,7 @@ def print_result(result: Result) -> None:
     if result.figures:
         console.print()
         console.print(_figures(result))
+    _findings(console, result)
     _rules(console, result)
     _given_up(console, result)
     _declined(console, result)
@@ -65,6 +66,21 @@ def _cells(figure: Figure) -> tuple[str, str, str, str, str]:
     )
 
 
+MOST_FINDINGS = 5  # on the terminal; the report has them all
+
+
+def _findings(console: Any, result: Result) -> None:
+    if result.findings:
+        console.print("\nfindings:", markup=False)
+    for one in result.findings[:MOST_FINDINGS]:
+        worth = f", worth {amount(one['saving']['ns'] / 1e9, 's')} of CPU a run" if one["saving"] else ""
+        by = f"removed by {one['rule']}" if one["rule"] else one["advice"]
+        text = f"  {one['slug']}: {one['calls']:,} calls of {one['program']} on {one['object']}{worth}; {by}"
+        console.print(plain(text), markup=False)
+    if len(result.findings) > MOST_FINDINGS:
+        console.print(f"  and {len(result.findings) - MOST_FINDINGS} more, in the report", markup=False)
+
+
 def _rules(console: Any, result: Result) -> None:
     if not result.rules:
         return
@@ -86,12 +102,14 @@ def _given_up(console: Any, result: Result) -> None:
     if not result.given_up:
         console.print("given up: nothing", markup=False)
         return
-    console.print("given up:", markup=False)
+    together: dict[tuple[str, str, str], list[str]] = {}
     for given in result.given_up:
-        bound = f", {given.bound}" if given.bound else ""
-        profile = f" on {given.profile}" if given.profile else ""
-        where = f" below {', '.join(given.where)}" if given.where else ""
-        console.print(plain(f"  {given.guarantee}{bound}{profile}, by {', '.join(given.rules)}{where}"), markup=False)
+        place = f"below {', '.join(given.where)}" if given.where else "everywhere"
+        bound = f":{given.bound}" if given.bound else ""
+        key = (", ".join(given.rules), place, given.profile or "any profile")
+        together.setdefault(key, []).append(given.guarantee + bound)
+    for (rules, place, profile), names in together.items():
+        console.print(plain(f"given up by {rules} {place} ({profile}): {', '.join(names)}"), markup=False)
 
 
 def _declined(console: Any, result: Result) -> None:

@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from peephole.evaluate.result import GivenUp, RuleUse
+from peephole.evaluate.warnings import Warning
+from peephole.evaluate.workload import Workload, find_program
+from peephole.improve.launch import Target
 from peephole.improve.losses import losses_of
 from peephole.improve.plan import Plan
 
 
-def arming(plan: Plan) -> Callable[[], Any]:
-    """A function that arms the plan's rules on its mounts: a context manager with environment, stats and close."""
+class Arming:
+    """A plan's rules, ready to act in one command. A context manager, as `peephole.improve.arm.Armed`."""
 
-    def arm() -> Any:
-        from peephole.improve.arm import arm as arm_rules
+    def __init__(self, plan: Plan, workload: Workload) -> None:
+        from peephole.improve.arm import arm
 
-        return arm_rules(plan.names(), mounts=plan.mounts)
+        self._target = target_of(workload)
+        self._armed = arm(plan.names(), mounts=plan.mounts, target=self._target)
 
-    return arm
+    def environment(self, base: dict[str, str]) -> dict[str, str]:
+        """`base` with the runtime in it."""
+        return self._armed.environment(base, self._target)
+
+    def stats(self) -> Any:
+        """What the runtime counted, see `peephole.improve.control.Stats`."""
+        return self._armed.stats()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._armed.close()
+
+
+def target_of(workload: Workload) -> Target:
+    """The file that the workload's command runs, and whether the runtime can enter it."""
+    from peephole.improve.launch import examine
+
+    return examine(Path(find_program(workload.command[0], workload.cwd, workload.env)))
+
+
+def arming(plan: Plan, workload: Workload) -> Callable[[], Any]:
+    """A function that arms the plan's rules in the workload's command."""
+    return lambda: Arming(plan, workload)
 
 
 def given_up(plan: Plan) -> list[GivenUp]:
@@ -42,6 +74,7 @@ def stories(plan: Plan) -> list[dict[str, Any]]:
 def used(plan: Plan, armed: Any) -> dict[str, Any]:
     """What the rules did in the improved runs, and which processes were not covered."""
     stats = armed.stats()
+    found: dict[str, Any]
     rules = []
     for rule in plan.rules:
         seen = stats["rules"].get(rule.name, {})
@@ -56,4 +89,25 @@ def used(plan: Plan, armed: Any) -> dict[str, Any]:
                 seen.get("switched_off"),
             )
         )
-    return {"rules": rules, "not_covered": stats["not_covered"]}
+    found = {"rules": rules, "not_covered": not_covered(stats)}
+    if rules and not any(rule.hits for rule in rules):
+        advice = "no rule acted in any improved run; see why under the rules, and what was not covered"
+        found["warnings"] = [Warning("no-hits", advice)]
+    return found
+
+
+#: peephole.improve.control.UNCOVERED in words
+_WHY = {
+    "sites": "a call site that matters could not be patched",
+    "secure": "set-uid, set-gid or with capabilities",
+    "static": "static: it has no dynamic linker",
+    "foreign": "not an x86-64 program for this dynamic linker",
+    "library": "the runtime can't be reached from there (chroot or mount namespace)",
+    "unknown_libc": "no list of call sites for its libc",
+}
+
+
+def not_covered(stats: Any) -> list[dict[str, Any]]:
+    """Processes in which no rule could act, each program and reason once."""
+    found = {(one["exe"], one["why"]): one for one in stats["not_covered"]}
+    return [dict(one) | {"why": _WHY.get(one["why"], one["why"])} for one in found.values()]

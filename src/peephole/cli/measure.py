@@ -121,11 +121,14 @@ class Session:
         self.extra["stories"] = stories(plan)
 
         def after(armed: Any) -> None:
-            self.extra |= used(plan, armed)
+            found = used(plan, armed)
+            found["warnings"] = [*self.extra.get("warnings", []), *found.get("warnings", [])]
+            self.extra |= found
 
-        self.measure(arming(plan), after)
+        arm = arming(plan, self.workload)
+        self.measure(arm, after)
         if self.evaluation.verdict not in ("failed", "different"):
-            self.count(arming(plan))
+            self.count(arm)
 
     def count(self, arm: Callable[[], Any] | None) -> None:
         """Record one improved run (one unchanged first, unless there is one) and compare the calls."""

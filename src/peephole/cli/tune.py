@@ -92,11 +92,8 @@ class _Tuning:
         return chosen
 
     def _why_nothing(self) -> str:
-        lacking = [d for d in self.session.extra["declined"] if d["missing"]]
-        if not lacking:
-            return "nothing worth changing"
-        allow = list(dict.fromkeys(word for d in lacking for word in d["missing"]))
-        return f"nothing worth changing without consent (--allow {','.join(allow)})"
+        lacking = any(one["missing"] for one in self.session.extra["declined"])
+        return "nothing worth changing" + (" without consent" if lacking else "")
 
 
 def declined_json(one: Any) -> dict[str, Any]:

@@ -127,13 +127,14 @@ def choose(
 
 def of_rules(names: Sequence[str], places: Sequence[Place], consent: Consent) -> Plan:
     """A plan of named rules. Raises PlanError when consent is missing everywhere, RuleError for an unknown rule."""
-    rules, allowed, refusals = [], dict[int, list[str]](), list[Declined]()
+    rules: list[PlannedRule] = []
+    allowed: dict[int, list[str]] = {}
     for name in names:
         losses = losses_of(name)
         devs, refusal = _where(name, losses, places, consent, None)
         if not devs:
-            raise PlanError(f"{name}: {refusal.why if refusal else 'no mount to act on'}")
-        refusals += [refusal] if refusal else []
+            allow = f"; --allow {','.join(refusal.missing)}" if refusal and refusal.missing else ""
+            raise PlanError(f"{name}: {refusal.why if refusal else 'no mount to act on'}{allow}")
         rules.append(PlannedRule(name, losses.digest))
         for dev in devs:
             allowed.setdefault(dev, []).append(name)
@@ -184,7 +185,7 @@ def _where(
                 "and rules act on whole mounts"
             )
         else:
-            why.append(f"on {place.points[0]} ({place.profile}) it gives up {', '.join(lacking)}, which is not allowed")
+            why.append(f"on {place.points[0]} ({place.profile}) it gives up more than is allowed")
     if not why and devs:
         return devs, None
     if not places:
