@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from peephole.errors import RunError, UsageError
+from peephole.errors import RunError
 from peephole.evaluate import conditions, same, statistics, warnings
 from peephole.evaluate.pairs import Differs, Failed, Pairs
 from peephole.evaluate.result import Result
@@ -53,8 +53,6 @@ class Evaluation:
             self._end("failed", f"interrupted after {len(self.pairs.done)} pairs")
             raise
         else:
-            if self.pairs.primary not in self.figures:
-                raise UsageError(f"--primary {self.pairs.primary}: no such figure; there are {', '.join(self.figures)}")
             self.verdict, self.reason = statistics.verdict(self.figures, self.pairs.primary)
 
     def _end(self, verdict: str, reason: str) -> None:

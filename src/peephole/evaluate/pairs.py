@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from peephole.errors import UsageError
 from peephole.evaluate import same, statistics
 from peephole.evaluate.run import Run, run, unit_of
 from peephole.evaluate.workload import Workload
@@ -63,9 +64,9 @@ class Pairs:
         return self.fixed if self.fixed is not None else statistics.MAX_PAIRS
 
     def measure(self) -> dict[str, statistics.Figure]:
-        """Warm up, then run pairs until the answer is clear. Raises Failed, Differs, RunError."""
+        """Warm up, then run pairs until the answer is clear. Raises Failed, Differs, RunError, UsageError."""
         order = random.Random(self.seed)
-        self._pair(0, "A")
+        self._check_primary(self._pair(0, "A"))
         figures: dict[str, statistics.Figure] = {}
         for number in range(1, self.most() + 1):
             pair = self._pair(number, order.choice("AB"))
@@ -100,6 +101,11 @@ class Pairs:
     @staticmethod
     def _has(pair: Pair, name: str) -> bool:
         return name in pair.before.figures and name in pair.after.figures
+
+    def _check_primary(self, pair: Pair) -> None:
+        if not self._has(pair, self.primary):
+            there = ", ".join(pair.before.figures)
+            raise UsageError(f"--primary {self.primary}: no such figure; there are {there}")
 
     def _pair(self, number: int, first: str) -> Pair:
         outcomes: dict[str, same.Outcome] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from peephole.report.markup import text
@@ -120,6 +121,7 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    step = next(s for s in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50, 1e3, 1e9) if (high - low) / s <= 6)
-    first = int(low / step) + (low > 0)
-    return [round(i * step, 6) for i in range(first, int(high / step) + 1)]
+    """Four to nine round values within a range."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = next(power * m for m in (0.5, 1, 2, 5, 10) if (high - low) / (power * m) <= 7)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
