@@ -16,6 +16,7 @@
 #define MAP_ANONYMOUS 0x20
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define EXE_NAMES_MAX 40
+#define ARGS_SLOTS 8	/* six, rounded up so that a mask bounds an index */
 
 enum { NR_MMAP = 9, NR_CLONE = 56, NR_FORK = 57, NR_VFORK = 58, NR_EXECVE = 59, NR_EXIT = 60, NR_PRCTL = 157,
        NR_EXIT_GROUP = 231, NR_SIGNALFD = 282, NR_SIGNALFD4 = 289, NR_EXECVEAT = 322, NR_CLONE3 = 435 };
@@ -142,7 +143,7 @@ struct input {
 	long nr;
 	long ret;
 	__u64 ip;
-	__u64 args[6];
+	__u64 args[ARGS_SLOTS];
 	__s32 fd;
 	__u8 flags;
 };
@@ -171,21 +172,10 @@ static __always_inline void fill_call(struct ph_call *call, const struct input *
 	call->args[5] = in->args[5];
 }
 
+/* An index, not a switch: the verifier walks every branch of every caller. */
 static __always_inline __u64 arg_of(const struct input *in, __u32 number)
 {
-	switch (number) {
-	case 1:
-		return in->args[0];
-	case 2:
-		return in->args[1];
-	case 3:
-		return in->args[2];
-	case 4:
-		return in->args[3];
-	case 5:
-		return in->args[4];
-	}
-	return 0;
+	return in->args[(number - 1) & (ARGS_SLOTS - 1)];
 }
 
 static __always_inline int emit_plain(const struct input *in)
@@ -464,37 +454,54 @@ int raw_fork(struct bpf_raw_tracepoint_args *ctx)
 	return on_fork((void *)ctx->args[0], (void *)ctx->args[1]);
 }
 
-/* The names of a file's path, last first, up to the root of the mount tree. */
-static __noinline __u32 read_exe(struct file *file, struct event_scratch *scratch, __u32 at)
+struct walk {
+	struct dentry *dentry;
+	struct mount *mount;
+	__u32 cpu;
+	__u32 at;
+	__u32 done;
+};
+
+/* One name of the path, or one step from a mount's root to where it is mounted; 1 ends the loop. */
+static long walk_up(__u32 i, struct walk *walk)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry), *parent;
-	struct vfsmount *vfs = BPF_CORE_READ(file, f_path.mnt);
-	struct mount *mount = container_of(vfs, struct mount, mnt), *above;
-	__u32 start = at, i;
+	struct event_scratch *scratch = bpf_map_lookup_elem(&event_scratches, &walk->cpu);
+	/* Out of our own struct first: BPF_CORE_READ would look for it in the kernel's types. */
+	struct dentry *dentry = walk->dentry, *parent = BPF_CORE_READ(dentry, d_parent);
+	struct mount *mount = walk->mount, *above;
+	long n;
 
 	if (!scratch)
-		return 0;
-	for (i = 0; i < EXE_NAMES_MAX; i++) {
-		long n;
-
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root) || dentry == parent) {
-			above = BPF_CORE_READ(mount, mnt_parent);
-			if (above == mount)
-				return at - start;
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mount = above;
-			continue;
-		}
-		if (at > PH_PATH_BYTES + PH_EXE_BYTES - 256)
-			return 0;
-		n = bpf_probe_read_kernel_str(scratch->bytes + at, 256, BPF_CORE_READ(dentry, d_name.name));
-		if (n < 0 || n > 256)
-			return 0;
-		at += n;
-		dentry = parent;
+		return 1;
+	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root) || dentry == parent) {
+		above = BPF_CORE_READ(mount, mnt_parent);
+		walk->done = above == mount;
+		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->mount = above;
+		return walk->done;
 	}
+	if (walk->at > PH_PATH_BYTES + PH_EXE_BYTES - 256)
+		return 1;
+	n = bpf_probe_read_kernel_str(scratch->bytes + (walk->at & (PH_PATH_BYTES + PH_EXE_BYTES - 1)), 256,
+				      BPF_CORE_READ(dentry, d_name.name));
+	if (n < 0 || n > 256)
+		return 1;
+	walk->at += n;
+	walk->dentry = parent;
 	return 0;
+}
+
+/* The names of a file's path, last first, up to the root of the mount tree; how many bytes, 0 when it is too deep.
+ * bpf_loop (Linux 5.17), since the verifier takes 200 ms for the loop written out. */
+static __noinline __u32 read_exe(struct file *file, __u32 cpu, __u32 at)
+{
+	struct walk walk = { .cpu = cpu, .at = at };
+	struct vfsmount *vfs = BPF_CORE_READ(file, f_path.mnt);
+
+	walk.dentry = BPF_CORE_READ(file, f_path.dentry);
+	walk.mount = container_of(vfs, struct mount, mnt);
+	bpf_loop(EXE_NAMES_MAX, walk_up, &walk, 0);
+	return walk.done ? walk.at - at : 0;
 }
 
 static __always_inline int on_exec(struct task_struct *task, __u32 old_tid, struct linux_binprm *bprm)
@@ -529,7 +536,7 @@ static __always_inline int on_exec(struct task_struct *task, __u32 old_tid, stru
 		n = 0;
 	scratch->event.name_len = n;
 	at = n;
-	at += scratch->event.exe_len = read_exe(BPF_CORE_READ(task, mm, exe_file), scratch, at);
+	at += scratch->event.exe_len = read_exe(BPF_CORE_READ(task, mm, exe_file), cpu, at);
 	start = BPF_CORE_READ(task, mm, arg_start);
 	n = BPF_CORE_READ(task, mm, arg_end) - start;
 	scratch->event.argv_full = n;
