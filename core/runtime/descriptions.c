@@ -86,7 +86,7 @@ struct dirent64 {
 /* Every descriptor that is open now. false when /proc can't tell. */
 static bool list_fds(void)
 {
-	uint64_t space[256];
+	uint64_t space[128];
 	uint8_t *entries = (uint8_t *)space;
 	int64_t dir, n;
 
