@@ -276,6 +276,9 @@ def test_both_engines_see_the_same_calls(need_ptrace: None, record: Any, tmp_pat
             )
         assert code == 0
         calls = rows(capture)
+        assert all(
+            capture.meta.started_ns <= call["exit_ns"] <= capture.meta.ended_ns for call in calls if call["exit_ns"]
+        )
         inside = between_marks(calls)
         pids = {"fork", "wait4"}
         by_engine.append([(call["name"], call["ret"] if call["name"] not in pids else None) for call in inside])

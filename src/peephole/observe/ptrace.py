@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from peephole.errors import CaptureError, EngineError
 from peephole.observe import facts
@@ -71,6 +72,16 @@ def _spooled(pipe: Path, text: Path) -> Iterator[threading.Event]:
         os.close(target)
 
 
+def _monotonic(table: Any, offset_ns: int) -> Any:
+    """The table with its times of day turned into CLOCK_MONOTONIC, the clock of every capture."""
+    import pyarrow.compute as pc
+
+    for at, name in enumerate(table.column_names):
+        if name.endswith("_ns"):
+            table = table.set_column(at, table.schema.field(at), pc.subtract(table.column(at), offset_ns))
+    return table
+
+
 def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tuple[Capture, int]:
     """Run and record the command; its capture at `out`, and its exit code."""
     from peephole.observe.strace import parse
@@ -82,6 +93,7 @@ def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tupl
     with workplace(out) as made:
         text = made / "strace.txt"
         started_ns = time.monotonic_ns()
+        offset_ns = time.time_ns() - started_ns
         with _spooled(made / "pipe", text) as full:
             code = run([strace, *FLAGS, "-o", str((made / "pipe").resolve()), "--", *launch.command], launch)
         ended_ns = time.monotonic_ns()
@@ -100,10 +112,11 @@ def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tupl
             ended_ns=ended_ns,
             events=tables.calls.num_rows,
             lost=tables.lost,
-            machine=facts.machine() | {"clock": "realtime"},
+            machine=facts.machine(),
             mounts=facts.mounts(),
             environment=facts.environment(launch.env),
             exit_status=exit_code,
             why_not_better=why_not_better,
         )
-        return write_capture(out, tables.calls, tables.processes, tables.gaps, meta, made), exit_code
+        calls, processes, gaps = (_monotonic(t, offset_ns) for t in (tables.calls, tables.processes, tables.gaps))
+        return write_capture(out, calls, processes, gaps, meta, made), exit_code
