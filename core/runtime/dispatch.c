@@ -47,20 +47,48 @@ static void walk_begin(struct ph_walk *walk, struct ph_description *d)
 	*walk = (struct ph_walk){ .d = d, .stamp = ph_window_stamp() };
 }
 
+/* Hits are counted here and handed to the control page now and then: an atomic step there costs as much as the whole
+ * rest of an answered call. */
+#define HITS_BEFORE_HANDING_OVER 1024
+
+static void count_hits(uint32_t layers)
+{
+	for (unsigned i = 0; layers >> i; i++)
+		if (layers & (1u << i))
+			ph_layers[i].hits++;
+}
+
+static void hand_over_hits(uint64_t at_least)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++) {
+		if (ph_layers[i].hits < at_least)
+			continue;
+		__atomic_fetch_add(&ph_layers[i].control->hits, ph_layers[i].hits, __ATOMIC_RELAXED);
+		ph_layers[i].hits = 0;
+	}
+}
+
 static void walk_end(struct ph_walk *walk)
 {
+	bool held = walk->held;
+
+	count_hits(walk->hits);
+	if (held)
+		hand_over_hits(1);
 	ph_walk_release(walk);
-	for (unsigned i = 0; walk->hits >> i; i++)
-		if (walk->hits & (1u << i))
-			__atomic_fetch_add(&ph_layers[i].control->hits, 1, __ATOMIC_RELAXED);
 }
 
 void ph_settle_everything(enum ph_why why)
 {
 	struct ph_walk walk;
 
-	if (!armed || ph_hold_forked() || !ph_anything_pending())
+	if (!armed || ph_hold_forked())
 		return;
+	if (!ph_anything_pending()) {
+		if (why == PH_WHY_EXIT || why == PH_WHY_EXEC)
+			hand_over_hits(1);
+		return;
+	}
 	walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_settle_all_held(&walk, why);
@@ -177,12 +205,14 @@ static bool answered_on_trial(struct ph_call *c, struct ph_description *d)
 			if (!ph_dirty_test(d))
 				ph_dirty_set(d);
 			done = atomic_compare_exchange_strong(&d->word, &word, (word ^ PH_WORD_CURRENT) + PH_WORD_STEP);
+			if (done) {
+				count_hits(walk.hits);
+				hand_over_hits(HITS_BEFORE_HANDING_OVER);
+			}
 		}
 	}
 	if (!ph_trial_end(ticket))
 		bury(d);
-	if (done)
-		walk_end(&walk);
 	return done;
 }
 
@@ -316,7 +346,8 @@ static enum ph_verdict on_fd(struct ph_call *c)
 	c->a[row->fd_arg] = fd;
 	/* A descriptor that is not known to be a regular file may be a pipe, a socket, a terminal: the call may
 	 * block, or be seen by others. */
-	if (ph_anything_pending() && ((!d && !ph_fd_regular(fd)) || (row->fd_arg2 >= 0 && !d2 && !ph_fd_regular(other))))
+	if ((!d || row->fd_arg2 >= 0) && ph_anything_pending() &&
+	    ((!d && !ph_fd_regular(fd)) || (row->fd_arg2 >= 0 && !d2 && !ph_fd_regular(other))))
 		ph_settle_everything(PH_WHY_BLOCKING);
 	if (d2)
 		return on_two(c);

@@ -31,6 +31,7 @@ struct ph_layer {
 	struct ph_rule_control *control;
 	unsigned index;			/* in the control page */
 	uint32_t offset;		/* of its states in a description's */
+	uint64_t hits;			/* not yet in the control page; touched only while holding */
 	uint8_t handle_of[512];		/* number of a call -> 1 + index into rule->handles, or 0 */
 };
 

@@ -153,6 +153,7 @@ static void test_writes_are_gathered_until_close(void)
 	for (int i = 0; i < 100; i++)
 		CHECK(call(SYS_write, fd, "0123456789", 10, 0) == 10);
 	CHECK(size_of("gathered") == 0);
+	CHECK(call(SYS_lseek, fd, 0, SEEK_CUR, 0) == 1000);
 	CHECK(control.rules[0].hits == 100);
 	CHECK(call(SYS_close, fd, 0, 0, 0) == 0);
 	CHECK(size_of("gathered") == 1000);
