@@ -11,6 +11,7 @@
 #define PT_NOTE 4
 #define NT_GNU_BUILD_ID 3
 #define PATH_ROOM 512
+#define LIBRARY "libpeephole.so"
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
@@ -58,7 +59,7 @@ static bool set_paths(const char *control)
 		return false;
 	memcpy(control_path, control, n + 1);
 	memcpy(library_path, control, folder);
-	memcpy(library_path + folder, "libpeephole.so", 15);
+	memcpy(library_path + folder, LIBRARY, sizeof(LIBRARY));
 	ph_engine.control_path = control_path;
 	ph_engine.library_path = library_path;
 	return true;
@@ -75,15 +76,23 @@ static const char *find(char **envp, const char *prefix)
 	return NULL;
 }
 
-/* What a LD_PRELOAD of ours names behind us; NULL when the string is not of ours. */
+/* What a LD_PRELOAD of ours names behind us (behind several of us, when one improved program starts another); NULL
+ * when the string is not of ours. */
 static char *behind_ours(char *string)
 {
-	const char *rest = ph_after_prefix(string, "LD_PRELOAD=");
+	const char *value = ph_after_prefix(string, "LD_PRELOAD="), *rest = NULL;
 
-	rest = rest ? ph_after_prefix(rest, library_path) : NULL;
-	if (!rest || (*rest && *rest != ':'))
-		return NULL;
-	return (char *)rest + (*rest == ':');
+	while (value && *value == '/') {
+		const char *end = value, *name = value;
+
+		for (; *end && *end != ':'; end++)
+			if (*end == '/')
+				name = end + 1;
+		if (end - name != sizeof(LIBRARY) - 1 || !ph_after_prefix(name, LIBRARY))
+			break;
+		rest = value = end + (*end == ':');
+	}
+	return (char *)rest;
 }
 
 static void wipe(char *string)
@@ -92,10 +101,12 @@ static void wipe(char *string)
 }
 
 /* Leaves of LD_PRELOAD what is the user's, in its place, and closes the gap in the array: the auxiliary vector has to
- * follow the environment's end at once (programs look for it there), so two freed places become an entry to ignore. */
+ * follow the environment's end at once (programs look for it there), so two freed places become an entry to ignore.
+ * The launcher and exec.c add by twos; should one be left over, an empty string stays in its place. */
 static void clean_environment(char **envp)
 {
 	unsigned n = 0, kept = 0, preloads = 0;
+	char *wiped = NULL;
 
 	for (; envp[n]; n++)
 		preloads += ph_after_prefix(envp[n], "LD_PRELOAD=") != NULL;
@@ -107,18 +118,22 @@ static void clean_environment(char **envp)
 
 			memmove(string + 11, theirs, bytes);
 			memset(string + 11 + bytes, 0, all - 11 - bytes);
-		} else if (theirs || ph_after_prefix(string, "PEEPHOLE_")) {
+		} else if (theirs || ph_after_prefix(string, "PEEPHOLE_CONTROL=") ||
+			   ph_after_prefix(string, "PEEPHOLE_PAIR=")) {
 			wipe(string);
+			wiped = string;
 			continue;
 		}
 		envp[kept++] = string;
 	}
+	if ((n - kept) % 2)
+		envp[kept++] = wiped;
 	if (kept == n)
 		return;
 	uint64_t *gap = (uint64_t *)&envp[kept];
 
 	*gap++ = 0;
-	for (unsigned left = n - kept; left >= 2; left -= 2) {
+	for (unsigned left = n - kept; left; left -= 2) {
 		*gap++ = AT_IGNORE;
 		*gap++ = 0;
 	}

@@ -108,9 +108,27 @@ def run(argv: Sequence[str], path: Path, env: Mapping[str, str]) -> int:
 
 
 def _spawn(argv: Sequence[str], path: Path, env: Mapping[str, str], mask: set[signal.Signals | int]) -> int:
-    # Python ignores these two at its start; the command must not inherit that.
-    ours = (signal.SIGPIPE, signal.SIGXFSZ)
-    return os.posix_spawn(path, list(argv), env, setsigmask=mask, setsigdef=ours)
+    # Not posix_spawn: it leaves two signals of glibc's own ignored in the command.
+    mine, childs = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            # Python ignores these two at its start; the command must not inherit that.
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.execve(path, list(argv), dict(env))
+        except OSError as e:
+            os.write(childs, str(e.errno).encode())
+        finally:
+            os._exit(125)
+    os.close(childs)
+    with os.fdopen(mine, "rb") as pipe:
+        trouble = pipe.read()
+    if trouble:
+        os.waitpid(pid, 0)
+        raise OSError(int(trouble), os.strerror(int(trouble)), str(path))
+    return pid
 
 
 def _accompany(pid: int, watched: set[signal.Signals]) -> int:

@@ -1,0 +1,57 @@
+"""Running commands plain and improved."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run: exit code (negative: died of that signal), both streams, and the runtime's counters when improved."""
+
+    code: int
+    out: bytes
+    err: bytes
+    stats: dict[str, Any]
+
+    @property
+    def seen(self) -> tuple[int, bytes]:
+        return self.code, self.out
+
+
+Runner = Callable[..., Ran]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Runner:
+    """Run a command as it is."""
+
+    def run(*command: str, **options: Any) -> Ran:
+        done = subprocess.run(command, capture_output=True, timeout=120, **options)
+        return Ran(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout, done.stderr, {})
+
+    return run
+
+
+@pytest.fixture
+def improved(tmp_path: Path) -> Runner:
+    """Run a command under `peephole improve`; no rules unless they are named."""
+
+    def run(*command: str, rules: str = "none", allow: str | None = None, **options: Any) -> Ran:
+        stats = tmp_path / "stats.json"
+        consent = ["--allow", allow] if allow else []
+        words = [sys.executable, "-m", "peephole", "improve", "--rules", rules, *consent, "--stats", str(stats), "--"]
+        env = options.pop("env", os.environ)
+        done = subprocess.run([*words, *command], capture_output=True, timeout=120, env=env, **options)
+        return Ran(done.returncode, done.stdout, done.stderr, json.loads(stats.read_text()) if stats.exists() else {})
+
+    return run

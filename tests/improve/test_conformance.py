@@ -1,0 +1,166 @@
+"""What a program can notice of the interposer: nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peephole import native
+
+Runner = Callable[..., Any]
+
+
+@pytest.mark.parametrize("part", ["registers", "errors", "signals", "processes", "threads"])
+def test_a_program_sees_the_same_kernel(part: str, plain: Runner, improved: Runner) -> None:
+    program = str(native.path(f"conform_{part}"))
+    expected, got = plain(program), improved(program)
+    assert got.out.decode() == expected.out.decode()
+    assert (got.code, got.err) == (expected.code, expected.err)
+    assert got.stats["processes"] >= 1
+    assert got.stats["sites_unpatched"] == 0
+
+
+def compile_c(folder: Path, text: str, *flags: str) -> Path:
+    source, program = folder / "program.c", folder / "program"
+    source.write_text(text)
+    subprocess.run(["gcc", "-o", str(program), str(source), *flags], check=True)
+    return program
+
+
+SHOWS_ITS_LIBRARIES = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void)
+{
+	char line[512];
+	int loaded = 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	while (fgets(line, sizeof(line), maps))
+		loaded |= strstr(line, "libpeephole") != NULL;
+	printf("loaded %d preload %s\\n", loaded, getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "unset");
+	return 0;
+}
+"""
+
+
+def test_a_static_program_runs_and_is_named_as_not_covered(tmp_path: Path, improved: Runner) -> None:
+    program = compile_c(tmp_path, SHOWS_ITS_LIBRARIES, "-static")
+    direct, below = improved(str(program)), improved("sh", "-c", f"{program}; true")
+    for ran in (direct, below):
+        assert ran.out == b"loaded 0 preload unset\n"
+        assert [(one["exe"], one["why"]) for one in ran.stats["not_covered"]] == [(str(program), "static")]
+
+
+@pytest.mark.root
+def test_a_set_uid_program_is_left_alone(tmp_path: Path, improved: Runner) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to make one")
+    program = compile_c(tmp_path, SHOWS_ITS_LIBRARIES)
+    program.chmod(0o4755)
+    for ran in (improved(str(program)), improved("sh", "-c", f"{program}; true")):
+        assert ran.out == b"loaded 0 preload unset\n"
+        assert [one["why"] for one in ran.stats["not_covered"]] == ["secure"]
+
+
+@pytest.mark.root
+def test_a_program_in_another_root_runs_without_us(tmp_path: Path, improved: Runner) -> None:
+    if os.geteuid():
+        pytest.skip("needs root for chroot")
+    compile_c(tmp_path, SHOWS_ITS_LIBRARIES)
+    for file in ("/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"):
+        to = tmp_path / file.lstrip("/")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, to)
+    (tmp_path / "proc").mkdir()
+    ran = improved("chroot", str(tmp_path), "/program")
+    assert [one["why"] for one in ran.stats["not_covered"]] == ["library"]
+
+
+def test_a_script_gets_its_arguments(tmp_path: Path, plain: Runner, improved: Runner) -> None:
+    program = tmp_path / "script"
+    program.write_text('#!/bin/sh -e\necho script "$@"\nexit 7\n')
+    program.chmod(0o755)
+    assert improved(str(program), "a b", "c").seen == plain(str(program), "a b", "c").seen == (7, b"script a b c\n")
+
+
+def test_a_text_without_interpreter_line_is_run_by_the_shell(tmp_path: Path, improved: Runner) -> None:
+    program = tmp_path / "text"
+    program.write_text("echo from sh $1\n")
+    program.chmod(0o755)
+    assert improved(str(program), "x").seen == (0, b"from sh x\n")
+    assert improved("env", str(program), "x").seen == (0, b"from sh x\n")
+
+
+def test_the_users_own_preload_is_kept(tmp_path: Path, improved: Runner) -> None:
+    library = tmp_path / "own.so"
+    source = tmp_path / "own.c"
+    source.write_text("#include <unistd.h>\npid_t getppid(void) { return 4242; }\n")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    env = os.environ | {"LD_PRELOAD": str(library)}
+    show = "import os; print(os.getppid(), os.environ['LD_PRELOAD'], os.environ.get('PEEPHOLE_CONTROL'))"
+    expected = f"4242 {library} None\n".encode()
+    direct = improved("/usr/bin/python3", "-c", show, env=env)
+    below = improved("sh", "-c", f'/usr/bin/python3 -c "{show}"', env=env)
+    both = improved("sh", "-c", f'exec env LD_PRELOAD={library} /usr/bin/python3 -c "{show}"')
+    assert direct.out == below.out == both.out == expected
+    assert direct.stats["processes"] == 1
+
+
+def test_descendants_with_an_empty_environment_are_covered(improved: Runner) -> None:
+    ran = improved("env", "-i", "/usr/bin/env", "-i", "/bin/sh", "-c", "/usr/bin/env -i /bin/true; /bin/true")
+    assert ran.code == 0
+    assert ran.stats["processes"] == 6
+
+
+def test_the_exit_code_is_the_commands_own(improved: Runner, tmp_path: Path) -> None:
+    assert improved("sh", "-c", "exit 41").code == 41
+    assert improved("sh", "-c", "kill -KILL $$").code == 128 + 9
+    assert improved("no-such-command").code == 127
+    assert improved("/etc/passwd").code == 126
+    assert improved(str(tmp_path)).code == 126
+
+
+def test_nothing_is_left_behind(tmp_path: Path, improved: Runner) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    improved("true", env=os.environ | {"XDG_RUNTIME_DIR": str(folder)})
+    assert list(folder.iterdir()) == []
+
+
+def test_an_improved_program_may_improve_another(improved: Runner) -> None:
+    import sys
+
+    ran = improved(sys.executable, "-m", "peephole", "improve", "--rules", "none", "--", "sh", "-c", "env")
+    assert ran.code == 0
+    assert b"libpeephole" not in ran.out and b"PEEPHOLE_CONTROL" not in ran.out
+
+
+def test_a_foreign_control_file_is_not_believed(tmp_path: Path) -> None:
+    from peephole.improve.arm import arm
+
+    with arm([]) as armed:
+        env = armed.environment(os.environ)
+        Path(env["PEEPHOLE_CONTROL"]).chmod(0o666)
+        subprocess.run(["true"], env=env, check=True)
+        assert armed.stats()["processes"] == 0
+        Path(env["PEEPHOLE_CONTROL"]).chmod(0o600)
+        subprocess.run(["true"], env=env, check=True)
+        assert armed.stats()["processes"] == 1
+
+
+def test_a_daemon_goes_on_after_the_launcher_left(tmp_path: Path, improved: Runner) -> None:
+    import time
+
+    out = tmp_path / "out"
+    improved("sh", "-c", f"(sleep 1; /bin/echo still here; /bin/true) >{out} 2>&1 </dev/null & true")
+    deadline = time.monotonic() + 20
+    while not out.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert out.read_text() == "still here\n"
