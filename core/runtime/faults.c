@@ -36,7 +36,7 @@ int64_t ph_copy(void *to, const void *from, size_t n);
 void ph_restorer(void);
 void ph_fault_entry(void);
 uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context);
-extern const char ph_copy_insn[], ph_copy_fault[];
+extern const char ph_copy_insn[], ph_copy_fault[], __ehdr_start[];
 
 static int64_t kernel_action(int64_t signal, const struct action *act, struct action *old)
 {
@@ -58,7 +58,7 @@ static struct action ours(const struct action *theirs)
 			    .mask = theirs->mask };
 
 	if (theirs->handler > SIG_IGN)
-		a.flags = theirs->flags & ~SA_RESETHAND;
+		a.flags = (theirs->flags & ~SA_RESETHAND) | SA_SIGINFO;	/* which only adds to what it sees */
 	a.restorer = theirs->restorer;
 	if (!(theirs->flags & SA_RESTORER) || !theirs->restorer)
 		a.restorer = (uint64_t)ph_restorer;
@@ -177,6 +177,15 @@ static void send_again(const struct siginfo *info)
 		   ph_syscall(NR_gettid, 0, 0, 0, 0, 0, 0), info->signo, (int64_t)info, 0, 0);
 }
 
+/* Whether what was interrupted holds the dispatcher's state, with every other signal held back (hold.c). */
+static bool holds_signals_back(const uint64_t *context)
+{
+	const uint64_t always_open = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << 8 | 1ull << 18;
+
+	return context[UC_RIP] >= (uint64_t)__ehdr_start && context[UC_RIP] < (uint64_t)ph_stubs &&
+	       (context[UC_MASK] | always_open) == ~0ull;
+}
+
 /* Where to go on: the program's handler, or 0 for what was interrupted. */
 __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context)
 {
@@ -189,6 +198,13 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, ui
 		context[UC_RIP] = (uint64_t)ph_copy_fault;
 		return 0;
 	}
+	sent = info->code <= 0;
+	if (sent && holds_signals_back(context)) {
+		/* It waits, as the others do, for the mask that comes back afterwards. */
+		context[UC_MASK] |= 1ull << (signal - 1);
+		send_again(info);
+		return 0;
+	}
 	theirs = w->theirs;
 	if (theirs.handler > SIG_IGN) {
 		if (theirs.flags & SA_RESETHAND) {
@@ -198,7 +214,6 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, ui
 		}
 		return theirs.handler;
 	}
-	sent = info->code <= 0;
 	if (sent && theirs.handler == SIG_IGN)
 		return 0;
 	become_default(signal);
