@@ -17,7 +17,7 @@ from peephole.evaluate.workload import Workload
 
 AA_RUNS = 20
 EFFECT_RUNS = 10
-ROUNDS = 400_000  # some 20 ms
+ROUNDS = 2_000_000  # some 80 ms: starting the interpreter must not hide the effect
 EFFECT = 0.90
 WORK = "import os\nfor i in range(int(os.environ['ROUNDS'])): pass"
 

@@ -97,7 +97,7 @@ def used(plan: Plan, armed: Any) -> dict[str, Any]:
 
 
 #: peephole.improve.control.UNCOVERED in words
-_WHY = {
+WHY_NOT_COVERED = {
     "sites": "a call site that matters could not be patched",
     "secure": "set-uid, set-gid or with capabilities",
     "static": "static: it has no dynamic linker",
@@ -110,4 +110,4 @@ _WHY = {
 def not_covered(stats: Any) -> list[dict[str, Any]]:
     """Processes in which no rule could act, each program and reason once."""
     found = {(one["exe"], one["why"]): one for one in stats["not_covered"]}
-    return [dict(one) | {"why": _WHY.get(one["why"], one["why"])} for one in found.values()]
+    return [dict(one) | {"why": WHY_NOT_COVERED.get(one["why"], one["why"])} for one in found.values()]

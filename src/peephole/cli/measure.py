@@ -15,6 +15,7 @@ from typing import Any
 from peephole.cli.arming import arming, given_up, stories, used
 from peephole.cli.options import MeasureOptions, say
 from peephole.cli.progress import Progress
+from peephole.errors import PeepholeError
 from peephole.evaluate.counts import Recorded, by_name, figure, record
 from peephole.evaluate.evaluate import Evaluation, sides, with_paths
 from peephole.evaluate.pairs import Pairs
@@ -83,6 +84,9 @@ class Session:
         if self._progress is not None:
             self._progress.tell(what)
 
+    def _warn(self, name: str, advice: str) -> None:
+        self.extra.setdefault("warnings", []).append(Warning(name, advice))
+
     def conclude(self, verdict: str, reason: str) -> None:
         """The answer without any pair."""
         self.evaluation.verdict, self.evaluation.reason = verdict, reason
@@ -90,7 +94,12 @@ class Session:
     def observe(self) -> Recorded | None:
         """Record one unchanged run; None when it failed, which is then the answer."""
         self._step("observing")
-        recorded = record(self.workload, self.workload.env, self.folder / "capture", self.folder / "runs" / "observed")
+        streams = self.folder / "runs" / "observed"
+        try:
+            recorded = record(self.workload, self.workload.env, self.folder / "capture", streams)
+        except PeepholeError as e:
+            self.conclude("failed", str(e))
+            return None
         self.recorded_runs += 1
         self._flush_also(written(recorded.capture))
         self.extra["calls"] = {"before": by_name(recorded.capture)}
@@ -99,8 +108,7 @@ class Session:
             "recorded_by": meta.engine + (f" ({meta.why_not_better})" if meta.why_not_better else "")
         }
         if meta.lost:
-            advice = f"{meta.lost} events were lost; nothing is claimed about the time around them"
-            self.extra.setdefault("warnings", []).append(Warning("lost-events", advice))
+            self._warn("lost-events", f"{meta.lost} events were lost; nothing is claimed about the time around them")
         if recorded.exit_code == 0:
             return recorded
         name, see = self.workload.command[0], self.folder / "runs" / "observed" / "stderr"
@@ -132,12 +140,22 @@ class Session:
 
     def count(self, arm: Callable[[], Any] | None) -> None:
         """Record one improved run (one unchanged first, unless there is one) and compare the calls."""
-        if "calls" not in self.extra and self.observe() is None:
-            return
+        if "calls" not in self.extra:
+            verdict, reason = self.evaluation.verdict, self.evaluation.reason
+            failed = self.observe() is None
+            if failed:
+                self._warn("no-count", f"calls could not be counted: {self.evaluation.reason}")
+            self.evaluation.verdict, self.evaluation.reason = verdict, reason
+            if failed:
+                return
         self._step("counting calls")
-        with sides(self.workload, arm) as (_, armed_env, _armed):
-            streams = self.folder / "runs" / "observed-after"
-            recorded = record(self.workload, armed_env, self.folder / "after", streams)
+        streams = self.folder / "runs" / "observed-after"
+        try:
+            with sides(self.workload, arm) as (_, armed_env, _armed):
+                recorded = record(self.workload, armed_env, self.folder / "after", streams)
+        except PeepholeError as e:
+            self._warn("no-count", f"calls could not be counted: {e}")
+            return
         self.recorded_runs += 1
         before, after = self.extra["calls"]["before"], by_name(recorded.capture)
         self.extra["calls"] = {"before": before, "after": after}

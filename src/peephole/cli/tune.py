@@ -69,8 +69,21 @@ class _Tuning:
         elif self.dry_run:
             names = ", ".join(plan.names())
             self.session.conclude("no-gain", f"nothing was applied (--dry-run); the plan has {names}")
+        elif (why := self._why_not_here()) is not None:
+            self.session.conclude("no-gain", f"no rule can act in this program: {why}")
         else:
             self.session.measure_plan(plan)
+
+    def _why_not_here(self) -> str | None:
+        """Why the runtime can't enter the command, if so; then it is not covered."""
+        from peephole.cli.arming import WHY_NOT_COVERED, target_of
+
+        target = target_of(self.session.workload)
+        if target.why is None:
+            return None
+        why = WHY_NOT_COVERED.get(target.why, target.why)
+        self.session.extra["not_covered"] = [{"pid": 0, "exe": str(target.program or target.path), "why": why}]
+        return why
 
     def _diagnose(self, recorded: Any) -> Any:
         from peephole.diagnose.calibrate import prices_for

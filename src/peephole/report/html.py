@@ -83,7 +83,10 @@ def _pairs(result: Result) -> str:
     points = [Point(pair, ratio, first) for pair, ratio, first in ratios if ratio is not None]
     if figure is None or figure.ratio is None or not points:
         return ""
-    chart = ratio_chart(points, figure.ratio, figure.low, figure.high, long_name(result.primary))
+    low, high = figure.low, figure.high
+    if high is not None and high > 3 * max(point.ratio for point in points):
+        low = high = None  # of too few pairs: the band would hide the marks
+    chart = ratio_chart(points, figure.ratio, low, high, long_name(result.primary))
     caption = (
         f"Each mark is one pair's ratio of {long_name(result.primary)}, after/before; "
         "below the dashed line at 1 is less. A ring: the unchanged run came first; a filled diamond: the improved one. "

@@ -33,8 +33,11 @@ def amount(value: float, unit: str) -> str:
 
 
 def interval_text(figure: Figure) -> str:
-    """The interval of a figure's ratio."""
-    return "-" if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
+    """The interval of a figure's ratio; bounds beyond any use are cut."""
+    if figure.low is None or figure.high is None:
+        return "-"
+    low = f"{figure.low:.3f}" if figure.low >= 0.001 else "<0.001"
+    return f"{low} to {figure.high:.3f}" if figure.high < 1000 else f"{low} to >1000"
 
 
 _LONG = {
