@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import peephole
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -29,6 +31,7 @@ class Ran:
 
 
 Runner = Callable[..., Ran]
+SOURCE = Path(peephole.__file__).parent
 
 
 @pytest.fixture
@@ -44,14 +47,34 @@ def plain(tmp_path: Path) -> Runner:
 
 @pytest.fixture
 def improved(tmp_path: Path) -> Runner:
-    """Run a command under `peephole improve`; no rules unless they are named."""
+    """Run a command under `peephole improve`, every site patched and no rule."""
 
-    def run(*command: str, rules: str = "none", allow: str | None = None, **options: Any) -> Ran:
+    def run(*command: str, **options: Any) -> Ran:
         stats = tmp_path / "stats.json"
-        consent = ["--allow", allow] if allow else []
-        words = [sys.executable, "-m", "peephole", "improve", "--rules", rules, *consent, "--stats", str(stats), "--"]
+        words = [sys.executable, "-m", "peephole", "improve", "--rules", "none", "--stats", str(stats), "--"]
         env = options.pop("env", os.environ)
         done = subprocess.run([*words, *command], capture_output=True, timeout=120, env=env, **options)
         return Ran(done.returncode, done.stdout, done.stderr, json.loads(stats.read_text()) if stats.exists() else {})
+
+    return run
+
+
+@pytest.fixture
+def ruled() -> Runner:
+    """Run a command with every rule that there is acting on every local mount."""
+    from peephole.improve.arm import arm
+    from peephole.improve.launch import examine, find
+
+    rules = sorted(path.parent.name for path in (SOURCE / "rules").glob("*/rule.py"))
+
+    def run(*command: str, **options: Any) -> Ran:
+        path = find(command[0], os.environ)
+        assert path is not None
+        target = examine(path)
+        with arm(rules, target=target) as armed:
+            env = armed.environment(os.environ, target)
+            done = subprocess.run(command, capture_output=True, timeout=120, env=env, **options)
+            code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+            return Ran(code, done.stdout, done.stderr, dict(armed.stats()))
 
     return run

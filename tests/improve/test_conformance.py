@@ -16,10 +16,11 @@ from peephole import native
 Runner = Callable[..., Any]
 
 
+@pytest.mark.parametrize("how", ["improved", "ruled"])
 @pytest.mark.parametrize("part", ["registers", "errors", "signals", "processes", "threads"])
-def test_a_program_sees_the_same_kernel(part: str, plain: Runner, improved: Runner) -> None:
+def test_a_program_sees_the_same_kernel(part: str, how: str, plain: Runner, request: pytest.FixtureRequest) -> None:
     program = str(native.path(f"conform_{part}"))
-    expected, got = plain(program), improved(program)
+    expected, got = plain(program), request.getfixturevalue(how)(program)
     assert got.out.decode() == expected.out.decode()
     assert (got.code, got.err) == (expected.code, expected.err)
     assert got.stats["processes"] >= 1

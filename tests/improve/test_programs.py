@@ -1,4 +1,5 @@
-"""Real programs do the same with every system call of theirs patched: programs/NAME.sh, run in an empty folder."""
+"""Real programs do the same with every system call of theirs patched, and with every rule acting: programs/NAME.sh,
+each run in an empty folder."""
 
 from __future__ import annotations
 
@@ -14,12 +15,15 @@ Runner = Callable[..., Any]
 
 
 @pytest.mark.parametrize("script", PROGRAMS, ids=lambda path: str(path.stem))
-def test_it_does_the_same(script: Path, tmp_path: Path, plain: Runner, improved: Runner) -> None:
+@pytest.mark.parametrize("how", ["improved", "ruled"])
+def test_it_does_the_same(
+    script: Path, how: str, tmp_path: Path, plain: Runner, request: pytest.FixtureRequest
+) -> None:
     needed = script.read_text().splitlines()[0].removeprefix("# needs: ")
     if not shutil.which(needed):
         pytest.skip(f"{needed} is not installed")
     seen = []
-    for runner in (plain, improved):
+    for runner in (plain, request.getfixturevalue(how)):
         folder = tmp_path / "here"
         folder.mkdir()
         ran = runner("bash", str(script), cwd=folder)
