@@ -86,7 +86,7 @@ def print_findings(diagnosis: Any) -> None:
             table.add_row(*(_cell(plain_lines(cell)) for cell in cells))
         console.print()
         console.print(table)
-        for f in diagnosis.findings:
+        for f in {(f.slug, f.program, f.advice): f for f in diagnosis.findings}.values():
             given = f"; the rule gives up {', '.join(f.gives_up)}" if f.gives_up else ""
             console.print(f"{f.slug} ({plain(f.program)}): {plain(f.advice)}{given}", markup=False, soft_wrap=True)
         console.print("`peephole explain SLUG` tells more; savings are estimates from calibrated prices", markup=False)

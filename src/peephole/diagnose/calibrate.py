@@ -57,14 +57,17 @@ def _measured(mount: dict[str, Any], folder: Path) -> Prices:
 def measure(folder: Path) -> dict[str, Price]:
     """The prices on the file system of `folder`, measured now: about 3 s."""
     program = native.path(_PROGRAM)
-    try:
-        done = subprocess.run([str(program), str(folder)], capture_output=True, timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired as e:
-        raise EngineError(f"{folder}: measuring prices took more than {TIMEOUT_S} s; name another --dir") from e
-    if done.returncode != 0:
-        why = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+    with subprocess.Popen([str(program), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as e:
+            raise EngineError(f"{folder}: measuring prices took more than {TIMEOUT_S} s; name another --dir") from e
+        finally:
+            process.terminate()  # it takes its files away; a SIGKILL would leave them
+    if process.returncode != 0:
+        why = err.decode("utf-8", "replace").strip() or f"exit code {process.returncode}"
         raise EngineError(f"prices can't be measured: {why}; name a --dir that can be written")
-    return _read(json.loads(done.stdout))
+    return _read(json.loads(out))
 
 
 def _read(found: dict[str, Any]) -> dict[str, Price]:

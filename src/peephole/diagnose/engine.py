@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from peephole.trace import Capture, Finding, Saving
 WORTH_SHARE = 0.01
 #: nor is one of fewer calls than this: it is not a habit, and attaching costs more
 WORTH_CALLS = 50
+#: more trees than this that one program treats alike are told as one
+TREES_MAX = 4
 #: what recording adds to each call of the target, by engine (bench record_cost, on the machine it was written on)
 RECORDING_NS = {"ebpf": 140, "ebpf-full": 250, "ptrace": 18_000, "import": 18_000}
 #: more gaps than this are taken as one, from the first to the last
@@ -52,6 +55,19 @@ class _Sum:
     before: tuple[float, float, float] = (0, 0, 0)  # low, middle, high
     after: tuple[float, float, float] = (0, 0, 0)
 
+    def take(self, other: _Sum) -> None:
+        """Count `other` with this."""
+        self.objects.take(other.objects)
+        self.pids |= other.pids
+        self.calls += other.calls
+        self.bytes += other.bytes
+        self.before = _both(self.before, other.before)
+        self.after = _both(self.after, other.after)
+
+
+def _both(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
 
 class _Places:
     """Which prices hold for a file: those of its device, as far as that is still mounted."""
@@ -82,7 +98,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
             gaps = _gaps(tables)
             for detector in detectors().values():
                 withheld += _add(sums, tables, detector, gaps, price_at)
-    findings = [finding for part in sums.values() if (finding := _finding(part, busy)) is not None]
+    findings = [finding for part in _merged(sums) if (finding := _finding(part, busy)) is not None]
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
     return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy)
 
@@ -175,6 +191,41 @@ def _sum(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: 
     part.bytes += row["size"]
     part.before = _plus(part.before, detector.before, row, prices)
     part.after = _plus(part.after, detector.after, row, prices)
+
+
+def _merged(sums: dict[tuple[str, str, str, bool], _Sum]) -> list[_Sum]:
+    """Trees that lie in one another are one object, and so are many trees side by side."""
+    families: dict[tuple[str, str, bool], dict[str, _Sum]] = {}
+    for (slug, program, top, handled), part in sums.items():
+        families.setdefault((slug, program, handled), {})[top] = part
+    merged: list[_Sum] = []
+    for trees in families.values():
+        nested = _grouped(trees, partial(_outermost, tuple(trees)))
+        if len(nested) > TREES_MAX:
+            nested = _grouped(nested, lambda top: "/".join(top.split("/")[: 2 if top.startswith("/") else 1]))
+        if len(nested) > TREES_MAX:
+            nested = _grouped(nested, lambda top: "")
+        merged += nested.values()
+    return merged
+
+
+def _grouped(trees: dict[str, _Sum], name: Callable[[str], str]) -> dict[str, _Sum]:
+    groups: dict[str, _Sum] = {}
+    for top, part in sorted(trees.items()):
+        into = groups.get(name(top))
+        if into is None:
+            groups[name(top)] = part
+        else:
+            into.take(part)
+    return groups
+
+
+def _outermost(trees: tuple[str, ...], top: str) -> str:
+    return min(tree for tree in trees if _within(top, tree))
+
+
+def _within(top: str, other: str) -> bool:
+    return top == other or (other == "/" and top.startswith("/")) or top.startswith(other + "/")
 
 
 def _plus(

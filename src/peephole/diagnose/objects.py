@@ -29,11 +29,17 @@ class Objects:
         self.first = self.first or first
         self.files += files
 
+    def take(self, other: Objects) -> None:
+        self.folders += other.folders
+        self.files += other.files
+
     def name(self) -> str:
         """For people: the file, or the common folder with the number of files."""
         if self.files <= 1:
             return readable(self.first)
-        common = os.path.commonpath(self.folders) if all(self.folders) else ""
+        # Names with and without the root have nothing in common that could be named.
+        alike = len({folder[:1] == "/" for folder in self.folders}) == 1 and all(self.folders)
+        common = os.path.commonpath(self.folders) if alike else ""
         pattern = f"{common.rstrip('/')}/**" if common else "**"
         return f"{readable(pattern)} ({self.files} files)"
 

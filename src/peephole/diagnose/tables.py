@@ -26,7 +26,7 @@ WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile")
 EXAMINES = ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat")
 #: calls that work on one descriptor (class FD, DUP and CLOSE of core/runtime/calls.def)
 ON_DESCRIPTOR = (
-    *("read", "write", "close", "fstat", "lseek", "ioctl", "pread64", "pwrite64", "readv", "writev", "dup", "dup2"),
+    *("read", "write", "close", "fstat", "lseek", "pread64", "pwrite64", "readv", "writev", "dup", "dup2"),
     *("dup3", "fcntl", "flock", "fsync", "fdatasync", "ftruncate", "getdents", "getdents64", "fchmod", "fchown"),
     *("sync_file_range", "fallocate", "preadv", "pwritev", "preadv2", "pwritev2", "sendfile", "copy_file_range"),
 )

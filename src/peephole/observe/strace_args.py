@@ -167,7 +167,7 @@ def split(text: bytes) -> list[bytes]:
             parts.append(text[start : token.start()])
             start = token.end()
     parts.append(text[start:])
-    if depth != 0 or _unclosed(parts[-1]):
+    if depth != 0 or any(map(_unclosed, parts)):
         raise ValueError("a bracket or a quote does not close")
     return parts
 
