@@ -36,7 +36,7 @@ int64_t ph_copy(void *to, const void *from, size_t n);
 void ph_restorer(void);
 void ph_fault_entry(void);
 uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context);
-extern const char ph_copy_insn[], ph_copy_fault[], __ehdr_start[];
+extern const char ph_copy_end[], ph_copy_fault[], __ehdr_start[];
 
 static int64_t kernel_action(int64_t signal, const struct action *act, struct action *old)
 {
@@ -194,7 +194,7 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, ui
 	struct action theirs;
 	bool sent;
 
-	if (ip == (uint64_t)ph_copy_insn) {
+	if (ip >= (uint64_t)ph_copy && ip < (uint64_t)ph_copy_end) {
 		context[UC_RIP] = (uint64_t)ph_copy_fault;
 		return 0;
 	}

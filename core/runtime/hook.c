@@ -188,7 +188,6 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 	}
 	if (vfork_child || !ph_engine.rules)
 		return;
-	__atomic_fetch_add(&ph_engine.control->calls_seen, 1, __ATOMIC_RELAXED);
 	switch (number(f)) {
 	case NR_clone:
 	case NR_fork:
@@ -204,6 +203,8 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 		call.a[i] = f->a[i];
 	if (ph_dispatch(&call) == PH_ANSWERED)
 		answer(f, call.ret);
+	else
+		__atomic_fetch_add(&ph_engine.control->calls_passed, 1, __ATOMIC_RELAXED);
 }
 
 uint64_t ph_self(void)

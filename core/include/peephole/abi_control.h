@@ -78,7 +78,7 @@ struct ph_control {
 	uint64_t processes;	/* images started with the runtime in them */
 	uint64_t sites_patched;
 	uint64_t sites_unpatched;
-	uint64_t calls_seen;	/* calls that reached C (not those tail-forwarded by a stub alone) */
+	uint64_t calls_passed;	/* calls that reached C and were left to their stub */
 	uint64_t settle_failures;
 	uint64_t reserved[7];
 	struct ph_rule_control rules[PH_RULES_MAX];

@@ -74,7 +74,7 @@ class Page(ctypes.Structure):
         ("processes", ctypes.c_uint64),
         ("sites_patched", ctypes.c_uint64),
         ("sites_unpatched", ctypes.c_uint64),
-        ("calls_seen", ctypes.c_uint64),
+        ("calls_passed", ctypes.c_uint64),
         ("settle_failures", ctypes.c_uint64),
         ("reserved", ctypes.c_uint64 * 7),
         ("rules", _Rule * RULES_MAX),
@@ -107,7 +107,7 @@ class Stats(TypedDict):
     processes: int
     sites_patched: int
     sites_unpatched: int
-    calls_seen: int
+    calls_passed: int
     settle_failures: int
     not_covered: list[NotCovered]
     not_covered_seen: int
@@ -168,7 +168,7 @@ class Control:
             processes=page.processes,
             sites_patched=page.sites_patched,
             sites_unpatched=page.sites_unpatched,
-            calls_seen=page.calls_seen,
+            calls_passed=page.calls_passed,
             settle_failures=page.settle_failures,
             not_covered=[
                 NotCovered(
