@@ -49,7 +49,6 @@ class TruncateInPlace(Rule):
 
     class File(PerOpenFile):
         active: bool  # the file should be empty beyond `end`, and is not yet
-        appending: bool  # O_APPEND was asked for, and is put back when settled
         old: num  # size when it was opened
         end: num  # new bytes, contiguous from 0
 
@@ -61,17 +60,13 @@ class TruncateInPlace(Rule):
         r = 0
         if f.end < f.old:
             r = k.ftruncate(fd, f.end)
-        if f.appending:
-            s = k.setfl(fd, O_APPEND)
-            if ok(r):
-                r = s
         return r
 
     def openat(k, dir: fd, name: path, flags: flags, mode: word) -> result:
         k.settle_all()
-        if not flags & O_TRUNC or not writable(flags) or flags & (O_PATH | O_EXCL | O_SYNC | O_DSYNC):
+        if not flags & O_TRUNC or not writable(flags) or flags & (O_APPEND | O_PATH | O_EXCL | O_SYNC | O_DSYNC):
             return k.forward()
-        fd = k.openat(dir, name, flags & ~(O_TRUNC | O_APPEND), mode)
+        fd = k.openat(dir, name, flags & ~O_TRUNC, mode)
         if not ok(fd):
             return fd
         size = k.size(fd)
@@ -79,20 +74,16 @@ class TruncateInPlace(Rule):
             f = k.file(fd)
             if f:
                 f.active = True
-                f.appending = flags & O_APPEND
                 f.old = size
                 f.end = 0
                 k.hit()
                 return fd
         # Empty already, or not ours to defer: what the original does, before the program sees the descriptor.
-        r = 0
         if size != 0:
             r = k.ftruncate(fd, 0)
-        if ok(r) and flags & O_APPEND:
-            r = k.setfl(fd, O_APPEND)
-        if not ok(r):
-            k.close(fd)
-            return r
+            if not ok(r):
+                k.close(fd)
+                return r
         return fd
 
     def write(k, f, fd: fd, buf: buf, n: num) -> result:
@@ -136,7 +127,7 @@ class TruncateInPlace(Rule):
         return r
 
     def ioctl(k, f, fd: fd, request: word, arg: num) -> result:
-        if f.active and request != TCGETS:
+        if request != TCGETS:
             c = k.clones(fd)
             if request != FICLONE or c != 0:
                 r = k.settle(fd)

@@ -1,0 +1,115 @@
+"""The invariant of a rule, found and not written: Houdini over some dozens of generic facts about one description.
+
+Every candidate that some reachable state breaks is dropped by a quick random run; then, until nothing changes, every
+candidate that some call can break, from a state in which all of them hold, is dropped too. What is left is inductive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from peephole.prove.language import RuleText
+from peephole.prove.model.dispatch import pending
+from peephole.prove.model.machine import DESCRIPTIONS, INODES, Machine, Sizes
+from peephole.prove.model.terms import Bool, and_, eq, iff, implies, ite, le, lt, most, not_
+
+Fact = Callable[[dict[str, Any], int], Bool]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One fact that may hold of every description: `label` says it in words."""
+
+    label: str
+    holds: Fact
+
+
+def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
+    """Every combination of a guard and a generic fact over the rule's own fields."""
+    bools = [n for n, kind in rule.fields.items() if kind == "bool"]
+    nums = [n for n, kind in rule.fields.items() if kind == "num"]
+    guards: dict[str, Fact] = {
+        "handled": lambda s, d: s[f"d{d}.h"],
+        "pending": lambda s, d: _pending(rule, sizes, s, d),
+    }
+    for name in bools:
+        guards[name] = _bool_guard(name)
+    facts: dict[str, Fact] = {
+        "writable": lambda s, d: s[f"d{d}.wr"],
+        "not O_APPEND": lambda s, d: not_(s[f"d{d}.app"]),
+        "not O_SYNC": lambda s, d: not_(s[f"d{d}.sync"]),
+    }
+    for name in bools:
+        facts[f"{name} is O_APPEND"] = _flag(name)
+        facts[f"not {name}"] = _without(name)
+    if rule.buffer:
+        facts["the buffer is empty"] = lambda s, d: eq(s[f"d{d}.len"], 0)
+    for a in nums:
+        facts |= {f"{a} is the offset": _relate(a, "pos", eq), f"{a} <= offset": _relate(a, "pos", le)}
+        facts |= {f"{a} is the size": _relate_size(a, eq), f"{a} <= size": _relate_size(a, le)}
+        facts[f"{a} >= 0"] = _at_least_zero(a)
+        for b in nums:
+            if a != b:
+                facts[f"{a} <= {b}"] = _two(a, b)
+            if a < b:
+                facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
+    return [
+        Candidate(f"{guard}: {fact}", _guarded(g, f))
+        for guard, g in guards.items()
+        for fact, f in facts.items()
+        if fact != f"not {guard}"
+    ]
+
+
+def all_hold(found: list[Candidate], state: dict[str, Any]) -> Bool:
+    """Every fact, of every description."""
+    return and_(*[c.holds(state, d) for c in found for d in range(DESCRIPTIONS)])
+
+
+def _pending(rule: RuleText, sizes: Sizes, state: dict[str, Any], d: int) -> Bool:
+    return pending(Machine(state, rule, sizes), rule, d)
+
+
+def _guarded(guard: Fact, fact: Fact) -> Fact:
+    return lambda s, d: implies(and_(s[f"d{d}.h"], guard(s, d)), fact(s, d))
+
+
+def _bool_guard(name: str) -> Fact:
+    return lambda s, d: s[f"d{d}.f.{name}"]
+
+
+def _flag(name: str) -> Fact:
+    return lambda s, d: iff(s[f"d{d}.f.{name}"], s[f"d{d}.app"])
+
+
+def _without(name: str) -> Fact:
+    return lambda s, d: not_(s[f"d{d}.f.{name}"])
+
+
+def _relate(name: str, other: str, how: Callable[[Any, Any], Bool]) -> Fact:
+    return lambda s, d: how(s[f"d{d}.f.{name}"], s[f"d{d}.{other}"])
+
+
+def size_of(state: dict[str, Any], d: int) -> Any:
+    size = state[f"i{INODES - 1}.size"]
+    for i in range(INODES - 1):
+        size = ite(eq(state[f"d{d}.ino"], i), state[f"i{i}.size"], size)
+    return size
+
+
+def _relate_size(name: str, how: Callable[[Any, Any], Bool]) -> Fact:
+    return lambda s, d: how(s[f"d{d}.f.{name}"], size_of(s, d))
+
+
+def _at_least_zero(name: str) -> Fact:
+    return lambda s, d: not_(lt(s[f"d{d}.f.{name}"], 0))
+
+
+def _two(a: str, b: str) -> Fact:
+    return lambda s, d: le(s[f"d{d}.f.{a}"], s[f"d{d}.f.{b}"])
+
+
+def _larger(a: str, b: str) -> Fact:
+    return lambda s, d: eq(size_of(s, d), most(s[f"d{d}.f.{a}"], s[f"d{d}.f.{b}"]))

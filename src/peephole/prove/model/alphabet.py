@@ -1,0 +1,219 @@
+"""The alphabet of the proof: every call that the model has, with unknown words for proofs and random ones for searches.
+
+By symmetry a proof looks at a call on description 0, with description 1 as the second one, name 0 and name 1.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from peephole.prove.calls import call_table
+from peephole.prove.language import RuleText
+from peephole.prove.model.kernel import APPEND, CREAT, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags
+from peephole.prove.model.machine import (
+    CELLS,
+    CHUNK,
+    DESCRIPTIONS,
+    FAR,
+    INODES,
+    NAMES,
+    Machine,
+    Oracle,
+    Sizes,
+)
+from peephole.prove.model.terms import Bool, Num, and_, bool_var, eq, le, lt, num_var, or_
+
+#: What the words of calls range over, in cells; data are cells of the program's memory.
+_WORDS: dict[str, tuple[int, int]] = {
+    "n": (0, CHUNK),
+    "offset": (0, CELLS),
+    "whence": (0, 3),
+    "command": (1, 5),
+    "request": (20, 22),
+    "lock": (0, 2),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A call's shape: which descriptions it names and which words it has."""
+
+    name: str
+    slots: str = ""  # d, de (two descriptions), dd (the same one twice)
+    words: tuple[str, ...] = ()
+    by: str = "us"
+
+    @property
+    def title(self) -> str:
+        return self.name + (" onto itself" if self.slots == "dd" else "")
+
+
+ALPHABET: tuple[Shape, ...] = (
+    Shape("openat", "", ("name", "flags")),
+    Shape("read", "d", ("n",)),
+    Shape("pread64", "d", ("n", "offset")),
+    Shape("write", "d", ("n", "data")),
+    Shape("writev", "d", ("n", "data")),
+    Shape("pwrite64", "d", ("n", "data", "offset")),
+    Shape("lseek", "d", ("signed", "whence")),
+    Shape("fstat", "d"),
+    Shape("ftruncate", "d", ("size",)),
+    Shape("fsync", "d"),
+    Shape("fdatasync", "d"),
+    Shape("fcntl", "d", ("command", "append")),
+    Shape("ioctl", "de", ("request",)),
+    Shape("ioctl", "dd", ("request",)),
+    Shape("flock", "d", ("lock",)),
+    Shape("copy_file_range", "de", ("n", "placed", "offset")),
+    Shape("copy_file_range", "dd", ("n", "placed", "offset")),
+    Shape("dup", "d"),
+    Shape("dup2", "de"),
+    Shape("close", "d"),
+    Shape("mmap", "d"),
+    Shape("opaque", "d", ("n", "data", "offset")),
+    Shape("stat", "", ("name",)),
+    Shape("truncate", "", ("name", "n")),
+    Shape("unlink", "", ("name",)),
+    Shape("rename", "", ("name", "to")),
+    Shape("link", "", ("name", "to")),
+    Shape("fork"),
+    Shape("execve"),
+    Shape("exit_group"),
+    Shape("poll"),
+    Shape("kill"),
+    Shape("sendto"),
+    Shape("futex"),
+    Shape("wait4"),
+    Shape("sync"),
+    Shape("load", "", ("inode",), by="memory"),
+    Shape("store", "", ("inode", "data", "offset"), by="memory"),
+    Shape("other_reads", "", ("inode",), by="other"),
+    Shape("other_writes", "", ("inode", "data", "append", "offset"), by="other"),
+    Shape("other_truncates", "", ("inode", "n"), by="other"),
+    Shape("unlink", "", ("name",), by="other"),
+    Shape("rename", "", ("name", "to"), by="other"),
+    Shape("link", "", ("name", "to"), by="other"),
+    Shape("other_moves", "d", ("offset", "append"), by="other"),
+)
+
+
+def opaque_calls() -> list[str]:
+    """Calls of class FD that the model does not spell out: `opaque` stands for each of them."""
+    modelled = {s.name for s in ALPHABET}
+    return sorted(r.name for r in call_table().values() if r.kind in ("FD", "MAPS") and r.name not in modelled)
+
+
+def unknown_sizes(rule: RuleText) -> tuple[Sizes, Bool]:
+    """The rule's constants and capacity as unknowns, and what is known of them: their order."""
+    if rule.buffer is None:
+        return Sizes(dict(rule.constants), CHUNK), True
+    capacity = num_var("capacity")
+    real = sorted([(v, n) for n, v in rule.constants.items()] + [(rule.buffer[1], "")])
+    terms: dict[str, Num] = {n: num_var(f"const.{n}") for n in rule.constants} | {"": capacity}
+    facts: list[Bool] = [le(1, capacity), le(capacity, CHUNK)]
+    for (a, x), (b, y) in zip(real, real[1:], strict=False):
+        facts.append(eq(terms[x], terms[y]) if a == b else le(terms[x], terms[y]))
+    facts += [and_(le(1 if rule.constants[n] else 0, terms[n]), le(terms[n], 100)) for n in rule.constants]
+    return Sizes({n: terms[n] for n in rule.constants}, capacity), and_(*facts)
+
+
+def plain_sizes(rule: RuleText) -> Sizes:
+    """The constants scaled to the model's few cells, for runs on plain values."""
+    if rule.buffer is None:
+        return Sizes(dict(rule.constants), CHUNK)
+    return Sizes({n: CHUNK if v >= rule.buffer[1] else 2 for n, v in rule.constants.items()}, CHUNK)
+
+
+def unknown_call(shape: Shape) -> tuple[Call, Bool]:
+    """A call of this shape with unknown words, and the words' ranges."""
+    words: dict[str, Any] = {}
+    facts: list[Bool] = []
+    for word in shape.words:
+        if word in ("name", "inode"):
+            words[word] = 0
+        elif word == "to":
+            words[word] = 1
+        elif word in ("append", "placed"):
+            words[word] = bool_var(f"arg.{word}")
+        elif word == "flags":
+            words[word] = Flags({b: bool_var(f"arg.flag{b}") for b in OPEN_BITS})
+        elif word == "data":
+            cells = tuple(num_var(f"arg.data{k}") for k in range(CHUNK))
+            good = num_var("arg.good")
+            words[word] = Data(cells, good)
+            facts += [le(0, good), le(good, CHUNK), *[le(1, c) for c in cells]]
+        else:
+            key = {"signed": "offset", "size": "n"}.get(word, word)
+            low, high = _WORDS[key] if word == key else (-CELLS, CELLS)
+            words[key] = num_var(f"arg.{key}")
+            facts += [le(low, words[key]), le(words[key], high)]
+    slot, other = _slots(shape.slots)
+    return Call(shape.name, slot, other, words, shape.by), and_(*facts)
+
+
+def _slots(slots: str) -> tuple[int, int]:
+    return {"": (-1, -1), "d": (0, -1), "de": (0, 1), "dd": (0, 0)}[slots]
+
+
+def unknown_oracle(prefix: str) -> tuple[Oracle, Bool]:
+    """Anything that the kernel may choose for one call."""
+    o = Oracle(num_var(f"{prefix}.fail"), num_var(f"{prefix}.short"), num_var(f"{prefix}.fresh"))
+    fails = or_(*[eq(o.fail, -e) for e in ERRORS], eq(o.fail, 0))
+    return o, and_(fails, le(1, o.short), le(o.short, CELLS), le(0, o.fresh), lt(o.fresh, INODES))
+
+
+ERRORS = (4, 5, 28)  # EINTR, EIO, ENOSPC
+
+
+# -- random calls ------------------------------------------------------------------------------------------------
+
+
+def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
+    """A call of this shape with random words."""
+    words: dict[str, Any] = {}
+    for word in shape.words:
+        if word == "name":
+            words[word] = rng.randrange(NAMES)
+        elif word == "to":
+            words[word] = (words["name"] + rng.randrange(1, NAMES)) % NAMES
+        elif word == "inode":
+            words[word] = rng.randrange(INODES)
+        elif word in ("append", "placed"):
+            words[word] = rng.random() < 0.4
+        elif word == "flags":
+            words[word] = random_flags(rng)
+        elif word == "data":
+            good = CHUNK if rng.random() < 0.9 else rng.randrange(CHUNK)
+            words[word] = Data(tuple(rng.randrange(1, 10) for _ in range(CHUNK)), good)
+        else:
+            key = {"signed": "offset", "size": "n"}.get(word, word)
+            low, high = _WORDS[key] if word == key else (-1, CELLS)
+            words[key] = rng.randint(low, high)
+    slots = list(range(DESCRIPTIONS))
+    rng.shuffle(slots)
+    slots.sort(key=lambda d: not m.is_open(d))
+    slot, other = _slots(shape.slots)
+    if slot == 0:
+        slot = slots[0] if rng.random() < 0.7 else slots[1]
+        other = slot if shape.slots == "dd" else (-1 if other < 0 else next(d for d in slots if d != slot))
+    return Call(shape.name, slot, other, words, shape.by)
+
+
+def random_flags(rng: random.Random) -> Flags:
+    mode = rng.choice([0, WRONLY, WRONLY, RDWR])
+    bits = mode | rng.choice([0, CREAT, CREAT]) | rng.choice([0, TRUNC, TRUNC]) | rng.choice([0, 0, APPEND])
+    for bit in OPEN_BITS[3:4] + OPEN_BITS[6:]:
+        bits |= bit if rng.random() < 0.04 else 0
+    return Flags({b: bool(bits & b) for b in OPEN_BITS})
+
+
+def random_oracle(rng: random.Random, m: Machine, kind: float = 0.05) -> Oracle:
+    """Mostly a kernel that does all that it is asked; sometimes a failure or a short count."""
+    from peephole.prove.model.kernel import free_inode
+
+    free = [i for i in range(INODES) if free_inode(m, i) is True]
+    fail = -rng.choice(ERRORS) if rng.random() < kind else 0
+    short = rng.randint(1, CHUNK) if rng.random() < kind else FAR
+    return Oracle(fail, short, free[0] if free else 0)

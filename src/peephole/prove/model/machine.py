@@ -1,0 +1,244 @@
+"""The state of the model, and the machine that changes it under guards.
+
+State is a flat dict from keys to terms or plain values:
+
+    n{j}                        the inode that name j names, or -1
+    i{i}.size  i{i}.c{k}        an inode's size in cells, and its cells (0 beyond the size)
+    i{i}.special .covered       a pipe or device; a mount on which rules may act
+    i{i}.mapped .touched        mapped by our process; its times were set in this step
+    d{d}.refs .ino .pos         an open file description: how many descriptors of our process name it, its file, offset
+    d{d}.rd .wr .app .sync      readable, writable, O_APPEND, O_SYNC or O_DSYNC
+    d{d}.shared .lock           reachable from another process; its flock
+    d{d}.h .err                 the dispatcher's: a rule has state here; an error that no call has reported yet
+    d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
+    reflink                     the file system has reflinks
+
+A cell stands for a block of any number of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from peephole.prove.language import RuleText
+from peephole.prove.model.terms import Bool, Num, and_, as_number, bool_var, eq, ite, le, lt, not_, num_var, or_
+
+NAMES, INODES, DESCRIPTIONS, CELLS, CHUNK = 3, 3, 3, 4, 3
+BOUNDS = {
+    "cells a file": CELLS,
+    "names": NAMES,
+    "files": INODES,
+    "open file descriptions": DESCRIPTIONS,
+    "cells a call": CHUNK,
+    "processes": 2,
+    "threads a process": 2,
+    "signal handlers": 1,
+}
+FAR = 99  # more cells than any call asks for: no short count
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What the kernel chose for one call: an error (or 0), at most how many cells it takes, which inode is fresh."""
+
+    fail: Num = 0
+    short: Num = FAR
+    fresh: Num = 0
+
+
+IDEAL = Oracle()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The rule's constants and its buffer's capacity, scaled to cells: unknowns in the order that they have in it."""
+
+    constants: dict[str, Num]
+    capacity: Num
+
+
+@dataclass
+class Machine:
+    """One run: the state, the guard under which the next change happens, and what was noticed on the way."""
+
+    state: dict[str, Any]
+    rule: RuleText | None = None
+    sizes: Sizes = field(default_factory=lambda: Sizes({}, CHUNK))
+    guard: Bool = True
+    own: dict[int, Oracle] = field(default_factory=dict)  # slot -> what the kernel does with the rule's own calls
+    file_given: Bool = True  # whether k.file gives state
+    new_slot: int | None = None  # the slot that open uses; None: the first free one (plain values only)
+    record: bool = False
+    snapshots: list[tuple[Bool, dict[str, Any]]] = field(default_factory=list)
+    wrong: dict[str, Bool] = field(default_factory=dict)  # obligations of the run itself: name -> where it is broken
+    beyond: Bool = False  # the run left the model's bounds
+    failed: Bool = False  # a call of the rule's own failed
+    failed_in_settle: Bool = False
+    forwarded: Bool = False
+    hits: Bool = False
+    out: dict[str, Any] = field(default_factory=dict)  # what the call wrote into the program's memory
+    settling: int | None = None
+
+    @contextmanager
+    def under(self, condition: Bool) -> Iterator[Bool]:
+        """Everything inside happens only where the condition holds."""
+        before = self.guard
+        self.guard = and_(before, condition)
+        try:
+            yield self.guard
+        finally:
+            self.guard = before
+
+    def set(self, key: str, value: Any) -> None:
+        self.state[key] = ite(self.guard, value, self.state[key])
+
+    def emit(self, key: str, value: Any) -> None:
+        """One value that the program sees in its memory; 0 where nothing was written."""
+        self.out[key] = ite(self.guard, as_number(value), self.out.get(key, 0))
+
+    def broken(self, name: str, condition: Bool = True) -> None:
+        self.wrong[name] = or_(self.wrong.get(name, False), and_(self.guard, condition))
+
+    def leave(self, condition: Bool) -> None:
+        self.beyond = or_(self.beyond, and_(self.guard, condition))
+
+    def snapshot(self) -> None:
+        if self.record and self.guard is not False:
+            self.snapshots.append((self.guard, files_of(self.state)))
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def d(self, slot: int, name: str) -> Any:
+        return self.state[f"d{slot}.{name}"]
+
+    def set_d(self, slot: int, name: str, value: Any) -> None:
+        self.set(f"d{slot}.{name}", value)
+
+    def is_file(self, slot: int, inode: int) -> Bool:
+        return eq(self.d(slot, "ino"), inode)
+
+    def of_file(self, slot: int, name: str) -> Any:
+        """A field of the file that a description names."""
+        value = self.state[f"i{INODES - 1}.{name}"]
+        for i in reversed(range(INODES - 1)):
+            value = ite(self.is_file(slot, i), self.state[f"i{i}.{name}"], value)
+        return value
+
+    def set_file(self, slot: int, name: str, value: Any) -> None:
+        for i in range(INODES):
+            with self.under(self.is_file(slot, i)):
+                self.set(f"i{i}.{name}", value)
+
+    def is_open(self, slot: int) -> Bool:
+        return lt(0, self.d(slot, "refs"))
+
+
+def files_of(state: dict[str, Any]) -> dict[str, Any]:
+    """The part of a state that a crash could leave: sizes and cells."""
+    return {k: v for k, v in state.items() if k.startswith("i") and (k.endswith(".size") or ".c" in k[:4])}
+
+
+def kernel_keys(state: dict[str, Any]) -> list[str]:
+    """The keys that the kernel, not the rule or the dispatcher, holds; times are compared on their own."""
+    ours = (".h", ".err", ".len", ".touched")
+    return [k for k in state if not k.endswith(ours) and ".f." not in k and ".b" not in k]
+
+
+def one_of(name: str, values: tuple[int, ...]) -> Num:
+    """An unknown among a few numbers, told by truth values: comparisons with constants then fold away."""
+    value: Num = values[-1]
+    for v in reversed(values[:-1]):
+        value = ite(bool_var(f"{name}={v}"), v, value)
+    return value
+
+
+def unknown_state(rule: RuleText) -> dict[str, Any]:
+    """A state of which nothing is known but its shape (see `well_formed`)."""
+    state: dict[str, Any] = {"reflink": bool_var("reflink")}
+    state |= {f"n{j}": one_of(f"n{j}", (-1, *range(INODES))) for j in range(NAMES)}
+    for i in range(INODES):
+        state[f"i{i}.size"] = num_var(f"i{i}.size")
+        state |= {f"i{i}.c{k}": num_var(f"i{i}.c{k}") for k in range(CELLS)}
+        state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("special", "covered", "mapped")}
+        state[f"i{i}.touched"] = False
+    for d in range(DESCRIPTIONS):
+        state |= {f"d{d}.{n}": num_var(f"d{d}.{n}") for n in ("pos", "lock")}
+        state[f"d{d}.refs"] = one_of(f"d{d}.refs", (0, 1, 2))
+        state[f"d{d}.ino"] = one_of(f"d{d}.ino", tuple(range(INODES)))
+        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "h")}
+        state[f"d{d}.err"] = 0
+        state |= unknown_fields(rule, d)
+    return state
+
+
+def unknown_fields(rule: RuleText, d: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        f"d{d}.f.{n}": (bool_var if kind == "bool" else num_var)(f"d{d}.f.{n}") for n, kind in rule.fields.items()
+    }
+    fields[f"d{d}.len"] = num_var(f"d{d}.len") if rule.buffer else 0
+    fields |= {f"d{d}.b{k}": num_var(f"d{d}.b{k}") if rule.buffer else 0 for k in range(CHUNK)}
+    return fields
+
+
+def start_state(rule: RuleText) -> dict[str, Any]:
+    """Plain values: no names, nothing open, regular files on a covered mount without reflinks."""
+    state: dict[str, Any] = {}
+    for key, term in unknown_state(rule).items():
+        state[key] = False if key.split(".")[-1] in _TRUTHS or _is_bool_field(rule, key) else 0
+        if isinstance(term, (bool, int)):
+            state[key] = term
+    for j in range(NAMES):
+        state[f"n{j}"] = -1
+    for i in range(INODES):
+        state[f"i{i}.covered"] = True
+    state["reflink"] = False
+    return state
+
+
+_TRUTHS = ("special", "covered", "mapped", "touched", "rd", "wr", "app", "sync", "shared", "h")
+
+
+def _is_bool_field(rule: RuleText, key: str) -> bool:
+    return ".f." in key and rule.fields[key.split(".f.")[1]] == "bool"
+
+
+def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
+    """What every state of the kernel and of the dispatcher satisfies, whatever the rule does."""
+    facts: list[Bool] = []
+    for j in range(NAMES):
+        facts += [le(-1, state[f"n{j}"]), lt(state[f"n{j}"], INODES)]
+    for i in range(INODES):
+        size = state[f"i{i}.size"]
+        facts += [le(0, size), le(size, CELLS)]
+        facts.append(or_(not_(state[f"i{i}.special"]), eq(size, 0)))
+        for k in range(CELLS):
+            cell = state[f"i{i}.c{k}"]
+            facts += [le(0, cell), or_(lt(k, size), eq(cell, 0))]
+    for d in range(DESCRIPTIONS):
+        facts += _description_formed(state, sizes, d)
+    return and_(*facts)
+
+
+def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Bool]:
+    def at(name: str) -> Any:
+        return state[f"d{d}.{name}"]
+
+    is_open = lt(0, at("refs"))
+    facts = [le(0, at("refs")), le(at("refs"), 2), le(0, at("ino")), lt(at("ino"), INODES)]
+    facts += [le(0, at("pos")), le(at("pos"), CELLS), le(0, at("lock")), le(at("lock"), 2)]
+    facts += [or_(not_(at("h")), and_(is_open, not_(at("shared"))))]
+    facts += [le(0, at("len")), le(at("len"), sizes.capacity), or_(at("h"), eq(at("len"), 0))]
+    for i in range(INODES):
+        here = and_(at("h"), eq(at("ino"), i))
+        facts.append(or_(not_(here), and_(not_(state[f"i{i}.special"]), state[f"i{i}.covered"])))
+        facts.append(or_(not_(here), not_(state[f"i{i}.mapped"])))
+    for e in range(DESCRIPTIONS):
+        if e != d:
+            same = and_(lt(0, state[f"d{e}.refs"]), eq(state[f"d{e}.ino"], at("ino")))
+            facts.append(or_(not_(at("h")), not_(same)))
+    for k in range(CHUNK):
+        facts += [le(0, at(f"b{k}"))]
+    return facts

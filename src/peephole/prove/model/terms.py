@@ -1,0 +1,315 @@
+"""Terms: a small graph of shared nodes that folds constants, so that the model runs on plain integers as well.
+
+A number is a Python int or a Term, a truth value a Python bool or a Term. Only what is left after folding is given to
+Z3, once a node. Building here instead of with z3py's objects is what keeps a proof in seconds: most of the model
+folds away before a solver sees it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+
+class Term:
+    """One node; equal nodes are the same object."""
+
+    __slots__ = ("args", "id", "op")
+
+    def __init__(self, op: str, args: tuple[Any, ...], number: int) -> None:
+        self.op, self.args, self.id = op, args, number
+
+    def __bool__(self) -> bool:
+        raise TypeError("a term has no truth value: use ite() or a guard")
+
+    def __repr__(self) -> str:
+        return self.args[0] if self.op in ("num", "bool") else f"({self.op} {' '.join(map(repr, self.args))})"
+
+
+Num: TypeAlias = "int | Term"
+Bool: TypeAlias = "bool | Term"
+
+_table: dict[tuple[Any, ...], Term] = {}
+
+
+def reset() -> None:
+    """Forget every node (between rules: nodes of one proof are of no use to the next)."""
+    _table.clear()
+
+
+def _node(op: str, *args: Any) -> Term:
+    key = (op, *[a.id if isinstance(a, Term) else (a, type(a)) for a in args])
+    found = _table.get(key)
+    if found is None:
+        found = _table[key] = Term(op, args, len(_table))
+    return found
+
+
+def num_var(name: str) -> Term:
+    """An unknown number."""
+    return _node("num", name)
+
+
+def bool_var(name: str) -> Term:
+    """An unknown truth value."""
+    return _node("bool", name)
+
+
+def not_(a: Bool) -> Bool:
+    if isinstance(a, bool):
+        return not a
+    return a.args[0] if a.op == "not" else _node("not", a)  # type: ignore[no-any-return]
+
+
+def and_(*parts: Bool) -> Bool:
+    seen: dict[int, Term] = {}
+    for p in parts:
+        if isinstance(p, bool):
+            if not p:
+                return False
+            continue
+        for q in p.args if p.op == "and" else (p,):
+            seen[q.id] = q
+    for q in seen.values():
+        if q.op == "not" and q.args[0].id in seen:
+            return False
+    if not seen:
+        return True
+    if len(seen) == 1:
+        return next(iter(seen.values()))
+    return _node("and", *[seen[i] for i in sorted(seen)])
+
+
+def or_(*parts: Bool) -> Bool:
+    return not_(and_(*[not_(p) for p in parts]))
+
+
+def implies(a: Bool, b: Bool) -> Bool:
+    return or_(not_(a), b)
+
+
+def iff(a: Bool, b: Bool) -> Bool:
+    return ite(a, b, not_(b))
+
+
+def ite(c: Bool, a: Any, b: Any) -> Any:
+    """If c then a else b, for numbers and for truth values."""
+    if isinstance(c, bool):
+        return a if c else b
+    if a is b or (type(a) is type(b) and not isinstance(a, Term) and a == b):
+        return a
+    if c.op == "not":
+        return ite(c.args[0], b, a)
+    # A branch that asks the same question again has its answer.
+    if isinstance(a, Term) and a.op == "ite" and a.args[0] is c:
+        a = a.args[1]
+    if isinstance(b, Term) and b.op == "ite" and b.args[0] is c:
+        b = b.args[2]
+    if a is b or (type(a) is type(b) and not isinstance(a, Term) and a == b):
+        return a
+    if _is_bool(a):
+        if isinstance(a, bool):
+            return or_(c, b) if a else and_(not_(c), b)
+        if isinstance(b, bool):
+            return or_(not_(c), a) if b else and_(c, a)
+        return _node("bite", c, a, b)
+    return _node("ite", c, a, b)
+
+
+def as_number(a: Any) -> Num:
+    """A truth value as 0 or 1; a number as it is."""
+    return ite(a, 1, 0) if _is_bool(a) else a  # type: ignore[no-any-return]
+
+
+_BOOLS = frozenset(("bool", "not", "and", "eq", "lt", "bite"))
+
+
+def _is_bool(a: Any) -> bool:
+    return isinstance(a, bool) or (isinstance(a, Term) and a.op in _BOOLS)
+
+
+def eq(a: Num, b: Num) -> Bool:
+    if a is b:
+        return True
+    if isinstance(a, int):
+        if isinstance(b, int):
+            return a == b
+        a, b = b, a
+    if isinstance(b, int) and a.op == "ite":
+        c, x, y = a.args
+        if isinstance(x, int) or isinstance(y, int):
+            return ite(c, eq(x, b), eq(y, b))
+    if isinstance(b, Term) and a.id > b.id:
+        a, b = b, a
+    return _node("eq", a, b)
+
+
+def lt(a: Num, b: Num) -> Bool:
+    if a is b:
+        return False
+    if isinstance(a, int) and isinstance(b, int):
+        return a < b
+    for left, term, other in ((True, a, b), (False, b, a)):
+        if isinstance(term, Term) and isinstance(other, int) and term.op == "ite":
+            c, x, y = term.args
+            if isinstance(x, int) or isinstance(y, int):
+                return ite(c, lt(x, b), lt(y, b)) if left else ite(c, lt(a, x), lt(a, y))
+    return _node("lt", a, b)
+
+
+def le(a: Num, b: Num) -> Bool:
+    return not_(lt(b, a))
+
+
+def add(a: Num, b: Num) -> Num:
+    if isinstance(a, int):
+        if isinstance(b, int):
+            return a + b
+        a, b = b, a
+    if b == 0 and isinstance(b, int):
+        return a
+    if isinstance(b, int) and a.op == "add" and isinstance(a.args[1], int):
+        return add(a.args[0], a.args[1] + b)
+    if isinstance(b, int) and a.op == "ite" and isinstance(a.args[1], int) and isinstance(a.args[2], int):
+        return ite(a.args[0], a.args[1] + b, a.args[2] + b)  # type: ignore[no-any-return]
+    if isinstance(b, Term) and a.id > b.id:
+        a, b = b, a
+    return _node("add", a, b)
+
+
+def sub(a: Num, b: Num) -> Num:
+    if isinstance(b, int):
+        return add(a, -b)
+    if a is b:
+        return 0
+    return _node("sub", a, b)
+
+
+def least(a: Num, b: Num) -> Num:
+    return ite(lt(a, b), a, b)  # type: ignore[no-any-return]
+
+
+def most(a: Num, b: Num) -> Num:
+    return ite(lt(a, b), b, a)  # type: ignore[no-any-return]
+
+
+def largest_constant(roots: list[Bool]) -> int:
+    """The largest absolute value that stands in these terms."""
+    seen: set[int] = set()
+    stack: list[Any] = list(roots)
+    largest = 0
+    while stack:
+        t = stack.pop()
+        if isinstance(t, Term):
+            if t.id not in seen:
+                seen.add(t.id)
+                stack.extend(t.args if t.op not in ("num", "bool") else ())
+        elif not isinstance(t, bool):
+            largest = max(largest, abs(t))
+    return largest
+
+
+class Translation:
+    """Terms to Z3: bit vectors, wide enough for the largest constant and a few sums of it."""
+
+    def __init__(self, width: int) -> None:
+        import z3
+
+        self.z3, self.width = z3, width
+        self.done: dict[int, Any] = {}
+
+    def of(self, t: Any) -> Any:
+        """The Z3 expression of a term, a number or a truth value."""
+        z3 = self.z3
+        if isinstance(t, bool):
+            return z3.BoolVal(t)
+        if isinstance(t, int):
+            return z3.BitVecVal(t, self.width)
+        stack = [t]
+        while stack:
+            top = stack[-1]
+            if top.id in self.done:
+                stack.pop()
+                continue
+            waiting = [a for a in top.args if isinstance(a, Term) and a.id not in self.done]
+            if waiting and top.op not in ("num", "bool"):
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            self.done[top.id] = self._one(top)
+        return self.done[t.id]
+
+    def _one(self, t: Term) -> Any:
+        z3 = self.z3
+        if t.op == "num":
+            return z3.BitVec(t.args[0], self.width)
+        if t.op == "bool":
+            return z3.Bool(t.args[0])
+        args = [self.done[a.id] if isinstance(a, Term) else self.of(a) for a in t.args]
+        match t.op:
+            case "not":
+                return z3.Not(args[0])
+            case "and":
+                return z3.And(*args)
+            case "ite" | "bite":
+                return z3.If(*args)
+            case "eq":
+                return args[0] == args[1]
+            case "lt":
+                return args[0] < args[1]
+            case "add":
+                return args[0] + args[1]
+            case "sub":
+                return args[0] - args[1]
+        raise AssertionError(t.op)
+
+
+def evaluate(t: Any, values: dict[str, Any], width: int = 64) -> Any:
+    """The value of a term under an assignment of its unknowns, sums wrapping as the solver's do; an unknown without a
+    value is 0 or False.
+    """
+    done: dict[int, Any] = {}
+
+    def value(a: Any) -> Any:
+        return done[a.id] if isinstance(a, Term) else a
+
+    if not isinstance(t, Term):
+        return t
+    stack = [t]
+    while stack:
+        top = stack[-1]
+        waiting = [] if top.op in ("num", "bool") else [a for a in top.args if isinstance(a, Term) and a.id not in done]
+        if top.id in done or not waiting:
+            stack.pop()
+            if top.id not in done:
+                done[top.id] = _evaluate_one(top, [value(a) for a in top.args], values, width)
+        else:
+            stack.extend(waiting)
+    return done[t.id]
+
+
+def _evaluate_one(t: Term, args: list[Any], values: dict[str, Any], width: int) -> Any:
+    match t.op:
+        case "num":
+            return values.get(t.args[0], 0)
+        case "bool":
+            return values.get(t.args[0], False)
+        case "not":
+            return not args[0]
+        case "and":
+            return all(args)
+        case "ite" | "bite":
+            return args[1] if args[0] else args[2]
+        case "eq":
+            return args[0] == args[1]
+        case "lt":
+            return args[0] < args[1]
+        case "add":
+            return _wrap(args[0] + args[1], width)
+        case "sub":
+            return _wrap(args[0] - args[1], width)
+    raise AssertionError(t.op)
+
+
+def _wrap(value: int, width: int) -> int:
+    half = 1 << (width - 1)
+    return (value + half) % (2 * half) - half

@@ -1,0 +1,190 @@
+"""The obligations of a rule: one named query for each guarantee and each call of the alphabet.
+
+A query asks the solver for a state in which the rule's invariant holds, and a call, after which something named is
+broken. `unsat` proves that it never is; `sat` that the guarantee is lost; `unknown` is a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from peephole.errors import RuleError
+from peephole.prove.invariant import Candidate, all_hold, candidates
+from peephole.prove.language import RuleText
+from peephole.prove.model import terms
+from peephole.prove.model.alphabet import (
+    ERRORS,
+    Shape,
+    unknown_call,
+    unknown_oracle,
+    unknown_sizes,
+)
+from peephole.prove.model.machine import (
+    CHUNK,
+    DESCRIPTIONS,
+    Oracle,
+    kernel_keys,
+    one_of,
+    unknown_state,
+    well_formed,
+)
+from peephole.prove.model.terms import Bool, Translation, and_, bool_var, eq, le, largest_constant, not_, num_var, or_
+from peephole.prove.step import Freedom, Step, take_step
+
+QUERY_TIMEOUT_MS = 120_000
+#: Kept whatever a rule says: breaking them refutes it.
+NEVER_GIVEN_UP = ("contents", "results")
+
+
+@dataclass
+class CallProof:
+    """What the solver said of one call: which obligations some state breaks."""
+
+    call: str
+    broken: dict[str, bool] = field(default_factory=dict)
+    queries: int = 0
+    seconds: float = 0.0
+    worst_ms: float = 0.0
+
+
+@dataclass
+class Symbolic:
+    """One call taken from an unknown state of the rule's side: the step, and what is assumed of it."""
+
+    shape: Shape
+    step: Step
+    assumed: Bool
+    kept_rely: Bool
+    sizes: Any
+
+
+def symbolic_step(rule: RuleText, shape: Shape, failing: bool) -> Symbolic:
+    """Build the step of one call; with `failing`, the rule's own calls may fail too."""
+    sizes, order = unknown_sizes(rule)
+    call, ranges = unknown_call(shape)
+    oracle, choices = unknown_oracle("kernel")
+    state = unknown_state(rule)
+    new_slot = None
+    if shape.name == "openat":
+        new_slot = DESCRIPTIONS - 1
+    elif shape.slots and shape.by == "us":
+        state["d0.ino"] = 0  # by symmetry of the files
+        state["d1.ino"] = one_of("d1.ino", (0, 1))
+    facts = [order, ranges, choices, well_formed(state, sizes)]
+    own: dict[int, Oracle] = {}
+    if failing:
+        for d in range(DESCRIPTIONS):
+            own[d] = Oracle(num_var(f"own{d}.fail"), num_var(f"own{d}.short"))
+            facts.append(or_(*[eq(own[d].fail, -e) for e in ERRORS], eq(own[d].fail, 0)))
+            facts += [le(0, own[d].short), le(own[d].short, CHUNK)]
+    free = Freedom(oracle, own, bool_var("file_given"), new_slot)
+    step = take_step(rule, sizes, state, call, free)
+    rely = step.differs.pop("rely", False)
+    return Symbolic(shape, step, and_(*facts, step.inside), not_(rely), sizes)
+
+
+class Prover:
+    """Asks Z3; counts queries and times."""
+
+    def __init__(self) -> None:
+        self.queries, self.worst_ms, self.width = 0, 0.0, 8
+
+    def model(self, *facts: Bool) -> dict[str, Any] | None:
+        """Values of the unknowns that make every fact hold, or None. Raises RuleError on `unknown`."""
+        import z3
+
+        goal = and_(*facts)
+        if goal is False:
+            return None
+        self.queries += 1
+        began = time.monotonic()
+        width = max(8, largest_constant([goal]).bit_length() + 2)
+        self.width = width
+        translation = Translation(width)
+        solver = z3.SolverFor("QF_BV")
+        solver.set("timeout", QUERY_TIMEOUT_MS)
+        solver.add(translation.of(goal))
+        said = solver.check()
+        self.worst_ms = max(self.worst_ms, 1000 * (time.monotonic() - began))
+        if said == z3.unsat:
+            return None
+        if said != z3.sat:
+            raise RuleError(
+                f"the solver gave up ({solver.reason_unknown()}): not proved; raise the timeout or simplify"
+            )
+        found = solver.model()
+        return {d.name(): _value(found[d], z3) for d in found.decls()}
+
+
+def _value(v: Any, z3: Any) -> Any:
+    return z3.is_true(v) if z3.is_bool(v) else v.as_signed_long()
+
+
+def find_invariant(rule: RuleText, shapes: tuple[Shape, ...], start: list[str] | None = None) -> list[str]:
+    """The labels of the generic facts that every call keeps. `start`: those that a random run has not broken."""
+    sizes, _ = unknown_sizes(rule)
+    every = candidates(rule, sizes)
+    kept = [c for c in every if start is None or c.label in start]
+    prover = Prover()
+    steps = [symbolic_step(rule, shape, failing=True) for shape in shapes]
+    changed = True
+    while changed:
+        changed = False
+        for s in steps:
+            kept, dropped = _drop_broken(prover, s, kept)
+            changed = changed or dropped
+    return [c.label for c in kept]
+
+
+def _drop_broken(prover: Prover, s: Symbolic, kept: list[Candidate]) -> tuple[list[Candidate], bool]:
+    """Ask until no call of this shape breaks a fact that is left."""
+    dropped = False
+    while True:
+        after = {c.label: and_(*[c.holds(s.step.after, d) for d in range(DESCRIPTIONS)]) for c in kept}
+        values = prover.model(s.assumed, s.kept_rely, all_hold(kept, s.step.before), not_(and_(*after.values())))
+        if values is None:
+            return kept, dropped
+        before = len(kept)
+        kept = [c for c in kept if terms.evaluate(after[c.label], values, prover.width)]
+        assert len(kept) < before, "the solver's counterexample breaks no fact"
+        dropped = True
+
+
+def invariant_of(rule: RuleText, labels: list[str]) -> list[Candidate]:
+    """The candidates with these labels."""
+    sizes, _ = unknown_sizes(rule)
+    return [c for c in candidates(rule, sizes) if c.label in labels]
+
+
+def prove_call(rule: RuleText, shape: Shape, labels: list[str]) -> CallProof:
+    """Every obligation of one call, each a query of its own."""
+    began = time.monotonic()
+    invariant = invariant_of(rule, labels)
+    prover, proof = Prover(), CallProof(shape.title if shape.by != "other" else f"another's {shape.title}")
+    normal = symbolic_step(rule, shape, failing=False)
+    assumed = and_(normal.assumed, all_hold(invariant, normal.step.before))
+    for name, where in normal.step.differs.items():
+        if name == "error-timing":
+            continue
+        rely: Bool = True if name in ("atomicity", "append-atomicity", "contents") else normal.kept_rely
+        proof.broken[name] = prover.model(assumed, rely, where) is not None
+    failing = symbolic_step(rule, shape, failing=True)
+    assumed = and_(failing.assumed, all_hold(invariant, failing.step.before))
+    for name, where in failing.step.differs.items():
+        if name == "error-timing" or name.startswith("discipline"):
+            proof.broken[name] = (
+                proof.broken.get(name, False) or prover.model(assumed, failing.kept_rely, where) is not None
+            )
+    after = failing.step.after
+    sizes = failing.sizes
+    proof.broken["discipline: the invariant is kept"] = (
+        prover.model(assumed, failing.kept_rely, not_(and_(all_hold(invariant, after), well_formed(after, sizes))))
+        is not None
+    )
+    proof.queries, proof.worst_ms, proof.seconds = prover.queries, prover.worst_ms, time.monotonic() - began
+    return proof
+
+
+__all__ = ["NEVER_GIVEN_UP", "CallProof", "find_invariant", "kernel_keys", "prove_call", "symbolic_step"]

@@ -1,0 +1,242 @@
+"""One call seen twice: with the rule in place, and by an ideal kernel alone; and what differs.
+
+The reference state is derived, not written: it is what the rule's own settle makes of its state, on an ideal kernel.
+So a step from any state of the rule's side says whether the two stay related: settle(on') must equal off'. The same
+function runs on terms, for the proof, and on plain values, for stories and random search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from peephole.prove.language import RuleText
+from peephole.prove.model.dispatch import dispatch, kind_of, pending, settle_all
+from peephole.prove.model.kernel import Call
+from peephole.prove.model.machine import (
+    CELLS,
+    DESCRIPTIONS,
+    FAR,
+    IDEAL,
+    INODES,
+    Machine,
+    Oracle,
+    Sizes,
+    files_of,
+    kernel_keys,
+)
+from peephole.prove.model.terms import Bool, Num, and_, eq, iff, implies, ite, lt, not_, or_
+
+SYNCS = ("fsync", "fdatasync")
+WRITES = ("write", "writev", "pwrite64", "copy_file_range", "opaque")
+#: calls by which others learn how far our process is, or which wait for others
+COMMUNICATES = ("poll", "kill", "sendto", "futex", "wait4", "sync", "fork", "execve", "exit_group")
+
+
+@dataclass
+class Freedom:
+    """What is left open in a step: the kernel's choices for the call and for the rule's own calls."""
+
+    oracle: Oracle = IDEAL
+    own: dict[int, Oracle] = field(default_factory=dict)
+    file_given: Bool = True
+    new_slot: int | None = None
+
+
+@dataclass
+class Step:
+    """What one call did on both sides."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]  # the rule's side
+    reference: dict[str, Any]  # off, after the call
+    result: Num
+    reference_result: Num
+    out: dict[str, Any]
+    reference_out: dict[str, Any]
+    inside: Bool  # neither side left the model's bounds
+    failed: Bool  # a call of the rule's own failed
+    differs: dict[str, Bool]  # obligation or guarantee -> where it is broken
+
+
+#: Obligations that no guarantee can excuse: they are checked on every call, under these names.
+DISCIPLINE = "discipline"
+
+
+def take_step(rule: RuleText, sizes: Sizes, before: dict[str, Any], call: Call, free: Freedom) -> Step:
+    """Run one call on both sides and compare."""
+    before = {k: False if k.endswith(".touched") else v for k, v in before.items()}
+    start = _machine(rule, sizes, before, free)
+    settle_all(start, rule)
+    start.state.update({k: False for k in start.state if k.endswith(".touched")})
+
+    on = _machine(rule, sizes, before, free)
+    on.own = free.own
+    result = dispatch(on, call, free.oracle)
+
+    choice = free.oracle
+    told = Oracle(ite(on.forwarded, choice.fail, 0), ite(on.forwarded, choice.short, FAR), choice.fresh)
+    off = _machine(None, sizes, start.state, free)
+    reference_result = dispatch(off, call, told)
+
+    end = _machine(rule, sizes, on.state, free)
+    settle_all(end, rule)
+
+    step = Step(
+        before, on.state, off.state, result, reference_result, on.out, off.out,
+        not_(or_(start.beyond, on.beyond, off.beyond, end.beyond)), on.failed, {},
+    )  # fmt: skip
+    _compare(step, rule, call, start, on, off, end)
+    return step
+
+
+def _machine(rule: RuleText | None, sizes: Sizes, state: dict[str, Any], free: Freedom) -> Machine:
+    m = Machine(dict(state), rule, sizes, file_given=free.file_given, new_slot=free.new_slot, record=True)
+    m.snapshot()
+    return m
+
+
+def same(a: Any, b: Any) -> Bool:
+    """Whether two values, numbers or truth values, are equal."""
+    if _is_truth(a) or _is_truth(b):
+        return iff(a, b)
+    return eq(a, b)
+
+
+def _is_truth(a: Any) -> bool:
+    return isinstance(a, bool) or getattr(a, "op", "") in ("bool", "not", "and", "eq", "lt", "bite")
+
+
+def _unlike(a: dict[str, Any], b: dict[str, Any], keys: list[str]) -> Bool:
+    return not_(and_(*[same(a[k], b[k]) for k in keys]))
+
+
+def _group(key: str) -> str:
+    """Which guarantee speaks of a key of the kernel's state."""
+    if key.endswith(".ino"):
+        return "identity"
+    if key.endswith(".lock"):
+        return "locking"
+    return "results" if key[0] == "d" else "contents"
+
+
+def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine, off: Machine, end: Machine) -> None:
+    out = step.differs
+    keys = [k for k in kernel_keys(step.after) if k != "reflink"]
+    # Descriptions that are closed on both sides have no fields left to compare.
+    live = [k for k in keys if not (k[0] == "d" and not k.endswith(".refs"))]
+    unlike: dict[str, list[Bool]] = {}
+    for k in live:
+        unlike.setdefault(_group(k), []).append(not_(same(end.state[k], off.state[k])))
+    for k in keys:
+        if k not in live:
+            is_open = lt(0, off.state[k.split(".")[0] + ".refs"])
+            unlike.setdefault(_group(k), []).append(and_(is_open, not_(same(end.state[k], off.state[k]))))
+    heard = sorted(set(on.out) | set(off.out))
+    answer = or_(
+        not_(eq(step.result, step.reference_result)),
+        *[not_(same(on.out.get(k, 0), off.out.get(k, 0))) for k in heard],
+    )
+    healthy = not_(on.failed)
+    relation = or_(*[b for group in unlike.values() for b in group])
+    if call.by == "other":
+        _compare_other(step, rule, call, start, answer, relation)
+    else:
+        out["results"] = and_(healthy, or_(answer, *unlike["results"]))
+        out["freshness"] = and_(healthy, not_(on.forwarded), answer)
+        for group in ("contents", "identity", "locking"):
+            out[group] = and_(healthy, or_(*unlike[group]))
+        _compare_durable(step, call, on, off)
+    _compare_crash(step, start, on, off, end)
+    now = _unlike(on.state, off.state, list(files_of(on.state)))
+    names = [k for k in on.state if k[0] == "n"]
+    out["survival"] = and_(healthy, or_(now, _unlike(on.state, off.state, names)))
+    out["timestamps"] = and_(healthy, _unlike(on.state, off.state, [k for k in keys_touched(on.state)]))
+    out["resources"] = and_(healthy, or_(*[lt(off.state[f"i{i}.size"], on.state[f"i{i}.size"]) for i in range(INODES)]))
+    out["error-timing"] = on.failed_in_settle
+    out["timing"] = and_(healthy, on.wrong.pop("a call of the rule's own may block", False))
+    kept = or_(*[not_(eq(on.state[f"d{d}.err"], 0)) for d in range(DESCRIPTIONS)])
+    out[f"{DISCIPLINE}: a failure of the rule's own calls is never silent"] = and_(
+        on.failed, not_(lt(step.result, 0)), not_(kept)
+    )
+    for m in (start, on, end):
+        for name, where in m.wrong.items():
+            key = f"{DISCIPLINE}: {name}"
+            out[key] = or_(out.get(key, False), where)
+    if call.by == "us" and call.name in COMMUNICATES and kind_of(call.name) != "INERT":
+        left = or_(*[pending(on, rule, d) for d in range(DESCRIPTIONS)])
+        out[f"{DISCIPLINE}: nothing is pending across a call that may block or communicate"] = left
+
+
+def keys_touched(state: dict[str, Any]) -> list[str]:
+    return [k for k in state if k.endswith(".touched")]
+
+
+def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answer: Bool, relation: Bool) -> None:
+    """What another process does. Relaxing atomicity is a rely: others then leave alone what is pending."""
+    out = step.differs
+    if call.name == "other_reads":
+        out["visibility"] = answer
+    if call.name not in ("other_writes", "other_truncates"):
+        out["results"] = and_(call.name != "other_reads", answer)
+        out["contents"] = relation
+        return
+    before = Machine(dict(step.before), rule, start.sizes)
+    touches: Bool = False
+    appends: Bool = False
+    for d in range(DESCRIPTIONS):
+        hit = and_(pending(before, rule, d), eq(before.d(d, "ino"), call["inode"]))
+        touches = or_(touches, hit)
+        appends = or_(appends, and_(hit, start.d(d, "app")))
+    out["append-atomicity"] = and_(appends, relation)
+    out["atomicity"] = and_(touches, not_(appends), relation)
+    out["contents"] = and_(not_(touches), relation)
+    out["rely"] = touches  # not an obligation: where the invariant may be lost to the other's change
+
+
+def _compare_durable(step: Step, call: Call, on: Machine, off: Machine) -> None:
+    """When a sync has returned, what the file held then must be with the kernel, and the sync must have been made."""
+    syncing: Bool = call.name in SYNCS
+    if call.name in WRITES:
+        syncing = and_(step.before[f"d{call.slot}.sync"], lt(0, step.result))
+    if syncing is False:
+        return
+    completed = and_(syncing, not_(lt(step.result, 0)))
+    unlike = []
+    for i in range(INODES):
+        here = and_(eq(step.before[f"d{call.slot}.ino"], i), lt(0, step.before[f"d{call.slot}.refs"]))
+        fields = [f"i{i}.size"] + [f"i{i}.c{c}" for c in range(CELLS)]
+        unlike.append(and_(here, _unlike(on.state, off.state, fields)))
+    step.differs["durability"] = and_(completed, or_(*unlike))
+    step.differs["ordering"] = and_(completed, not_(on.forwarded))
+
+
+def _compare_crash(step: Step, start: Machine, on: Machine, off: Machine, end: Machine) -> None:
+    """Every state that was passed, and every state of settling, must be one that the original passed or would pass."""
+    allowed = start.snapshots + off.snapshots
+    passed = on.snapshots + end.snapshots
+    every = list(files_of(step.before))
+    step.differs["crash sequential"] = _stray(passed, allowed, every)
+    one_by_one = [_stray(passed, allowed, [f"i{i}.size"] + [f"i{i}.c{c}" for c in range(CELLS)]) for i in range(INODES)]
+    step.differs["crash ext4-ordered"] = or_(*one_by_one)
+    step.differs["crash weak"] = False  # nothing is promised before a sync; a sync itself is durability's affair
+
+
+def _stray(
+    passed: list[tuple[Bool, dict[str, Any]]], allowed: list[tuple[Bool, dict[str, Any]]], keys: list[str]
+) -> Bool:
+    found: Bool = False
+    known: list[tuple[Bool, tuple[Any, ...]]] = [(g, tuple(s[k] for k in keys)) for g, s in allowed]
+    seen = set()
+    for guard, snapshot in passed:
+        values = tuple(snapshot[k] for k in keys)
+        key = (getattr(guard, "id", guard), tuple(getattr(v, "id", ("#", v)) for v in values))
+        if key in seen:
+            continue
+        seen.add(key)
+        among = or_(*[and_(g, *[same(a, b) for a, b in zip(values, v, strict=True)]) for g, v in known])
+        found = or_(found, and_(guard, not_(among)))
+    return found
+
+
+__all__ = ["DISCIPLINE", "Freedom", "Step", "implies", "same", "take_step"]
