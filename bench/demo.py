@@ -155,7 +155,6 @@ def cases(own: Path, on: Ground) -> list[Case]:
 
 def results_folder() -> Path:
     """Where the reports stay: a folder of their own under the state folder, else a temporary one."""
-    sys.path.insert(0, str(ROOT / "src")) if "peephole" not in sys.modules else None
     from peephole.cli.folders import state_home
 
     folder = state_home() / "demo"
