@@ -40,9 +40,12 @@ struct ph_engine {
 	struct ph_control *control;
 	const char *control_path, *library_path;	/* in memory of ours */
 	struct ph_identity_of_file control_id, library_id;
+	char exe[120];		/* argv[0], for the record of what is not covered */
 	bool rules;		/* some rule acts in this process */
 	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
+	bool sandboxed;		/* a seccomp filter was asked for: no call may be made that the program did not make */
 	bool fsgsbase;
+	uint64_t passed;	/* calls left to their stub, not yet in the control page; threads may lose some to each other */
 };
 
 extern struct ph_engine ph_engine;

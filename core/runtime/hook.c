@@ -82,6 +82,8 @@ bool ph_hooked(int64_t nr)
 	switch (nr) {
 	case NR_execve:
 	case NR_execveat:
+	case NR_prctl:
+	case NR_seccomp:
 	case PH_SITE_UNKNOWN:
 		return true;
 	case NR_clone:
@@ -132,6 +134,15 @@ static int64_t clone_flags(const struct ph_frame *f, uint64_t *flags)
 	}
 }
 
+static void hand_over_passed(void)
+{
+	uint64_t passed = ph_engine.passed;
+
+	ph_engine.passed = 0;
+	if (passed)
+		__atomic_fetch_add(&ph_engine.control->calls_passed, passed, __ATOMIC_RELAXED);
+}
+
 /* A call that makes a process or a thread: the stub itself makes it, since a child on a new stack can't return
  * through ours. A child with copies of the descriptors needs ph_fork_begin and ph_fork_end around it. */
 static void make_process(struct ph_frame *f)
@@ -148,6 +159,7 @@ static void make_process(struct ph_frame *f)
 		ph_disarm(PH_WHY_SHARED);
 		return;
 	}
+	hand_over_passed();
 	ph_fork_begin();
 	if ((flags & CLONE_VM) && !vfork_begin(flags)) {
 		ph_disarm(PH_WHY_FULL);
@@ -166,6 +178,18 @@ __attribute__((used)) void ph_hook_after(struct ph_frame *f)
 	ph_fork_end();
 }
 
+/* Before the program shuts itself in: what the filter allows is made for its calls, not for ours. */
+static void enter_sandbox(bool vfork_child)
+{
+	if (vfork_child || ph_engine.sandboxed)
+		return;		/* a vfork child's memory is its parent's, which is not shut in */
+	if (ph_engine.rules)
+		ph_disarm(PH_WHY_UNHANDLED);
+	ph_engine.rules = false;
+	ph_engine.sandboxed = true;
+	ph_uncovered(PH_UNCOVERED_SANDBOX, ph_engine.exe);
+}
+
 __attribute__((used)) void ph_hook(struct ph_frame *f)
 {
 	struct ph_call call;
@@ -174,8 +198,12 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 	switch (number(f)) {
 	case NR_execve:
 	case NR_execveat:
-		if (ph_engine.rules && !vfork_child)
+		if (ph_engine.sandboxed)
+			return;
+		if (ph_engine.rules && !vfork_child) {
 			ph_settle_everything(PH_WHY_EXEC);
+			hand_over_passed();
+		}
 		answer(f, ph_exec(f));
 		return;
 	case NR_rt_sigaction:
@@ -183,6 +211,14 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 		return;
 	case NR_rt_sigreturn:
 		return;
+	case NR_prctl:
+		if (f->a[0] == PR_SET_SECCOMP)
+			enter_sandbox(vfork_child);
+		break;
+	case NR_seccomp:
+		if ((uint32_t)f->a[0] <= SECCOMP_SET_MODE_FILTER)
+			enter_sandbox(vfork_child);
+		break;
 	default:
 		break;
 	}
@@ -195,6 +231,9 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 	case NR_clone3:
 		make_process(f);
 		return;
+	case NR_exit_group:
+		hand_over_passed();
+		break;
 	default:
 		break;
 	}
@@ -204,7 +243,7 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 	if (ph_dispatch(&call) == PH_ANSWERED)
 		answer(f, call.ret);
 	else
-		__atomic_fetch_add(&ph_engine.control->calls_passed, 1, __ATOMIC_RELAXED);
+		ph_engine.passed++;
 }
 
 uint64_t ph_self(void)

@@ -6,10 +6,10 @@
 
 enum {
 	NR_read = 0, NR_close = 3, NR_fstat = 5, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_rt_sigaction = 13,
-	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_clone = 56, NR_fork = 57,
-	NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_arch_prctl = 158, NR_gettid = 186, NR_readlink = 89,
+	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_clone = 56,
+	NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_prctl = 157, NR_arch_prctl = 158, NR_gettid = 186,
 	NR_geteuid = 107, NR_fgetxattr = 193, NR_exit_group = 231, NR_openat = 257, NR_newfstatat = 262,
-	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_execveat = 322, NR_clone3 = 435
+	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435
 };
 
 enum {
@@ -20,7 +20,8 @@ enum {
 	PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4,
 	MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000,
 	SIG_BLOCK = 0, SIG_SETMASK = 2, SIGBUS = 7, SIGSEGV = 11,
-	ARCH_GET_FS = 0x1003, MADV_WIPEONFORK = 18,
+	ARCH_GET_FS = 0x1003, MADV_WIPEONFORK = 18, MADV_POPULATE_WRITE = 23,
+	PR_SET_SECCOMP = 22, SECCOMP_SET_MODE_STRICT = 0, SECCOMP_SET_MODE_FILTER = 1,
 	CLONE_VM = 0x100, CLONE_FILES = 0x400, CLONE_VFORK = 0x4000, CLONE_SETTLS = 0x80000,
 	CLONE_NEWPID = 0x20000000,
 	S_IFMT = 0170000, S_IFREG = 0100000, S_ISUID = 04000, S_ISGID = 02000, S_IXGRP = 010

@@ -5,6 +5,7 @@
 
 #define PAGE 4096ull
 #define SYSCALL_BYTES 2
+#define NEAR (3 * PAGE)		/* copying a page too many is cheaper than another call */
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
@@ -40,6 +41,15 @@ static int protect(uint64_t from, uint64_t to, int protection)
 	from &= ~(PAGE - 1);
 	to = (to + PAGE - 1) & ~(PAGE - 1);
 	return (int)ph_syscall(NR_mprotect, (int64_t)from, (int64_t)(to - from), protection, 0, 0, 0);
+}
+
+/* Makes the pages' own copies at once, which is several times cheaper than by a fault each. A kernel that can't
+ * (before 5.14) takes the faults. */
+static void populate(uint64_t from, uint64_t to)
+{
+	from &= ~(PAGE - 1);
+	to = (to + PAGE - 1) & ~(PAGE - 1);
+	ph_syscall(NR_madvise, (int64_t)from, (int64_t)(to - from), MADV_POPULATE_WRITE, 0, 0, 0);
 }
 
 static bool may_make_process(int32_t nr)
@@ -133,6 +143,27 @@ static bool wanted(int32_t nr)
 	return !ph_engine.rules || ph_hooked(nr);
 }
 
+/* Sites are listed by address. */
+static void populate_sites(const struct ph_object *object, const struct ph_sites *list)
+{
+	uint64_t from = 0, to = 0;
+
+	for (uint32_t i = 0; i < list->n; i++) {
+		uint64_t start = object->base + list->sites[i].start;
+
+		if (!wanted(list->sites[i].nr))
+			continue;
+		if (to && start > to + NEAR) {
+			populate(from, to);
+			to = 0;
+		}
+		from = to ? from : start;
+		to = start + list->sites[i].length;
+	}
+	if (to)
+		populate(from, to);
+}
+
 int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 {
 	uint64_t first = ~0ull, last = 0, patched = 0;
@@ -156,12 +187,14 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 		if (r < 0)
 			return r;
 		stubs_writable = true;
+		populate((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS));
 	}
 	first += object->base;
 	last += object->base + PH_SITE_BYTES;
 	r = protect(first, last, PROT_READ | PROT_WRITE);
 	if (r < 0)
 		return r;
+	populate_sites(object, list);
 	for (uint32_t i = 0; i < list->n; i++) {
 		const struct ph_site *site = &list->sites[i];
 		uint8_t *at = (uint8_t *)(object->base + site->start);

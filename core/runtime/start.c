@@ -7,6 +7,11 @@
 #define AT_SECURE 23
 #define AT_HWCAP2 26
 #define AT_IGNORE 1
+#define AT_PHDR 3
+#define AT_PHNUM 5
+#define PT_DYNAMIC 2
+#define PT_PHDR 6
+#define DT_DEBUG 21
 #define HWCAP2_FSGSBASE 2
 #define PT_NOTE 4
 #define NT_GNU_BUILD_ID 3
@@ -33,7 +38,6 @@ struct r_debug {
 	int32_t version;
 	const struct link_map *map;
 };
-extern __attribute__((weak, visibility("default"))) struct r_debug _r_debug;
 
 struct header {			/* Elf64_Ehdr */
 	uint8_t ident[16];
@@ -230,6 +234,25 @@ static const struct ph_sites *list_of(const struct ph_object *object, const uint
 	return NULL;
 }
 
+static const struct link_map *loaded;
+
+/* The program's DT_DEBUG, which ld.so fills in for debuggers, leads to its list. */
+static void find_loaded(const struct segment *segments, uint64_t n)
+{
+	const uint64_t *dynamic = NULL;
+	uint64_t base = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		if (segments[i].type == PT_PHDR)
+			base = (uint64_t)segments - segments[i].vaddr;
+	for (uint64_t i = 0; i < n; i++)
+		if (segments[i].type == PT_DYNAMIC)
+			dynamic = (const uint64_t *)(base + segments[i].vaddr);
+	for (; dynamic && dynamic[0]; dynamic += 2)
+		if (dynamic[0] == DT_DEBUG && dynamic[1])
+			loaded = ((const struct r_debug *)dynamic[1])->map;
+}
+
 #define OBJECTS_MAX 8
 
 struct found {
@@ -243,9 +266,7 @@ static unsigned find_objects(struct found found[OBJECTS_MAX], const uint8_t *lis
 	unsigned n = 0;
 	bool libc = false;
 
-	if (!&_r_debug)
-		return 0;
-	for (const struct link_map *map = _r_debug.map; map; map = map->next) {
+	for (const struct link_map *map = loaded; map; map = map->next) {
 		if (!map->name || !map->base || !is_system_library(map->name))
 			continue;
 		if (n == OBJECTS_MAX || !find_build_id(map->base, &found[n].object))
@@ -293,7 +314,7 @@ static int patch_all(const struct found *found, unsigned n)
 	return missing;
 }
 
-static void arm(const char *exe)
+static void arm(void)
 {
 	struct found found[OBJECTS_MAX];
 	char path[PATH_ROOM];
@@ -308,7 +329,7 @@ static void arm(const char *exe)
 	if (lists)
 		n = find_objects(found, lists, (uint64_t)st.st_size);
 	if (!n || !alone()) {
-		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, exe);
+		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, ph_engine.exe);
 	} else {
 		ph_engine.rules = rules_enabled() && ph_hook_init() == 0 && ph_faults_install() == 0 &&
 				  ph_dispatch_init(ph_engine.control) == 0;
@@ -316,7 +337,7 @@ static void arm(const char *exe)
 		if (patch_all(found, n) && ph_engine.rules) {
 			/* Calls that no rule would see could find something pending. */
 			ph_engine.rules = false;
-			ph_uncovered(PH_UNCOVERED_SITES, exe);
+			ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 		}
 	}
 	if (lists)
@@ -326,7 +347,7 @@ static void arm(const char *exe)
 __attribute__((constructor)) static void start(int argc, char **argv, char **envp)
 {
 	const char *control = find(envp, "PEEPHOLE_CONTROL=");
-	uint64_t *auxv = (uint64_t *)envp;
+	uint64_t *auxv = (uint64_t *)envp, segments = 0, n_segments = 0;
 	bool secure = false;
 
 	if (!control || !set_paths(control))
@@ -336,10 +357,17 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	for (auxv++; auxv[0]; auxv += 2) {
 		if (auxv[0] == AT_HWCAP2)
 			ph_engine.fsgsbase = auxv[1] & HWCAP2_FSGSBASE;
+		else if (auxv[0] == AT_PHDR)
+			segments = auxv[1];
+		else if (auxv[0] == AT_PHNUM)
+			n_segments = auxv[1];
 		else if (auxv[0] == AT_SECURE)
 			secure = auxv[1] != 0;
 	}
 	clean_environment(envp);
+	find_loaded((const struct segment *)segments, n_segments);
+	for (size_t i = 0; argc > 0 && argv[0][i] && i < sizeof(ph_engine.exe) - 1; i++)
+		ph_engine.exe[i] = argv[0][i];
 	if (!secure && open_control())
-		arm(argc > 0 && argv[0] ? argv[0] : "");
+		arm();
 }

@@ -3,10 +3,13 @@
 
 #include <dlfcn.h>
 #include <elf.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 extern char **environ;
@@ -99,9 +102,11 @@ static void spawns(void)
 	posix_spawnattr_t attr;
 	sigset_t set;
 	pid_t pid = -1;
+	int result;
 
-	say("  %d\n", posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ));
+	result = posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ);
 	say_wait("posix_spawn", pid);
+	say("  %d\n", result);
 	say("  %s\n", strerrorname_np(posix_spawn(&pid, "/nonexistent", NULL, NULL, bad, environ)));
 	say("  %s\n", strerrorname_np(posix_spawnp(&pid, "nonexistent-program", NULL, NULL, bad, environ)));
 	posix_spawn_file_actions_init(&actions);
@@ -115,13 +120,16 @@ static void spawns(void)
 	signal(SIGINT, SIG_IGN);
 	posix_spawnattr_setsigdefault(&attr, &set);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-	say("  %d\n", posix_spawn(&pid, "/bin/sh", &actions, &attr, argv, environ));
+	result = posix_spawn(&pid, "/bin/sh", &actions, &attr, argv, environ);
 	say_wait("posix_spawn with actions", pid);
+	say("  %d\n", result);
 	char *const status[] = { "sh", "-c", "kill -SEGV $$; echo '  ignored it'", NULL };
-	say("  %d\n", posix_spawn(&pid, "/bin/sh", NULL, &attr, status, environ));
+	result = posix_spawn(&pid, "/bin/sh", NULL, &attr, status, environ);
 	say_wait("ignored, defaulted", pid);
-	say("  %d\n", posix_spawn(&pid, "/bin/sh", NULL, NULL, status, environ));
+	say("  %d\n", result);
+	result = posix_spawn(&pid, "/bin/sh", NULL, NULL, status, environ);
 	say_wait("ignored", pid);
+	say("  %d\n", result);
 	struct sigaction old;
 	sigaction(SIGSEGV, NULL, &old);
 	say("  still ignored here %d\n", old.sa_handler == SIG_IGN);
@@ -365,6 +373,49 @@ static void later(void)
 	say("  %s  pclose %d\n", line, pclose(p));
 }
 
+/* A filter that kills for calls which this program and /bin/true do not make. */
+static void shut_in(bool by_prctl)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 4, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fgetxattr, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ftruncate, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+	char name[] = "/tmp/conform-XXXXXX";
+	int fd = mkstemp(name);
+	pid_t pid;
+
+	unlink(name);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (by_prctl)
+		SAY_CALL(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+	else
+		SAY_CALL(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
+	SAY_CALL(write(fd, "x", 1));
+	SAY_CALL(close(fd));
+	pid = fork();
+	if (pid == 0) {
+		execl("/bin/true", "true", NULL);
+		_exit(99);
+	}
+	say_wait("exec below a filter", pid);
+}
+
+static void seccomp(void)
+{
+	if (fork() == 0) {
+		shut_in(true);
+		_exit(0);
+	}
+	wait(NULL);
+	shut_in(false);
+}
+
 static void at_exit_written(void)
 {
 	say("  exit handlers run\n");
@@ -389,6 +440,7 @@ static const struct check checks[] = {
 	{ "descriptors", descriptors },
 	{ "few_descriptors", few_descriptors },
 	{ "dlopen_and_popen", later },
+	{ "seccomp", seccomp },
 	{ "exit", exits },
 };
 

@@ -66,7 +66,7 @@ int main(void)
 {
     printf("%zu %zu %zu %zu %d %d\\n", sizeof(struct ph_control), offsetof(struct ph_control, rules),
            offsetof(struct ph_control, mounts), offsetof(struct ph_control, uncovered), PH_WHY_COUNT,
-           PH_UNCOVERED_UNKNOWN_LIBC);
+           PH_UNCOVERED_SANDBOX);
     return 0;
 }
 """

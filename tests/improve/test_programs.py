@@ -13,6 +13,8 @@ import pytest
 PROGRAMS = sorted(Path(__file__).with_name("programs").glob("*.sh"))
 Runner = Callable[..., Any]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("script", PROGRAMS, ids=lambda path: str(path.stem))
 @pytest.mark.parametrize("how", ["improved", "ruled"])

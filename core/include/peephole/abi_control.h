@@ -64,7 +64,8 @@ enum ph_uncovered_why {
 	PH_UNCOVERED_STATIC,	/* no dynamic linker */
 	PH_UNCOVERED_FOREIGN,	/* 32-bit, or another machine */
 	PH_UNCOVERED_LIBRARY,	/* the library was not reachable from there (chroot, mount namespace) */
-	PH_UNCOVERED_UNKNOWN_LIBC	/* no site list for the mapped libc or ld.so */
+	PH_UNCOVERED_UNKNOWN_LIBC,	/* no site list for the mapped libc or ld.so */
+	PH_UNCOVERED_SANDBOX	/* below a seccomp filter, which need not allow the calls that the runtime adds */
 };
 
 struct ph_control {

@@ -37,7 +37,7 @@ WHYS = (
 #: enum ph_profile
 PROFILES = {"ext4-ordered": 1, "weak": 2}
 #: enum ph_uncovered_why
-UNCOVERED = ("none", "sites", "secure", "static", "foreign", "library", "unknown_libc")
+UNCOVERED = ("none", "sites", "secure", "static", "foreign", "library", "unknown_libc", "sandbox")
 
 
 class _Rule(ctypes.Structure):
