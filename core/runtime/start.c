@@ -235,6 +235,13 @@ static const struct ph_sites *list_of(const struct ph_object *object, const uint
 }
 
 static const struct link_map *loaded;
+static bool go_program;
+
+/* Go marks its programs by a note of its own. */
+static bool is_go_note(const uint8_t *p, const uint8_t *end)
+{
+	return p + 16 <= end && *(const uint32_t *)p == 4 && memcmp(p + 12, "Go\0", 4) == 0;
+}
 
 /* The program's DT_DEBUG, which ld.so fills in for debuggers, leads to its list. */
 static void find_loaded(const struct segment *segments, uint64_t n)
@@ -245,9 +252,14 @@ static void find_loaded(const struct segment *segments, uint64_t n)
 	for (uint64_t i = 0; i < n; i++)
 		if (segments[i].type == PT_PHDR)
 			base = (uint64_t)segments - segments[i].vaddr;
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < n; i++) {
+		const uint8_t *at = (const uint8_t *)(base + segments[i].vaddr);
+
 		if (segments[i].type == PT_DYNAMIC)
-			dynamic = (const uint64_t *)(base + segments[i].vaddr);
+			dynamic = (const uint64_t *)at;
+		else if (segments[i].type == PT_NOTE && is_go_note(at, at + segments[i].filesz))
+			go_program = true;
+	}
 	for (; dynamic && dynamic[0]; dynamic += 2)
 		if (dynamic[0] == DT_DEBUG && dynamic[1])
 			loaded = ((const struct r_debug *)dynamic[1])->map;
@@ -278,6 +290,16 @@ static unsigned find_objects(struct found found[OBJECTS_MAX], const uint8_t *lis
 		n++;
 	}
 	return libc ? n : 0;
+}
+
+/* Code that is known to make system calls of its own, which no rule would see. */
+static bool calls_by_itself(void)
+{
+	for (const struct link_map *map = loaded; map; map = map->next)
+		if (map->name && (ph_after_prefix(ph_basename(map->name), "liburing.so") ||
+				  ph_after_prefix(ph_basename(map->name), "libgo.so")))
+			return true;
+	return go_program;
 }
 
 static bool alone(void)
@@ -331,12 +353,15 @@ static void arm(void)
 	if (!n || !alone()) {
 		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, ph_engine.exe);
 	} else {
-		ph_engine.rules = rules_enabled() && ph_hook_init() == 0 && ph_faults_install() == 0 &&
+		bool enabled = rules_enabled();
+
+		ph_engine.rules = enabled && !calls_by_itself() && ph_hook_init() == 0 && ph_faults_install() == 0 &&
 				  ph_dispatch_init(ph_engine.control) == 0;
 		__atomic_fetch_add(&ph_engine.control->processes, 1, __ATOMIC_RELAXED);
-		if (patch_all(found, n) && ph_engine.rules) {
-			/* Calls that no rule would see could find something pending. */
+		if (patch_all(found, n))
 			ph_engine.rules = false;
+		/* Calls that no rule would see could find something pending. */
+		if (enabled && !ph_engine.rules) {
 			ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 		}
 	}

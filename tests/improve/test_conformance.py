@@ -165,3 +165,12 @@ def test_a_daemon_goes_on_after_the_launcher_left(tmp_path: Path, improved: Runn
     while not out.read_text() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert out.read_text() == "still here\n"
+
+
+def test_a_program_with_calls_of_its_own_gets_no_rules(tmp_path: Path, ruled: Runner, improved: Runner) -> None:
+    go = '__asm__(".section .note.go.buildid,\\"a\\",@note; .long 4, 4, 4; .ascii \\"Go\\\\0\\\\0abcd\\"; .previous");'
+    program = compile_c(tmp_path, go + "int main(void) { return 3; }", "-Wl,--build-id=none")
+    ran = ruled(str(program))
+    assert ran.code == 3
+    assert [one["why"] for one in ran.stats["not_covered"]] == ["sites"]
+    assert improved(str(program)).stats["not_covered"] == []

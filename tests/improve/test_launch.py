@@ -40,6 +40,12 @@ def test_death_by_a_signal_is_reported() -> None:
     assert process.wait(30) == 128 + 15
 
 
+def test_an_ignored_sigchld_does_not_lose_the_exit_code() -> None:
+    words = [sys.executable, "-m", "peephole", "improve", "--rules", "none", "--", "sh", "-c", "exit 6"]
+    run = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    assert subprocess.run([sys.executable, "-c", run, *words], timeout=60).returncode == 6
+
+
 def test_a_stopped_command_stops_the_launcher_and_goes_on_with_it() -> None:
     process = start("sh", "-c", "echo ready; kill -STOP $$; echo on")
     assert line(process) == b"ready\n"

@@ -99,15 +99,20 @@ def run(argv: Sequence[str], path: Path, env: Mapping[str, str]) -> int:
     Raises OSError when it can't be executed.
     """
     watched = set(_FORWARDED) | {signal.SIGCHLD}
+    # An ignored SIGCHLD would take our command's status away; the command itself inherits it as we did.
+    children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        pid = _spawn(argv, path, env, before)
+        pid = _spawn(argv, path, env, before, children == signal.SIG_IGN)
         return _accompany(pid, watched)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGCHLD, children)
 
 
-def _spawn(argv: Sequence[str], path: Path, env: Mapping[str, str], mask: set[signal.Signals | int]) -> int:
+def _spawn(
+    argv: Sequence[str], path: Path, env: Mapping[str, str], mask: set[signal.Signals | int], no_children: bool
+) -> int:
     # Not posix_spawn: it leaves two signals of glibc's own ignored in the command.
     mine, childs = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -116,6 +121,8 @@ def _spawn(argv: Sequence[str], path: Path, env: Mapping[str, str], mask: set[si
             # Python ignores these two at its start; the command must not inherit that.
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
+            if no_children:
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.execve(path, list(argv), dict(env))
         except OSError as e:
