@@ -30,8 +30,8 @@ from peephole.prove.model.machine import (
     unknown_state,
     well_formed,
 )
-from peephole.prove.model.terms import Bool, Translation, and_, bool_var, eq, le, largest_constant, not_, num_var, or_
-from peephole.prove.step import Freedom, Step, take_step
+from peephole.prove.model.terms import Bool, Translation, and_, bool_var, eq, largest_constant, le, not_, num_var, or_
+from peephole.prove.step import WITHOUT_RELY, Freedom, Step, take_step
 
 QUERY_TIMEOUT_MS = 120_000
 #: Kept whatever a rule says: breaking them refutes it.
@@ -168,7 +168,7 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str]) -> CallProof:
     for name, where in normal.step.differs.items():
         if name == "error-timing":
             continue
-        rely: Bool = True if name in ("atomicity", "append-atomicity", "contents") else normal.kept_rely
+        rely: Bool = True if name in WITHOUT_RELY else normal.kept_rely
         proof.broken[name] = prover.model(assumed, rely, where) is not None
     failing = symbolic_step(rule, shape, failing=True)
     assumed = and_(failing.assumed, all_hold(invariant, failing.step.before))

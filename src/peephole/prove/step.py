@@ -50,6 +50,7 @@ class Step:
     before: dict[str, Any]
     after: dict[str, Any]  # the rule's side
     reference: dict[str, Any]  # off, after the call
+    settled: dict[str, Any]  # the rule's side, after everything was made good
     result: Num
     reference_result: Num
     out: dict[str, Any]
@@ -61,6 +62,8 @@ class Step:
 
 #: Obligations that no guarantee can excuse: they are checked on every call, under these names.
 DISCIPLINE = "discipline"
+#: What is asked even where another process touched what is pending; all else assumes that it did not.
+WITHOUT_RELY = ("atomicity", "append-atomicity", "contents")
 
 
 def take_step(rule: RuleText, sizes: Sizes, before: dict[str, Any], call: Call, free: Freedom) -> Step:
@@ -83,7 +86,7 @@ def take_step(rule: RuleText, sizes: Sizes, before: dict[str, Any], call: Call, 
     settle_all(end, rule)
 
     step = Step(
-        before, on.state, off.state, result, reference_result, on.out, off.out,
+        before, on.state, off.state, end.state, result, reference_result, on.out, off.out,
         not_(or_(start.beyond, on.beyond, off.beyond, end.beyond)), on.failed, {},
     )  # fmt: skip
     _compare(step, rule, call, start, on, off, end)
@@ -239,4 +242,4 @@ def _stray(
     return found
 
 
-__all__ = ["DISCIPLINE", "Freedom", "Step", "implies", "same", "take_step"]
+__all__ = ["DISCIPLINE", "WITHOUT_RELY", "Freedom", "Step", "implies", "same", "take_step"]

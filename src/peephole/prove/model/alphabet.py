@@ -5,6 +5,7 @@ By symmetry a proof looks at a call on description 0, with description 1 as the 
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +114,7 @@ def unknown_sizes(rule: RuleText) -> tuple[Sizes, Bool]:
     real = sorted([(v, n) for n, v in rule.constants.items()] + [(rule.buffer[1], "")])
     terms: dict[str, Num] = {n: num_var(f"const.{n}") for n in rule.constants} | {"": capacity}
     facts: list[Bool] = [le(1, capacity), le(capacity, CHUNK)]
-    for (a, x), (b, y) in zip(real, real[1:], strict=False):
+    for (a, x), (b, y) in itertools.pairwise(real):
         facts.append(eq(terms[x], terms[y]) if a == b else le(terms[x], terms[y]))
     facts += [and_(le(1 if rule.constants[n] else 0, terms[n]), le(terms[n], 100)) for n in rule.constants]
     return Sizes({n: terms[n] for n in rule.constants}, capacity), and_(*facts)

@@ -1,0 +1,255 @@
+"""Certificates: what was proved of one text of one rule, against one version of the model and of calls.def.
+
+Kept as private files below XDG_CACHE_HOME/peephole/proofs, one for each digest of all that the proof rests on; a file
+that the caller does not own, or that others could have written, is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peephole.errors import RuleError
+from peephole.prove.calls import table_path
+from peephole.prove.language import RuleText, load_rule, rule_path
+from peephole.prove.model.alphabet import ALPHABET, opaque_calls
+from peephole.prove.model.kernel import EXCLUDED
+from peephole.prove.model.machine import BOUNDS
+from peephole.prove.obligations import CallProof, find_invariant, prove_call
+from peephole.prove.stories import find_stories
+from peephole.prove.vocabulary import GUARANTEES, PROFILES
+
+VERSION = 1
+WORKERS = 2
+STORY_SECONDS = 30.0
+TIMEOUT_S = 900.0
+#: Guarantees that have a bound in time; nothing settles at a deadline yet, so it is None: without bound.
+BOUNDED = ("freshness", "visibility", "durability")
+
+
+@dataclass
+class Refuted:
+    """A wrong neighbour of the rule, and the story that refutes it."""
+
+    name: str
+    guarantee: str
+    story: list[str]
+
+
+@dataclass
+class Proof:
+    """What is known of one rule. `guarantees[PROFILE][NAME]` is {"kept": bool, "bound": str|None, "story": [...]}."""
+
+    name: str
+    digest: str  # sha256 of the rule's text, as in its C
+    proved: bool
+    seconds: float
+    bounds: dict[str, int]
+    guarantees: dict[str, dict[str, dict[str, Any]]]
+    refuted: list[Refuted]
+    reasons: list[str]  # why it is not proved
+    invariant: list[str]
+    queries: int
+    worst_ms: float
+    alphabet: int  # calls that the model spells out
+    opaque: list[str]  # calls for which one unknown call stands
+    excluded: list[str]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def lost(self, profile: str) -> frozenset[str]:
+        """The guarantees that the rule gives up on file systems of this profile."""
+        return frozenset(name for name, one in self.guarantees[profile].items() if not one["kept"])
+
+
+def prove_rule(
+    name_or_folder: str | Path,
+    profiles: Iterable[str] = PROFILES,
+    *,
+    cached: bool = True,
+    neighbours: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Proof:
+    """Prove one rule, or take the verdict from the cache.
+
+    Raises RuleError when the text is outside the language or the solver gives up. A rule that is wrong comes back with
+    `proved` False and the reasons. `progress` is called with a stage, what is done and what there is to do.
+    """
+    rule = load_rule(name_or_folder)
+    place = cache_folder() / f"{_key(rule, neighbours)}.json"
+    proof = _read(place) if cached else None
+    if proof is None:
+        proof = _prove(rule, neighbours, progress or (lambda *_: None))
+        _write(place, proof)
+    proof.guarantees = {p: proof.guarantees[p] for p in profiles}
+    return proof
+
+
+def load_certificate(name: str) -> Proof:
+    """The certificate of a rule, proved now if need be. Raises RuleError when the rule is not proved."""
+    proof = prove_rule(name, neighbours=False)
+    if not proof.proved:
+        raise RuleError(f"{name} is not proved: {proof.reasons[0]}; run `peephole prove {name}`")
+    return proof
+
+
+# -- the proof ---------------------------------------------------------------------------------------------------
+
+
+def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int], None]) -> Proof:
+    began = time.monotonic()
+    results, invariant = _all_calls(rule, progress)
+    broken = {name for r in results for name, is_broken in r.broken.items() if is_broken}
+    progress("stories", 0, 1)
+    wrong = {b for b in broken if b.startswith("discipline")} | (broken & {"contents", "results"})
+    stories = find_stories(rule, broken, STORY_SECONDS)
+    guarantees = {profile: _verdicts(broken, profile, stories) for profile in PROFILES}
+    reasons = [_reason(w, results, stories) for w in sorted(wrong)]
+    if not wrong:
+        # With a wrong rule the invariant shrinks, and other calls get the blame: only a right one is held to its word.
+        reasons += _compare_words(rule, guarantees)
+    refuted: list[Refuted] = []
+    if neighbours:
+        found = sorted((rule.path.parent / "refuted").glob("*.py")) if rule.path.name == "rule.py" else []
+        for i, path in enumerate(found):
+            progress("refuted", i, len(found))
+            one, why = refute(path)
+            refuted += [one] if one else []
+            reasons += [why] if why else []
+    return Proof(
+        rule.name, rule.digest, not reasons, round(time.monotonic() - began, 2), dict(BOUNDS), guarantees, refuted,
+        reasons, invariant, sum(r.queries for r in results), round(max(r.worst_ms for r in results), 1),
+        len({s.name for s in ALPHABET}), opaque_calls(), list(EXCLUDED),
+        [{"call": r.call, "queries": r.queries, "seconds": round(r.seconds, 3)} for r in results],
+    )  # fmt: skip
+
+
+def _all_calls(rule: RuleText, progress: Callable[[str, int, int], None]) -> tuple[list[CallProof], list[str]]:
+    """Every call of the alphabet, in two processes."""
+    progress("invariant", 0, 1)
+    pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        invariant = pool.submit(find_invariant, rule, ALPHABET).result(timeout=TIMEOUT_S)
+        waiting = [pool.submit(prove_call, rule, shape, invariant) for shape in ALPHABET]
+        results = []
+        for i, future in enumerate(waiting):
+            progress("calls", i, len(waiting))
+            results.append(future.result(timeout=TIMEOUT_S))
+        return results, invariant
+    except TimeoutError:
+        raise RuleError(f"{rule.path}: not proved within {TIMEOUT_S:.0f} s") from None
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _verdicts(broken: set[str], profile: str, stories: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    out = {}
+    for name in GUARANTEES:
+        key = f"crash {profile}" if name == "crash" else name
+        kept = key not in broken
+        out[name] = {"kept": kept, "bound": None, "story": [] if kept else stories.get(key, [])}
+    return out
+
+
+def _reason(name: str, results: list[CallProof], stories: dict[str, list[str]]) -> str:
+    where = ", ".join(r.call for r in results if r.broken.get(name))
+    story = ": " + "; ".join(stories[name]) if name in stories else ""
+    return f"{name.removeprefix('discipline: ')} does not hold at {where}{story}"
+
+
+def _compare_words(rule: RuleText, guarantees: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """relaxes must equal what the solver finds lost: no more, no less."""
+    out = []
+    for profile, verdicts in guarantees.items():
+        lost = {name for name, one in verdicts.items() if not one["kept"]}
+        said = rule.given_up(profile)
+        if lost - said:
+            out.append(f"on {profile} it gives up {', '.join(sorted(lost - said))}, which relaxes does not say")
+        if said - lost:
+            out.append(f"on {profile} it keeps {', '.join(sorted(said - lost))}, which relaxes gives up")
+    return out
+
+
+def refute(path: Path) -> tuple[Refuted | None, str | None]:
+    """Refute a wrong neighbour: its docstring's first line ends with `breaks: GUARANTEE`. Gives the story, or why not."""
+    rule = load_rule(path)
+    said = rule.title.rsplit("breaks: ", 1)
+    if len(said) != 2:
+        raise RuleError(f"{path}:1: the first line of a wrong neighbour's docstring ends with `breaks: GUARANTEE`")
+    wanted = said[1].strip().rstrip(".")
+    stories = find_stories(rule, {wanted}, 2 * STORY_SECONDS)
+    if wanted not in stories:
+        return None, f"refuted/{path.name}: no story was found in which it breaks {wanted}"
+    return Refuted(rule.name, wanted, stories[wanted]), None
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where certificates lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peephole" / "proofs"
+
+
+def model_digest() -> str:
+    """A digest of all that a proof rests on beside the rule: this stage's texts and the dispatcher's table."""
+    here = Path(__file__).resolve().parent
+    whole = hashlib.sha256()
+    for path in [*sorted(here.rglob("*.py")), table_path()]:
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+def _key(rule: RuleText, neighbours: bool) -> str:
+    parts = [str(VERSION), model_digest(), rule.digest, rule.name]
+    if neighbours:
+        parts += [
+            hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((rule.path.parent / "refuted").glob("*.py"))
+        ]
+        parts.append("with neighbours")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def _private(path: Path) -> bool:
+    """Whether only the caller, or root, could have written this file and the folder that it lies in."""
+    for p in (path, path.parent):
+        st = p.lstat()
+        if stat.S_ISLNK(st.st_mode) or st.st_uid not in (os.getuid(), 0) or st.st_mode & 0o022:
+            return False
+    return True
+
+
+def _read(place: Path) -> Proof | None:
+    try:
+        if not _private(place):
+            return None
+        raw = json.loads(place.read_text())
+        return Proof(**(raw | {"refuted": [Refuted(**r) for r in raw["refuted"]]}))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write(place: Path, proof: Proof) -> None:
+    """Best effort: without a cache a proof is only slower."""
+    try:
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent)
+        with os.fdopen(handle, "w") as out:
+            json.dump(asdict(proof), out)
+        Path(temporary).rename(place)
+    except OSError:
+        return
+
+
+__all__ = ["Proof", "Refuted", "load_certificate", "model_digest", "prove_rule", "refute", "rule_path"]
