@@ -74,11 +74,12 @@ def _tiers() -> dict[str, float]:
 
 def _calls(sides: dict[str, dict[str, str]], folder: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
-    for what in ("getppid", "lseek", "pread", "write"):
+    for what in ("getppid", "syscall", "lseek", "pread", "write"):
         found = _interleaved(sides, ROUNDS, lambda env, what=what: _call_ns(what, env, folder / "file"))  # type: ignore[misc]
         for side, values in found.items():
             figures[f"{what}_{side}_ns"] = min(values)
     figures["no_rule_ns"] = figures["getppid_none_ns"] - figures["getppid_plain_ns"]
+    figures["hook_ns"] = figures["syscall_rules_ns"] - figures["syscall_plain_ns"]
     figures["forwarded_ns"] = figures["lseek_rules_ns"] - figures["lseek_plain_ns"]
     figures["answered_ns"] = figures["write_rules_ns"]
     return figures

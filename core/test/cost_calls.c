@@ -1,6 +1,7 @@
 /* cost_calls WHAT N FILE: nanoseconds a call, the least of several rounds of N; for bench/interpose_cost.py.
  *   getppid   no rule wants to see it
  *   lseek     on /dev/null: every rule's dispatcher sees it and lets it pass
+ *   syscall   getppid by libc's syscall(), whose number is known only in the call: C sees it, no rule wants it
  *   pread     the same, with an argument that libc moves into place (another kind of patch)
  *   write     one byte to FILE, a regular file: answered without the kernel where a rule gathers small writes */
 #define _GNU_SOURCE
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +30,8 @@ static long call(char what, int fd)
 	switch (what) {
 	case 'g':
 		return getppid();
+	case 's':
+		return syscall(SYS_getppid);
 	case 'l':
 		return lseek(fd, 0, SEEK_CUR);
 	case 'p':
