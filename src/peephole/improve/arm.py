@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from peephole import native
 from peephole.errors import EngineError, RuleError
-from peephole.improve.control import PROFILES, Control, Mount, Stats
+from peephole.improve.control import MOUNTS_MAX, PROFILES, Control, Mount, Stats
 from peephole.improve.launch import Target, examine
 from peephole.improve.sites import lists_for
 
@@ -129,7 +129,8 @@ def arm(
     names = _known(rules)
     lists = lists_for(*((target.linker, target.program) if target is not None else (None, None)))
     library = native.path("libpeephole.so").resolve()
-    table = _mounts(names, mounts)
+    # More mounts than fit: on the rest, calls just pass.
+    table = _mounts(names, mounts)[:MOUNTS_MAX]
     folder = _folder_for(runtime_dir)
     try:
         (folder / "libpeephole.so").symlink_to(library)
