@@ -155,6 +155,17 @@ void ph_disarm(enum ph_why why)
 	walk_end(&walk);
 }
 
+void ph_handler_begin(void)
+{
+	struct ph_walk walk;
+
+	if (!armed || !ph_hold_handlers())
+		return;
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	walk_end(&walk);
+}
+
 /* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
 static void adopt_child(void)
 {
@@ -407,9 +418,8 @@ static enum ph_verdict on_close(struct ph_call *c)
 		if (d) {
 			error = d->error;
 			d->error = 0;
-			/* Another name keeps the description, and what is pending on it. */
-			if (d->fds == 1 && !error)
-				error = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+			if (!error)
+				error = ph_description_settle(&walk, d, PH_WHY_COUNT);
 			ph_description_unname(d, fd);
 		}
 		walk_end(&walk);

@@ -42,6 +42,9 @@ void ph_fork_end(void);
 /* Before exec and exit_group. */
 void ph_settle_everything(enum ph_why why);
 
+/* Before the program installs a signal handler. */
+void ph_handler_begin(void);
+
 /* Settle everything and let no rule act in this process again. */
 void ph_disarm(enum ph_why why);
 

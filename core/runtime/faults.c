@@ -145,6 +145,9 @@ bool ph_faults_action(struct ph_frame *f, bool vfork_child)
 	struct action wish, before;
 	int64_t r = 0;
 
+	if (ph_engine.faults && !vfork_child && f->a[1] && f->a[3] == 8 &&
+	    ph_copy_in(&wish, (const void *)f->a[1], sizeof(wish)) == 0 && wish.handler > SIG_IGN)
+		ph_handler_begin();
 	if (!w || f->a[3] != 8)
 		return false;	/* not ours; the kernel says what is wrong */
 	if (f->a[1] && ph_copy_in(&wish, (const void *)f->a[1], sizeof(wish)) < 0)

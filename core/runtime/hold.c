@@ -23,6 +23,7 @@ struct shared_page {
 };
 
 static struct shared_page *page;
+static _Atomic bool handlers;		/* the program has signal handlers: two calls a hold, which most programs save */
 
 int ph_hold_init(void)
 {
@@ -100,30 +101,42 @@ static void nap(uint64_t seen)
 	atomic_fetch_sub(&page->sleepers, 1);
 }
 
+/* One attempt; `seen` is the owner met. True when the word is ours. */
+static bool take(uint64_t self, bool from_stuck_trial, uint64_t *seen)
+{
+	for (int spin = 0; spin < SPINS; spin++) {
+		*seen = 0;
+		if (atomic_compare_exchange_strong(&page->owner, seen, self | FIRM))
+			return true;
+		if ((*seen & SELF_BITS) == self)
+			break;
+		__builtin_ia32_pause();
+	}
+	/* A trial of this very thread means that a signal handler interrupted it; one of another thread that has not
+	 * moved for several naps, that its thread does not run. Either can be taken over. */
+	return !(*seen & FIRM) && ((*seen & SELF_BITS) == self || from_stuck_trial) &&
+	       atomic_compare_exchange_strong(&page->owner, seen, self | FIRM);
+}
+
 int ph_firm_begin(struct ph_firm *firm)
 {
 	const uint64_t self = ph_self();
-	uint64_t stuck = 0;
+	uint64_t seen = 0, stuck = 0;
 	int naps = 0;
 
 	for (;;) {
-		uint64_t seen = 0;
-
-		firm->signals = hold_signals();
-		for (int spin = 0; spin < SPINS; spin++) {
-			seen = 0;
-			if (atomic_compare_exchange_strong(&page->owner, &seen, self | FIRM))
-				return -1;
-			if ((seen & SELF_BITS) == self)
-				break;
-			__builtin_ia32_pause();
-		}
-		/* A trial of this very thread means that a signal handler interrupted it; one of another thread that
-		 * has not moved for several naps, that its thread does not run. Either can be taken over. */
-		if (!(seen & FIRM) && ((seen & SELF_BITS) == self || naps >= NAPS_BEFORE_TAKEOVER) &&
-		    atomic_compare_exchange_strong(&page->owner, &seen, self | FIRM))
+		firm->blocked = atomic_load(&handlers);
+		firm->signals = firm->blocked ? hold_signals() : 0;
+		if (take(self, naps >= NAPS_BEFORE_TAKEOVER, &seen)) {
+			/* Another thread may be installing the first handler just now; it waits for this hold. */
+			if (firm->blocked || !atomic_load(&handlers))
+				return (int)(seen >> 48) - 1;
+			firm->signals = hold_signals();
+			firm->blocked = true;
 			return (int)(seen >> 48) - 1;
-		open_signals(firm->signals);
+		}
+		if (firm->blocked)
+			open_signals(firm->signals);
 		naps = seen == stuck ? naps + 1 : 0;
 		stuck = seen;
 		nap(seen);
@@ -135,7 +148,13 @@ void ph_firm_end(const struct ph_firm *firm)
 	atomic_store(&page->owner, 0);
 	if (atomic_load(&page->sleepers))
 		released();
-	open_signals(firm->signals);
+	if (firm->blocked)
+		open_signals(firm->signals);
+}
+
+bool ph_hold_handlers(void)
+{
+	return page && !atomic_exchange(&handlers, true);
 }
 
 void ph_window_open(void)

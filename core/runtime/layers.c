@@ -186,7 +186,8 @@ int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_descript
 	r = l->rule->settle(&k, f, d->fd);
 	walk->d = outer;
 	__atomic_fetch_add(&l->control->settled, 1, __ATOMIC_RELAXED);
-	ph_count_why(layer, why);
+	if (why != PH_WHY_COUNT)
+		ph_count_why(layer, why);
 	if (r < 0) {
 		ph_count_why(layer, PH_WHY_SETTLE_FAILED);
 		__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);

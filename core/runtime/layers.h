@@ -50,7 +50,8 @@ struct ph_state *ph_state_of(struct ph_description *d, unsigned layer, bool tria
 /* The call, from `layer` downwards. */
 int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, struct ph_call *call);
 
-/* What `layer` has pending on d; 0 or -errno. Firmly held. */
+/* What `layer` has pending on d; 0 or -errno. Firmly held. `why` PH_WHY_COUNT: in the course of things, nothing to
+ * report. */
 int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_description *d, enum ph_why why);
 
 /* All layers, top down; the first error. */

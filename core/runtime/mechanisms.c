@@ -85,7 +85,7 @@ int64_t ph_settle(struct ph_k *k, int64_t fd)
 {
 	struct ph_description *d = ph_description_of(fd);
 
-	return d ? ph_layer_settle(k->walk, k->layer, d, PH_WHY_UNHANDLED) : 0;
+	return d ? ph_layer_settle(k->walk, k->layer, d, PH_WHY_COUNT) : 0;
 }
 
 int64_t ph_settle_all(struct ph_k *k)

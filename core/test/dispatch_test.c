@@ -330,6 +330,7 @@ static void test_threads_and_signals_lose_nothing(void)
 		snprintf(path, sizeof(path), "lines.%d", round);
 		lines_made = 0;
 		line_fd = open_new(path);
+		ph_handler_begin();
 		sigaction(SIGALRM, &act, NULL);
 		setitimer(ITIMER_REAL, &often, NULL);
 		for (int i = 0; i < (round % 3 ? 1 : 3); i++)
