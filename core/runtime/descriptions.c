@@ -5,6 +5,7 @@
 
 static struct ph_description descriptions[PH_DESCRIPTIONS];
 static uint16_t description_of[PH_FDS];	/* index + 1, or 0 */
+unsigned ph_descriptions_used;
 
 static uint8_t *buffers;			/* PH_BUFFERS x PH_BUFFER_MAX */
 static uint8_t *free_buffers[PH_BUFFERS];
@@ -177,17 +178,6 @@ bool ph_fd_alone(const struct ph_description *d)
 
 /* --- descriptions ---------------------------------------------------------------------------------------- */
 
-int ph_descriptions_init(void)
-{
-	buffers = ph_map((size_t)PH_BUFFERS * PH_BUFFER_MAX);
-	if (!buffers)
-		return -PH_ENOMEM;
-	ph_descriptions_forget();
-	if (!list_fds())
-		fds_incomplete = true;
-	return 0;
-}
-
 uint8_t *ph_buffer_take(void)
 {
 	return n_free_buffers ? free_buffers[--n_free_buffers] : NULL;
@@ -220,23 +210,23 @@ static bool is_free(const struct ph_description *d)
 
 struct ph_description *ph_description_new(int64_t fd)
 {
-	static unsigned next;
-
 	if (fd < 0 || fd >= PH_FDS)
 		return NULL;
 	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
-		struct ph_description *d = &descriptions[next];
+		struct ph_description *d = &descriptions[i];
 
-		if (is_free(d)) {
-			d->fds = 1;
-			d->fd = (uint16_t)fd;
-			d->handled = 0;
-			d->identified = false;
-			d->error = 0;
-			description_of[fd] = (uint16_t)(next + 1);
-			return d;
-		}
-		next = (next + 1) % PH_DESCRIPTIONS;
+		if (!is_free(d))
+			continue;
+		if (i >= ph_descriptions_used)
+			ph_descriptions_used = i + 1;
+		ph_fd_opened(fd);
+		d->fds = 1;
+		d->fd = (uint16_t)fd;
+		d->handled = 0;
+		d->identified = false;
+		d->error = 0;
+		description_of[fd] = (uint16_t)(i + 1);
+		return d;
 	}
 	return NULL;
 }
@@ -292,10 +282,17 @@ void ph_description_drop(struct ph_description *d, bool dead)
 		ph_description_free(d);
 }
 
+static void free_all_buffers(void)
+{
+	for (unsigned i = 0; i < PH_BUFFERS; i++)
+		free_buffers[i] = buffers + (size_t)(PH_BUFFERS - 1 - i) * PH_BUFFER_MAX;
+	n_free_buffers = PH_BUFFERS;
+}
+
 void ph_descriptions_forget(void)
 {
 	/* Another thread may have been in the middle of anything when the fork copied this memory: trust nothing. */
-	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
 		struct ph_description *d = &descriptions[i];
 
 		for (unsigned b = 0; b < PH_RULES_MAX; b++)
@@ -305,14 +302,22 @@ void ph_descriptions_forget(void)
 		/* A trial that a handler interrupted, which then forked, must not commit in the child. */
 		atomic_store(&d->word, (atomic_load(&d->word) & ~(PH_WORD_DEAD | PH_WORD_CURRENT)) + 2 * PH_WORD_STEP);
 	}
-	for (unsigned fd = 0; fd < PH_FDS; fd++)
-		if (description_of[fd])
-			description_of[fd] = 0;
+	for (int64_t fd = 0; fd <= fd_highest; fd++)
+		description_of[fd] = 0;
 	for (unsigned i = 0; i < PH_DESCRIPTIONS / 64; i++)
 		atomic_store(&ph_dirty[i], 0);
-	for (unsigned i = 0; i < PH_BUFFERS; i++)
-		free_buffers[i] = buffers + (size_t)(PH_BUFFERS - 1 - i) * PH_BUFFER_MAX;
-	n_free_buffers = PH_BUFFERS;
+	free_all_buffers();
+}
+
+int ph_descriptions_init(void)
+{
+	buffers = ph_map((size_t)PH_BUFFERS * PH_BUFFER_MAX);
+	if (!buffers)
+		return -PH_ENOMEM;
+	free_all_buffers();
+	if (!list_fds())
+		fds_incomplete = true;
+	return 0;
 }
 
 /* --- what is pending --------------------------------------------------------------------------------------- */

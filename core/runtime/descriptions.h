@@ -45,6 +45,9 @@ int64_t ph_identify(int64_t fd, struct ph_identity *out);
 
 int ph_descriptions_init(void);
 
+/* Every description in use has an index below this. */
+extern unsigned ph_descriptions_used;
+
 /* The description of fd, or NULL. */
 struct ph_description *ph_description_of(int64_t fd);
 struct ph_description *ph_description_at(unsigned index);

@@ -118,7 +118,7 @@ static void share_counted(struct ph_walk *walk, struct ph_description *d, enum p
 
 static void share_everything(struct ph_walk *walk, enum ph_why why)
 {
-	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++)
+	for (unsigned i = 0; i < ph_descriptions_used; i++)
 		if (ph_description_at(i)->fds)
 			share(walk, ph_description_at(i), why);
 }
@@ -493,7 +493,7 @@ static void take_from_others(struct ph_walk *walk, int64_t fd)
 
 	if (ph_identify(fd, &id) < 0)
 		return;
-	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
 		struct ph_description *d = ph_description_at(i);
 
 		if (d->fds && d != mine && d->identified && d->dev == id.dev && d->ino == id.ino)
@@ -503,7 +503,7 @@ static void take_from_others(struct ph_walk *walk, int64_t fd)
 
 static bool any_description(void)
 {
-	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++)
+	for (unsigned i = 0; i < ph_descriptions_used; i++)
 		if (ph_description_at(i)->fds)
 			return true;
 	return false;

@@ -213,7 +213,7 @@ int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, en
 
 void ph_settle_all_held(struct ph_walk *walk, enum ph_why why)
 {
-	for (unsigned i = 0; ph_anything_pending() && i < PH_DESCRIPTIONS; i++) {
+	for (unsigned i = 0; ph_anything_pending() && i < ph_descriptions_used; i++) {
 		struct ph_description *d = ph_description_at(i);
 		int64_t r;
 
