@@ -110,13 +110,13 @@ def test_a_cache_that_others_can_write_is_not_believed(tmp_path: Path, monkeypat
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_gone_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     for _ in range(2):
         calibrate._store("key", calibrate.Prices("here", {}))
-    assert capsys.readouterr().err.count("\n") == 1
+    assert len(caplog.messages) == 1
 
 
 def test_the_help_of_every_verb_here_imports_no_heavy_package() -> None:

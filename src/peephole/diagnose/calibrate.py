@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -24,6 +25,8 @@ TIMEOUT_S = 60
 #: options that differ between mounts of one kind and do not change what a call costs
 _NO_PRICE = ("ro", "rw", "errors=", "size=", "inode", "mode=", "uid=", "gid=", "fd=", "nr_inodes=", "seclabel")
 _PROGRAM = "peephole-calibrate"
+#: where nobody has set up logging, Python writes warnings to standard error
+_LOG = logging.getLogger("peephole")
 
 
 @cache
@@ -48,7 +51,7 @@ def calibrate(folder: Path) -> Prices:
 
 def _measured(mount: dict[str, Any], folder: Path) -> Prices:
     if sys.stderr.isatty():
-        print(f"peephole: measuring what calls cost on {mount['fstype']} at {folder} ...", file=sys.stderr)
+        _LOG.warning("peephole: measuring what calls cost on %s at %s ...", mount["fstype"], folder)
     prices = Prices(_where(mount, folder), measure(folder))
     _store(_key(mount), prices)
     return prices
@@ -194,4 +197,4 @@ def _store(key: str, prices: Prices) -> None:
 
 @cache
 def _say_once(text: str) -> None:
-    print(text, file=sys.stderr)
+    _LOG.warning(text)
