@@ -103,6 +103,7 @@ WHY_NOT_COVERED = {
     "static": "static: it has no dynamic linker",
     "foreign": "not an x86-64 program for this dynamic linker",
     "library": "the runtime can't be reached from there (chroot or mount namespace)",
+    "sandbox": "it runs, or was started, under a seccomp filter",
     "unknown_libc": "no list of call sites for its libc",
 }
 

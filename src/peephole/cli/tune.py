@@ -96,7 +96,12 @@ class _Tuning:
 
     def _plan(self, diagnosis: Any, recorded: Any) -> Any:
         from peephole.improve import places, plan
+        from peephole.improve.losses import losses_of
 
+        for name in dict.fromkeys(finding.rule for finding in diagnosis.findings if finding.rule):
+            # The first time takes a while; the certificate is kept.
+            self.session.step(f"proving {name}")
+            losses_of(name)
         self.session.step("planning")
         written = places.written(recorded.capture)
         chosen, declined = plan.choose(diagnosis.findings, written, self.allowed, self.session.workload.command)
