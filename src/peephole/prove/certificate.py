@@ -26,11 +26,13 @@ from peephole.prove.model.alphabet import ALPHABET, opaque_calls
 from peephole.prove.model.kernel import EXCLUDED
 from peephole.prove.model.machine import BOUNDS
 from peephole.prove.obligations import CallProof, find_invariant, prove_call
+from peephole.prove.step import DISCIPLINE
 from peephole.prove.stories import find_stories
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
 
 VERSION = 1
 WORKERS = 2
+FIRST_SECONDS = 8.0  # the run of stories before the solver
 STORY_SECONDS = 30.0
 TIMEOUT_S = 900.0
 #: Guarantees that have a bound in time; nothing settles at a deadline yet, so it is None: without bound.
@@ -107,11 +109,18 @@ def load_certificate(name: str) -> Proof:
 
 def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int], None]) -> Proof:
     began = time.monotonic()
-    results, invariant = _all_calls(rule, progress)
-    broken = {name for r in results for name, is_broken in r.broken.items() if is_broken}
     progress("stories", 0, 1)
-    wrong = {b for b in broken if b.startswith("discipline")} | (broken & {"contents", "results"})
-    stories = find_stories(rule, broken, STORY_SECONDS)
+    # What a run breaks is lost: the solver is asked only for the rest.
+    stories = find_stories(rule, {*_LOSABLE, DISCIPLINE}, FIRST_SECONDS)
+    results: list[CallProof] = []
+    invariant: list[str] = []
+    broken = set(stories)
+    if not broken & {"contents", "results"}:
+        results, invariant = _all_calls(rule, frozenset(broken), progress)
+        late = {name for r in results for name, is_broken in r.broken.items() if is_broken}
+        stories |= find_stories(rule, late - {_INVARIANT}, STORY_SECONDS)
+        broken |= late
+    wrong = {b for b in broken if b.startswith(DISCIPLINE)} | (broken & {"contents", "results"})
     guarantees = {profile: _verdicts(broken, profile, stories) for profile in PROFILES}
     reasons = [_reason(w, results, stories) for w in sorted(wrong)]
     if not wrong:
@@ -127,19 +136,26 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
             reasons += [why] if why else []
     return Proof(
         rule.name, rule.digest, not reasons, round(time.monotonic() - began, 2), dict(BOUNDS), guarantees, refuted,
-        reasons, invariant, sum(r.queries for r in results), round(max(r.worst_ms for r in results), 1),
+        reasons, invariant, sum(r.queries for r in results), round(max((r.worst_ms for r in results), default=0.0), 1),
         len({s.name for s in ALPHABET}), opaque_calls(), list(EXCLUDED),
         [{"call": r.call, "queries": r.queries, "seconds": round(r.seconds, 3)} for r in results],
     )  # fmt: skip
 
 
-def _all_calls(rule: RuleText, progress: Callable[[str, int, int], None]) -> tuple[list[CallProof], list[str]]:
+#: every obligation that a run may break, by its name in a step
+_LOSABLE = (*[g for g in GUARANTEES if g != "crash"], *[f"crash {p}" for p in PROFILES])
+_INVARIANT = f"{DISCIPLINE}: the invariant is kept"
+
+
+def _all_calls(
+    rule: RuleText, lost: frozenset[str], progress: Callable[[str, int, int], None]
+) -> tuple[list[CallProof], list[str]]:
     """Every call of the alphabet, in two processes."""
     progress("invariant", 0, 1)
     pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn"))
     try:
         invariant = pool.submit(find_invariant, rule, ALPHABET).result(timeout=TIMEOUT_S)
-        waiting = [pool.submit(prove_call, rule, shape, invariant) for shape in ALPHABET]
+        waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in ALPHABET]
         results = []
         for i, future in enumerate(waiting):
             progress("calls", i, len(waiting))
@@ -165,7 +181,7 @@ def _verdicts(broken: set[str], profile: str, stories: dict[str, list[str]]) -> 
 def _reason(name: str, results: list[CallProof], stories: dict[str, list[str]]) -> str:
     where = ", ".join(r.call for r in results if r.broken.get(name))
     story = ": " + "; ".join(stories[name]) if name in stories else ""
-    return f"{name.removeprefix('discipline: ')} does not hold at {where}{story}"
+    return f"{name.removeprefix('discipline: ')} does not hold{' at ' if where else ''}{where}{story}"
 
 
 def _compare_words(rule: RuleText, guarantees: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
@@ -182,12 +198,11 @@ def _compare_words(rule: RuleText, guarantees: dict[str, dict[str, dict[str, Any
 
 
 def refute(path: Path) -> tuple[Refuted | None, str | None]:
-    """Refute a wrong neighbour: its docstring's first line ends with `breaks: GUARANTEE`. Gives the story, or why not."""
+    """Refute a wrong neighbour, whose docstring begins with `Breaks GUARANTEE.`: the story, or why there is none."""
     rule = load_rule(path)
-    said = rule.title.rsplit("breaks: ", 1)
-    if len(said) != 2:
-        raise RuleError(f"{path}:1: the first line of a wrong neighbour's docstring ends with `breaks: GUARANTEE`")
-    wanted = said[1].strip().rstrip(".")
+    if not rule.title.startswith("Breaks "):
+        raise RuleError(f"{path}:1: a wrong neighbour's docstring begins with `Breaks GUARANTEE.`")
+    wanted = rule.title.removeprefix("Breaks ").rstrip(".")
     stories = find_stories(rule, {wanted}, 2 * STORY_SECONDS)
     if wanted not in stories:
         return None, f"refuted/{path.name}: no story was found in which it breaks {wanted}"

@@ -34,7 +34,7 @@ def tell(rule: RuleText, start: dict[str, Any], steps: list[tuple[Call, Freedom,
     story = [files(start)] if any(start[f"n{j}"] >= 0 for j in range(NAMES)) else ["no file is there"]
     for call, free, step in steps:
         line = _call(call, step.before) + (f" = {_result(step.result)}" if call.by == "us" else "")
-        failed = [f"-{_ERRNOS[-o.fail]}" for o in free.own.values()]
+        failed = [_result(o.fail) for o in free.own.values()]
         if step.failed and failed:
             line += f" (a call of the rule's own fails with {failed[0][1:]})"
         story.append(line)
@@ -62,7 +62,7 @@ def _cell(value: int) -> str:
     return "." if value == 0 else chr(96 + value) if 0 < value < 27 else "?"
 
 
-def _result(r: int) -> str:
+def _result(r: Any) -> str:
     return f"-{_ERRNOS.get(-r, str(-r))}" if r < 0 else str(r)
 
 
@@ -162,7 +162,7 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
         case "ordering":
             return "the sync has returned and was not made"
         case "atomicity" | "append-atomicity":
-            return f"when all is made good, the other's change lies elsewhere than in the original: {_both(step, settled=True)}"
+            return f"when all is made good, the other's change has another outcome: {_both(step, settled=True)}"
     if broken.startswith("crash"):
         return (
             f"the machine crashes in or after this call: the disk may hold what the original never held; {_both(step)}"

@@ -158,22 +158,22 @@ def invariant_of(rule: RuleText, labels: list[str]) -> list[Candidate]:
     return [c for c in candidates(rule, sizes) if c.label in labels]
 
 
-def prove_call(rule: RuleText, shape: Shape, labels: list[str]) -> CallProof:
-    """Every obligation of one call, each a query of its own."""
+def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[str]) -> CallProof:
+    """Every obligation of one call, each a query of its own; `lost` are those that a run has broken already."""
     began = time.monotonic()
     invariant = invariant_of(rule, labels)
     prover, proof = Prover(), CallProof(shape.title if shape.by != "other" else f"another's {shape.title}")
     normal = symbolic_step(rule, shape, failing=False)
     assumed = and_(normal.assumed, all_hold(invariant, normal.step.before))
     for name, where in normal.step.differs.items():
-        if name == "error-timing":
+        if name == "error-timing" or name in lost:
             continue
         rely: Bool = True if name in WITHOUT_RELY else normal.kept_rely
         proof.broken[name] = prover.model(assumed, rely, where) is not None
     failing = symbolic_step(rule, shape, failing=True)
     assumed = and_(failing.assumed, all_hold(invariant, failing.step.before))
     for name, where in failing.step.differs.items():
-        if name == "error-timing" or name.startswith("discipline"):
+        if name not in lost and (name == "error-timing" or name.startswith("discipline")):
             proof.broken[name] = (
                 proof.broken.get(name, False) or prover.model(assumed, failing.kept_rely, where) is not None
             )

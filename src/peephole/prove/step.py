@@ -66,23 +66,25 @@ DISCIPLINE = "discipline"
 WITHOUT_RELY = ("atomicity", "append-atomicity", "contents")
 
 
-def take_step(rule: RuleText, sizes: Sizes, before: dict[str, Any], call: Call, free: Freedom) -> Step:
-    """Run one call on both sides and compare."""
+def take_step(
+    rule: RuleText, sizes: Sizes, before: dict[str, Any], call: Call, free: Freedom, crash: bool = True
+) -> Step:
+    """Run one call on both sides and compare; without `crash`, what a crash may leave is not looked at."""
     before = {k: False if k.endswith(".touched") else v for k, v in before.items()}
-    start = _machine(rule, sizes, before, free)
+    start = _machine(rule, sizes, before, free, crash)
     settle_all(start, rule)
     start.state.update({k: False for k in start.state if k.endswith(".touched")})
 
-    on = _machine(rule, sizes, before, free)
+    on = _machine(rule, sizes, before, free, crash)
     on.own = free.own
     result = dispatch(on, call, free.oracle)
 
     choice = free.oracle
     told = Oracle(ite(on.forwarded, choice.fail, 0), ite(on.forwarded, choice.short, FAR), choice.fresh)
-    off = _machine(None, sizes, start.state, free)
+    off = _machine(None, sizes, start.state, free, crash)
     reference_result = dispatch(off, call, told)
 
-    end = _machine(rule, sizes, on.state, free)
+    end = _machine(rule, sizes, on.state, free, crash)
     settle_all(end, rule)
 
     step = Step(
@@ -93,8 +95,8 @@ def take_step(rule: RuleText, sizes: Sizes, before: dict[str, Any], call: Call, 
     return step
 
 
-def _machine(rule: RuleText | None, sizes: Sizes, state: dict[str, Any], free: Freedom) -> Machine:
-    m = Machine(dict(state), rule, sizes, file_given=free.file_given, new_slot=free.new_slot, record=True)
+def _machine(rule: RuleText | None, sizes: Sizes, state: dict[str, Any], free: Freedom, record: bool) -> Machine:
+    m = Machine(dict(state), rule, sizes, file_given=free.file_given, new_slot=free.new_slot, record=record)
     m.snapshot()
     return m
 
@@ -150,7 +152,8 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
         for group in ("contents", "identity", "locking"):
             out[group] = and_(healthy, or_(*unlike[group]))
         _compare_durable(step, call, on, off)
-    _compare_crash(step, start, on, off, end)
+    if start.record:
+        _compare_crash(step, start, on, off, end)
     now = _unlike(on.state, off.state, list(files_of(on.state)))
     names = [k for k in on.state if k[0] == "n"]
     out["survival"] = and_(healthy, or_(now, _unlike(on.state, off.state, names)))

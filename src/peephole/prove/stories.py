@@ -1,7 +1,7 @@
 """Counterexamples that a person can read: a bounded search for a short run of calls after which a guarantee is broken.
 
-The search runs the same model on plain values: random runs of a few calls from a small file system, with a printed
-seed, each made minimal by leaving out what it does not need. The solver has said before that there is something to find.
+The search runs the same model on plain values: random calls from states that other random calls have reached, with a
+fixed seed; what is found is made minimal by leaving out what it does not need.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from peephole.prove.language import RuleText
 from peephole.prove.model.alphabet import ALPHABET, ERRORS, Shape, plain_sizes, random_call, random_oracle
 from peephole.prove.model.kernel import CREAT, Call, Data, Flags
-from peephole.prove.model.machine import CELLS, CHUNK, DESCRIPTIONS, Machine, Oracle, start_state
+from peephole.prove.model.machine import CELL_MAX, CELLS, CHUNK, DESCRIPTIONS, Machine, Oracle, start_state
 from peephole.prove.narrate import tell
-from peephole.prove.step import WITHOUT_RELY, Freedom, Step, take_step
+from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_step
 
 CALLS_MAX = 5
 SEED = 20020601  # any number: the search is repeatable
@@ -32,72 +32,103 @@ class Run:
 
 
 def find_stories(rule: RuleText, wanted: Iterable[str], seconds: float, seed: int = SEED) -> dict[str, list[str]]:
-    """The shortest run found for each broken obligation, told in words. Those not found in time are left out."""
+    """A short run for each broken obligation, told in words. Those not found in time are left out.
+
+    `wanted` holds names as in `Step.differs`; "discipline" stands for each of those.
+    """
     open_ = set(wanted)
-    found: dict[str, tuple[Run, Step]] = {}
+    disciplines = DISCIPLINE in open_
+    found: dict[str, Run] = {}
     until = time.monotonic() + seconds
-    number = 0
+    pool = _Pool(rule, random.Random(seed))
     while open_ and time.monotonic() < until:
-        rng = random.Random(seed * 1_000_003 + number)
-        number += 1
-        run, step = _random_run(rule, rng, open_)
+        run, step = pool.extend(open_)
         if step is None:
             continue
-        for name in [n for n in open_ if _is_broken(step, n)]:
+        if disciplines:
+            open_ |= {n for n in step.differs if n.startswith(DISCIPLINE) and n not in found}
+        for name in [n for n in open_ if n != DISCIPLINE and _is_broken(step, n)]:
             found[name] = _shortest(rule, run, name)
             open_.discard(name)
-    return {name: tell(rule, run.start, _replay(rule, run), name) for name, (run, _) in found.items()}
+    return {name: tell(rule, run.start, _replay(rule, run), name) for name, run in found.items()}
 
 
 def _is_broken(step: Step, name: str) -> bool:
     relied = step.differs.get("rely") is True and name not in WITHOUT_RELY
+    if name == DISCIPLINE:
+        return any(n.startswith(f"{DISCIPLINE}: ") and where is True for n, where in step.differs.items())
     return step.differs.get(name) is True and not relied
 
 
 def _shapes(rule: RuleText, rng: random.Random) -> Shape:
-    hot = [s for s in ALPHABET if s.name in rule.handlers or s.name in ("close", "other_reads", "other_writes")]
-    return rng.choice(hot if rng.random() < 0.8 else list(ALPHABET))
+    chance = rng.random()
+    if chance < 0.2:
+        return rng.choice(ALPHABET)
+    if chance < 0.35:
+        return ALPHABET[0]
+    also = ("write", "close", "other_reads", "other_writes")
+    return rng.choice([s for s in ALPHABET[1:] if s.name in rule.handlers or s.name in also])
 
 
-def _random_run(rule: RuleText, rng: random.Random, wanted: set[str]) -> tuple[Run, Step | None]:
-    sizes = plain_sizes(rule)
-    state = _random_start(rule, rng)
-    run = Run(state, [])
-    for i in range(CALLS_MAX):
-        m = Machine(dict(state), rule, sizes)
-        shape = ALPHABET[0] if i == 0 else _shapes(rule, rng)
+class _Pool:
+    """Runs that ended in states unlike each other; each trial adds one random call to one of them."""
+
+    def __init__(self, rule: RuleText, rng: random.Random) -> None:
+        self.rule, self.rng, self.sizes = rule, rng, plain_sizes(rule)
+        self.runs: list[tuple[Run, dict[str, Any]]] = []
+        self.seen: set[tuple[Any, ...]] = set()
+
+    def extend(self, wanted: set[str]) -> tuple[Run, Step | None]:
+        """One more call; gives the step when it breaks something wanted."""
+        rng = self.rng
+        if not self.runs or rng.random() < 0.1:
+            state = _random_start(self.rule, rng)
+            run, shape = Run(state, []), ALPHABET[0]
+        else:
+            run, state = rng.choice(self.runs)
+            shape = _shapes(self.rule, rng)
+        m = Machine(dict(state), self.rule, self.sizes)
         call = random_call(rng, shape, m)
         own = {}
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and any(n == "error-timing" or n.startswith(DISCIPLINE) for n in wanted):
             own = {d: Oracle(-rng.choice(ERRORS), rng.randint(0, CHUNK)) for d in range(DESCRIPTIONS)}
-        free = Freedom(random_oracle(rng, m), own)
-        step = take_step(rule, sizes, state, call, free)
+        free = Freedom(random_oracle(rng, m), own, file_given=rng.random() < 0.97)
+        crash = any(n.startswith("crash") for n in wanted)
+        step = take_step(self.rule, self.sizes, state, call, free, crash)
         if not step.inside:
-            break
-        run.calls.append((call, free))
+            return run, None
+        run = Run(run.start, [*run.calls, (call, free)])
         if any(_is_broken(step, name) for name in wanted):
             return run, step
-        if step.failed or step.differs.get("rely") is True:
-            break
-        state = step.after
-    return run, None
+        if not step.failed and step.differs.get("rely") is not True and len(run.calls) < CALLS_MAX:
+            sign = _signature(step.after)
+            if sign not in self.seen:
+                self.seen.add(sign)
+                self.runs.append((run, step.after))
+        return run, None
+
+
+def _signature(state: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes two states alike: the descriptions, the rule's fields and the files' sizes, not their cells."""
+    cells = (".c0", ".c1", ".c2", ".c3", ".b0", ".b1", ".b2", ".touched", ".lock")
+    return tuple(v for k, v in state.items() if not k.endswith(cells))
 
 
 def _random_start(rule: RuleText, rng: random.Random) -> dict[str, Any]:
     state = start_state(rule)
     for j in range(2):
-        if rng.random() < 0.7:
+        if rng.random() < (0.85, 0.5)[j]:
             state[f"n{j}"] = j
             size = state[f"i{j}.size"] = rng.randint(0, CELLS - 1)
             for c in range(size):
-                state[f"i{j}.c{c}"] = rng.randrange(1, 10)
-            if rng.random() < 0.05:
+                state[f"i{j}.c{c}"] = rng.randrange(1, CELL_MAX + 1)
+            if rng.random() < 0.03:
                 state[f"i{j}.special"], state[f"i{j}.size"] = True, 0
                 state |= {f"i{j}.c{c}": 0 for c in range(CELLS)}
-            state[f"i{j}.covered"] = rng.random() > 0.05
+            state[f"i{j}.covered"] = rng.random() > 0.03
     if rng.random() < 0.05:
         state["n2"] = state["n0"]
-    state["reflink"] = rng.random() < 0.1
+    state["reflink"] = rng.random() < (0.5 if "ioctl" in rule.handlers else 0.1)
     return state
 
 
@@ -114,7 +145,7 @@ def _breaks(rule: RuleText, run: Run, name: str) -> Step | None:
     """The last step, when the run stays inside the model, and its last call breaks what is named and no earlier one."""
     sizes, state = plain_sizes(rule), run.start
     for i, (call, free) in enumerate(run.calls):
-        step = take_step(rule, sizes, state, call, free)
+        step = take_step(rule, sizes, state, call, free, crash=name.startswith("crash"))
         last = i == len(run.calls) - 1
         if not step.inside or (not last and (step.failed or step.differs.get("rely") is True)):
             return None
@@ -124,18 +155,15 @@ def _breaks(rule: RuleText, run: Run, name: str) -> Step | None:
     return None
 
 
-def _shortest(rule: RuleText, run: Run, name: str) -> tuple[Run, Step]:
-    step = _breaks(rule, run, name)
-    assert step is not None
+def _shortest(rule: RuleText, run: Run, name: str) -> Run:
     changed = True
     while changed:
         changed = False
         for smaller in _smaller(run):
-            shorter = _breaks(rule, smaller, name)
-            if shorter is not None:
-                run, step, changed = smaller, shorter, True
+            if _breaks(rule, smaller, name) is not None:
+                run, changed = smaller, True
                 break
-    return run, step
+    return run
 
 
 def _smaller(run: Run) -> Iterable[Run]:
@@ -146,7 +174,9 @@ def _smaller(run: Run) -> Iterable[Run]:
             yield Run(run.start, [*run.calls[:i], (replace(call, words=words), free), *run.calls[i + 1 :]])
         if free.own:
             yield Run(run.start, [*run.calls[:i], (call, replace(free, own={})), *run.calls[i + 1 :]])
-        if free.oracle.fail or free.oracle.short < CHUNK:
+        if free.file_given is not True:
+            yield Run(run.start, [*run.calls[:i], (call, replace(free, file_given=True)), *run.calls[i + 1 :]])
+        if free.oracle != Oracle(fresh=free.oracle.fresh):
             calm = replace(free, oracle=Oracle(fresh=free.oracle.fresh))
             yield Run(run.start, [*run.calls[:i], (call, calm), *run.calls[i + 1 :]])
     for j in range(2):
@@ -169,12 +199,12 @@ def _simpler_words(call: Call) -> Iterable[dict[str, Any]]:
             if value.bits[CREAT]:
                 yield call.words | {word: Flags(value.bits | {CREAT: False})}
         elif isinstance(value, Data):
-            if value.good < CHUNK:
+            if value.good != CHUNK:
                 yield call.words | {word: Data(value.cells, CHUNK)}
         elif isinstance(value, bool):
             if value:
                 yield call.words | {word: False}
-        elif word in ("n", "offset") and value > 0:
+        elif word in ("n", "offset") and isinstance(value, int) and value > 0:
             yield call.words | {word: value - 1}
             if value > 1:
                 yield call.words | {word: 1}

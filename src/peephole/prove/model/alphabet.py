@@ -14,6 +14,7 @@ from peephole.prove.calls import call_table
 from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import APPEND, CREAT, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags
 from peephole.prove.model.machine import (
+    CELL_MAX,
     CELLS,
     CHUNK,
     DESCRIPTIONS,
@@ -112,7 +113,8 @@ def unknown_sizes(rule: RuleText) -> tuple[Sizes, Bool]:
         return Sizes(dict(rule.constants), CHUNK), True
     capacity = num_var("capacity")
     real = sorted([(v, n) for n, v in rule.constants.items()] + [(rule.buffer[1], "")])
-    terms: dict[str, Num] = {n: num_var(f"const.{n}") for n in rule.constants} | {"": capacity}
+    terms: dict[str, Num] = {"": capacity}
+    terms.update({n: num_var(f"const.{n}") for n in rule.constants})
     facts: list[Bool] = [le(1, capacity), le(capacity, CHUNK)]
     for (a, x), (b, y) in itertools.pairwise(real):
         facts.append(eq(terms[x], terms[y]) if a == b else le(terms[x], terms[y]))
@@ -124,7 +126,7 @@ def plain_sizes(rule: RuleText) -> Sizes:
     """The constants scaled to the model's few cells, for runs on plain values."""
     if rule.buffer is None:
         return Sizes(dict(rule.constants), CHUNK)
-    return Sizes({n: CHUNK if v >= rule.buffer[1] else 2 for n, v in rule.constants.items()}, CHUNK)
+    return Sizes({n: CHUNK for n in rule.constants}, CHUNK)
 
 
 def unknown_call(shape: Shape) -> tuple[Call, Bool]:
@@ -144,7 +146,7 @@ def unknown_call(shape: Shape) -> tuple[Call, Bool]:
             cells = tuple(num_var(f"arg.data{k}") for k in range(CHUNK))
             good = num_var("arg.good")
             words[word] = Data(cells, good)
-            facts += [le(0, good), le(good, CHUNK), *[le(1, c) for c in cells]]
+            facts += [le(0, good), le(good, CHUNK), *[and_(le(1, c), le(c, CELL_MAX)) for c in cells]]
         else:
             key = {"signed": "offset", "size": "n"}.get(word, word)
             low, high = _WORDS[key] if word == key else (-CELLS, CELLS)
@@ -171,6 +173,10 @@ ERRORS = (4, 5, 28)  # EINTR, EIO, ENOSPC
 # -- random calls ------------------------------------------------------------------------------------------------
 
 
+#: words that random calls have half of the time
+_LIKELY = {"signed": 0, "whence": 1, "command": 4, "request": 21}
+
+
 def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
     """A call of this shape with random words."""
     words: dict[str, Any] = {}
@@ -187,30 +193,30 @@ def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
             words[word] = random_flags(rng)
         elif word == "data":
             good = CHUNK if rng.random() < 0.9 else rng.randrange(CHUNK)
-            words[word] = Data(tuple(rng.randrange(1, 10) for _ in range(CHUNK)), good)
+            words[word] = Data(tuple(rng.randrange(1, CELL_MAX + 1) for _ in range(CHUNK)), good)
         else:
             key = {"signed": "offset", "size": "n"}.get(word, word)
             low, high = _WORDS[key] if word == key else (-1, CELLS)
-            words[key] = rng.randint(low, high)
+            words[key] = _LIKELY[word] if word in _LIKELY and rng.random() < 0.5 else rng.randint(low, high)
     slots = list(range(DESCRIPTIONS))
     rng.shuffle(slots)
     slots.sort(key=lambda d: not m.is_open(d))
     slot, other = _slots(shape.slots)
     if slot == 0:
-        slot = slots[0] if rng.random() < 0.7 else slots[1]
+        slot = slots[0] if rng.random() < 0.95 else slots[-1]
         other = slot if shape.slots == "dd" else (-1 if other < 0 else next(d for d in slots if d != slot))
     return Call(shape.name, slot, other, words, shape.by)
 
 
 def random_flags(rng: random.Random) -> Flags:
-    mode = rng.choice([0, WRONLY, WRONLY, RDWR])
-    bits = mode | rng.choice([0, CREAT, CREAT]) | rng.choice([0, TRUNC, TRUNC]) | rng.choice([0, 0, APPEND])
+    mode = rng.choice([0, WRONLY, WRONLY, RDWR, RDWR])
+    bits = mode | rng.choice([0, CREAT]) | rng.choice([0, TRUNC]) | rng.choice([0, 0, APPEND])
     for bit in OPEN_BITS[3:4] + OPEN_BITS[6:]:
         bits |= bit if rng.random() < 0.04 else 0
     return Flags({b: bool(bits & b) for b in OPEN_BITS})
 
 
-def random_oracle(rng: random.Random, m: Machine, kind: float = 0.05) -> Oracle:
+def random_oracle(rng: random.Random, m: Machine, kind: float = 0.03) -> Oracle:
     """Mostly a kernel that does all that it is asked; sometimes a failure or a short count."""
     from peephole.prove.model.kernel import free_inode
 

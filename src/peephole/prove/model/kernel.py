@@ -365,7 +365,7 @@ def mmap(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 @_call("opaque")
 def opaque(m: Machine, call: Call, oracle: Oracle) -> Num:
-    """Any call of class FD that the model does not spell out: it sees, and may change, all of its description and file."""
+    """Any call of class FD that the model does not spell out: it sees and may change its description and file."""
     slot = call.slot
     for name in ("ino", "pos", "rd", "wr", "app", "sync", "lock"):
         m.emit(f"saw.{name}", m.d(slot, name))

@@ -57,7 +57,7 @@ def bool_var(name: str) -> Term:
 def not_(a: Bool) -> Bool:
     if isinstance(a, bool):
         return not a
-    return a.args[0] if a.op == "not" else _node("not", a)  # type: ignore[no-any-return]
+    return a.args[0] if a.op == "not" else _node("not", a)
 
 
 def and_(*parts: Bool) -> Bool:
@@ -88,7 +88,7 @@ def implies(a: Bool, b: Bool) -> Bool:
 
 
 def iff(a: Bool, b: Bool) -> Bool:
-    return ite(a, b, not_(b))
+    return ite(a, b, not_(b))  # type: ignore[no-any-return]
 
 
 def ite(c: Bool, a: Any, b: Any) -> Any:
@@ -137,7 +137,7 @@ def eq(a: Num, b: Num) -> Bool:
     if isinstance(b, int) and a.op == "ite":
         c, x, y = a.args
         if isinstance(x, int) or isinstance(y, int):
-            return ite(c, eq(x, b), eq(y, b))
+            return ite(c, eq(x, b), eq(y, b))  # type: ignore[no-any-return]
     if isinstance(b, Term) and a.id > b.id:
         a, b = b, a
     return _node("eq", a, b)
@@ -152,7 +152,7 @@ def lt(a: Num, b: Num) -> Bool:
         if isinstance(term, Term) and isinstance(other, int) and term.op == "ite":
             c, x, y = term.args
             if isinstance(x, int) or isinstance(y, int):
-                return ite(c, lt(x, b), lt(y, b)) if left else ite(c, lt(a, x), lt(a, y))
+                return ite(c, lt(x, b), lt(y, b)) if left else ite(c, lt(a, x), lt(a, y))  # type: ignore[no-any-return]
     return _node("lt", a, b)
 
 
