@@ -360,7 +360,7 @@ static enum ph_verdict on_fd(struct ph_call *c)
 	if ((!d || row->fd_arg2 >= 0) && ph_anything_pending() &&
 	    ((!d && !ph_fd_regular(fd)) || (row->fd_arg2 >= 0 && !d2 && !ph_fd_regular(other))))
 		ph_settle_everything(PH_WHY_BLOCKING);
-	if (d2)
+	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
 	if (!d)
 		return PH_PASS;
