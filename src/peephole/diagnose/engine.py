@@ -23,7 +23,7 @@ WORTH_CALLS = 50
 #: more trees than this that one program treats alike are told as one
 TREES_MAX = 4
 #: what recording adds to each call of the target, by engine (bench record_cost, on the machine it was written on)
-RECORDING_NS = {"ebpf": 140, "ebpf-full": 250, "ptrace": 18_000, "import": 18_000}
+RECORDING_NS = {"ebpf": 140, "ebpf-full": 250}
 #: more gaps than this are taken as one, from the first to the last
 _GAPS_MAX = 64
 
@@ -120,7 +120,9 @@ def _add_programs(tables: Tables, engine: str, busy: dict[str, int | None]) -> N
     for row in programs.to_pyarrow().to_pylist():
         ns = row["busy_ns"]
         if ns is not None:
-            ns = max(ns - RECORDING_NS.get(engine, 0) * row["calls"], ns // 20)
+            # A stop by strace takes 10 to 100 us, as the load will have it: little of that is the program's.
+            least = ns // 20
+            ns = max(ns - RECORDING_NS[engine] * row["calls"], least) if engine in RECORDING_NS else least
             known = busy.get(row["program"])
             ns += known if known is not None else 0
         busy[row["program"]] = None if ns is None else int(ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -83,15 +84,28 @@ def written(capture: Capture) -> list[Place]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(capture.calls, columns=["name", "a1", "a2", "dev", "ftype", "ret"])
-    table = table.filter((pc.field("ftype") == 8) & (pc.field("ret") >= 0))
+    table = pq.read_table(capture.calls, columns=["name", "a1", "a2", "dev", "ftype", "ret", "path"])
+    table = table.filter(pc.field("ret") >= 0)
     devs: set[int] = set()
     for name, argument in _OPENS.items():
         opens = table.filter(pc.field("name") == name)
         if argument is not None and len(opens):
             opens = opens.filter(pc.not_equal(pc.bit_wise_and(opens.column(argument), _WRITING), 0))
-        devs |= {dev for dev in opens.column("dev").unique().to_pylist() if dev is not None}
+        regular = opens.filter(pc.field("ftype") == 8)
+        devs |= {dev for dev in regular.column("dev").unique().to_pylist() if dev is not None}
+        # strace's text names no device: the path does, where the file is still there.
+        nameless = opens.filter(pc.field("dev").is_null()).column("path").unique().to_pylist()
+        devs |= {dev for path in nameless if path is not None and (dev := _device(path)) is not None}
     return [place for place in mounted() if place.dev in devs]
+
+
+def _device(path: bytes) -> int | None:
+    """The device of the regular file at `path`, from the working folder; None when there is none."""
+    try:
+        info = os.stat(path)  # noqa: PTH116, the path is bytes
+    except (OSError, ValueError):
+        return None
+    return info.st_dev if stat.S_ISREG(info.st_mode) else None
 
 
 def on(folders: list[Path]) -> list[Place]:
