@@ -23,5 +23,5 @@ def test_a_demo_leaves_the_same_file_and_its_rule_acts(rule: str, tmp_path: Path
         subprocess.run([program, tmp_path / "improved", "500"], env=armed.environment(os.environ), check=True)
         stats = armed.stats()
     assert (tmp_path / "improved").read_bytes() == (tmp_path / "plain").read_bytes()
-    assert stats["rules"][rule]["hits"] >= 500
+    assert stats["rules"][rule]["hits"] >= 499  # a first open finds nothing to save
     assert stats["not_covered"] == []
