@@ -485,28 +485,27 @@ share:
 	share_counted(walk, d, why);
 }
 
+static bool any_description(const struct ph_description *but)
+{
+	for (unsigned i = 0; i < ph_descriptions_used; i++)
+		if (ph_description_at(i)->fds && ph_description_at(i) != but)
+			return true;
+	return false;
+}
+
 /* Others of this process that name the same file lose their state. */
 static void take_from_others(struct ph_walk *walk, int64_t fd)
 {
 	struct ph_description *mine = ph_description_of(fd);
-	struct ph_identity id;
 
-	if (ph_identify(fd, &id) < 0)
+	if (!any_description(mine) || ph_walk_identify(walk, fd) < 0)
 		return;
 	for (unsigned i = 0; i < ph_descriptions_used; i++) {
 		struct ph_description *d = ph_description_at(i);
 
-		if (d->fds && d != mine && d->identified && d->dev == id.dev && d->ino == id.ino)
+		if (d->fds && d != mine && d->identified && d->dev == walk->known.dev && d->ino == walk->known.ino)
 			share_counted(walk, d, PH_WHY_NOT_ALONE);
 	}
-}
-
-static bool any_description(void)
-{
-	for (unsigned i = 0; i < ph_descriptions_used; i++)
-		if (ph_description_at(i)->fds)
-			return true;
-	return false;
 }
 
 static enum ph_verdict on_open(struct ph_call *c)
@@ -525,7 +524,7 @@ static enum ph_verdict on_open(struct ph_call *c)
 	r = ph_layer_call(&walk, 0, &at);
 	if (r >= 0) {
 		ph_fd_opened(r);
-		if (any_description()) {
+		if (any_description(NULL)) {
 			ph_walk_hold(&walk);
 			take_from_others(&walk, r);
 			if (ph_description_of(r))
@@ -566,7 +565,7 @@ static void on_passing(const struct ph_call *c)
 	case PH_NR_sendmsg:
 	case PH_NR_sendmmsg:
 		/* It may carry descriptors; those that have state are few, and a message is not cheap. */
-		if (!any_description())
+		if (!any_description(NULL))
 			return;
 		walk_begin(&walk, NULL);
 		ph_walk_hold(&walk);

@@ -125,6 +125,17 @@ void ph_walk_release(struct ph_walk *walk)
 	ph_firm_end(&walk->firm);
 }
 
+int64_t ph_walk_identify(struct ph_walk *walk, int64_t fd)
+{
+	int64_t r;
+
+	if (walk->known_fd == fd + 1)
+		return 0;
+	r = ph_identify(fd, &walk->known);
+	walk->known_fd = r < 0 ? 0 : fd + 1;
+	return r;
+}
+
 /* An open may wait without bound (a FIFO): signals open, nothing held. */
 static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 {

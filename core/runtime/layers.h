@@ -17,6 +17,8 @@ struct ph_walk {
 	bool hit;		/* some rule paid */
 	uint32_t hits;		/* by layer */
 	uint64_t stamp;		/* of fork windows, when the walk began */
+	int64_t known_fd;	/* 1 + a descriptor that was looked up on the way, or 0 */
+	struct ph_identity known;
 };
 
 /* The view of one layer. */
@@ -59,6 +61,9 @@ int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, en
 
 /* Everything; errors stay with their descriptions. */
 void ph_settle_all_held(struct ph_walk *walk, enum ph_why why);
+
+/* What fd names, looked up once a walk: its size may have changed since, the rest not. 0 or -errno. */
+int64_t ph_walk_identify(struct ph_walk *walk, int64_t fd);
 
 void ph_walk_hold(struct ph_walk *walk);
 void ph_walk_release(struct ph_walk *walk);

@@ -110,7 +110,7 @@ int64_t ph_settle_all(struct ph_k *k)
 /* Makes sure that d's file is known. False in a trial that would need the kernel for it, and on failure. */
 static bool identify(struct ph_k *k, struct ph_description *d)
 {
-	struct ph_identity id;
+	const struct ph_identity *id = &k->walk->known;
 
 	if (d->identified)
 		return true;
@@ -118,14 +118,14 @@ static bool identify(struct ph_k *k, struct ph_description *d)
 		k->walk->aborted = true;
 		return false;
 	}
-	if (ph_identify(d->fd, &id) < 0)
+	if (ph_walk_identify(k->walk, d->fd) < 0)
 		return false;
-	d->dev = id.dev;
-	d->ino = id.ino;
-	d->regular = (id.mode & PH_S_IFMT) == PH_S_IFREG;
+	d->dev = id->dev;
+	d->ino = id->ino;
+	d->regular = (id->mode & PH_S_IFMT) == PH_S_IFREG;
 	d->mount_rules = 0;
 	for (uint32_t i = 0; i < ph_control->n_mounts && i < PH_MOUNTS_MAX; i++)
-		if (ph_control->mounts[i].dev == id.dev)
+		if (ph_control->mounts[i].dev == id->dev)
 			d->mount_rules = ph_control->mounts[i].rules;
 	d->identified = true;
 	return true;
@@ -207,15 +207,15 @@ bool ph_writable(int64_t flags)
 
 int64_t ph_size(struct ph_k *k, int64_t fd)
 {
-	struct ph_identity id;
 	int64_t r;
 
 	if (k->walk->trial) {
 		k->walk->aborted = true;
 		return -PH_EAGAIN;
 	}
-	r = ph_identify(fd, &id);
-	return r < 0 ? r : id.size;
+	k->walk->known_fd = 0;		/* the size has to be today's */
+	r = ph_walk_identify(k->walk, fd);
+	return r < 0 ? r : k->walk->known.size;
 }
 
 int64_t ph_position(struct ph_k *k, int64_t fd)
