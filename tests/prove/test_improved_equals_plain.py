@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.prove.scripts import random_script
 
 from peephole import native
 from peephole.errors import MissingToolError
-from tests.prove.scripts import random_script
 
 SEED = 20260601
 SCRIPTS = 12

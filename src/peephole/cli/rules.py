@@ -1,9 +1,9 @@
-"""`peephole rules`: the rules, or one rule's page."""
+"""`peephole rules`: what rules there are, what one does, and the C that runs."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,50 +15,58 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--c", "as_c", is_flag=True, help="Show the C that is made from the rule's text.")
+@click.option("--c", "as_c", is_flag=True, help="Print the C that is made from the rule and runs in the program.")
 @click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
-def command(name: str | None, as_c: bool, as_json: bool) -> int:
-    """List the rules, or show the page of rule NAME (with --c, its C)."""
+def command(name: str | None, as_c: bool, as_json: bool) -> None:
+    """List the rules, or show the one called NAME (or a rule's folder): what it does and what it gives up."""
     from peephole.prove.language import load_rule, rule_names
 
+    if name is None:
+        if as_c:
+            raise UsageError("--c needs the name of a rule; `peephole rules` lists them")
+        _list([load_rule(each) for each in rule_names()], as_json)
+        return
+    rule = load_rule(name)
     if as_c:
-        if name is None:
-            raise UsageError("--c needs the NAME of a rule")
         from peephole.prove.emit import emit_rule
 
-        click.echo(emit_rule(load_rule(name)), nl=False)
-        return 0
-    rules = [load_rule(n) for n in ([name] if name else rule_names())]
-    if as_json:
-        answer = {"schema": "peephole/rules", "version": 1, "rules": [_as_json(r) for r in rules]}
-        click.echo(json.dumps(answer, indent=1))
-    elif name:
-        _page(rules[0])
+        click.echo(emit_rule(rule), nl=False)
+    elif as_json:
+        click.echo(json.dumps(_as_dict(rule), indent=1))
     else:
-        width = max(len(r.name) for r in rules)
-        for rule in rules:
-            click.echo(f"{rule.name:{width}}  {rule.title}")
-    return 0
+        _show(rule)
 
 
-def _as_json(rule: RuleText) -> dict[str, object]:
+def _as_dict(rule: RuleText) -> dict[str, Any]:
     return {
         "name": rule.name,
         "title": rule.title,
         "doc": rule.doc,
         "digest": rule.digest,
-        "handles": sorted(rule.handlers),
-        "relaxes": sorted(rule.relaxes),
-        "relaxes_on": {profile: sorted(names) for profile, names in rule.relaxes_on.items()},
-        "path": str(rule.path),
+        "gives_up": sorted(rule.relaxes),
+        "gives_up_on": {profile: sorted(lost) for profile, lost in sorted(rule.relaxes_on.items())},
+        "handles": list(rule.handlers),
     }
 
 
-def _page(rule: RuleText) -> None:
-    click.echo(f"{rule.name}\n\n{rule.doc}\n")
-    click.echo(f"handles   {', '.join(rule.handlers)}")
-    click.echo(f"gives up  {', '.join(sorted(rule.relaxes)) or 'nothing'}")
-    for profile, names in rule.relaxes_on.items():
-        click.echo(f"          on {profile}: {', '.join(sorted(names))}")
-    click.echo(f"text      {rule.path}")
-    click.echo(f"proof     peephole prove {rule.name}")
+def _list(rules: list[RuleText], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([_as_dict(rule) for rule in rules], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("rule", "what it does", "gives up", box=None, pad_edge=False)
+    for rule in rules:
+        more = "".join(f"; {', '.join(sorted(lost))} on {profile}" for profile, lost in sorted(rule.relaxes_on.items()))
+        table.add_row(rule.name, rule.title, (", ".join(sorted(rule.relaxes)) or "nothing") + more)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _show(rule: RuleText) -> None:
+    click.echo(f"{rule.name}\n\n{rule.doc.strip()}\n")
+    click.echo(f"handles     {', '.join(rule.handlers)}")
+    click.echo(f"gives up    {', '.join(sorted(rule.relaxes)) or 'nothing'}")
+    for profile, lost in sorted(rule.relaxes_on.items()):
+        click.echo(f"            {', '.join(sorted(lost))} (on {profile})")
+    click.echo(f"source      {rule.path}\n\n`peephole prove {rule.name}` shows why, with a counterexample for each.")

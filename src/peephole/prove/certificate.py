@@ -25,15 +25,15 @@ from peephole.prove.language import RuleText, load_rule, rule_path
 from peephole.prove.model.alphabet import ALPHABET, opaque_calls
 from peephole.prove.model.kernel import EXCLUDED
 from peephole.prove.model.machine import BOUNDS
-from peephole.prove.obligations import CallProof, find_invariant, prove_call
+from peephole.prove.obligations import CallProof, find_invariant, interrupting, prove_call, prove_interrupted
 from peephole.prove.step import DISCIPLINE
 from peephole.prove.stories import find_stories
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
 
 VERSION = 1
 WORKERS = 2
-FIRST_SECONDS = 8.0  # the run of stories before the solver
-STORY_SECONDS = 30.0
+FIRST_TRIALS = 6_000  # the run of stories before the solver; about a millisecond each
+STORY_TRIALS = 100_000
 TIMEOUT_S = 900.0
 #: Guarantees that have a bound in time; nothing settles at a deadline yet, so it is None: without bound.
 BOUNDED = ("freshness", "visibility", "durability")
@@ -111,14 +111,14 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
     began = time.monotonic()
     progress("stories", 0, 1)
     # What a run breaks is lost: the solver is asked only for the rest.
-    stories = find_stories(rule, {*_LOSABLE, DISCIPLINE}, FIRST_SECONDS)
+    stories = find_stories(rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS)
     results: list[CallProof] = []
     invariant: list[str] = []
     broken = set(stories)
     if not broken & {"contents", "results"}:
         results, invariant = _all_calls(rule, frozenset(broken), progress)
         late = {name for r in results for name, is_broken in r.broken.items() if is_broken}
-        stories |= find_stories(rule, late - {_INVARIANT}, STORY_SECONDS)
+        stories |= find_stories(rule, late - {_INVARIANT}, STORY_TRIALS)
         broken |= late
     wrong = {b for b in broken if b.startswith(DISCIPLINE)} | (broken & {"contents", "results"})
     guarantees = {profile: _verdicts(broken, profile, stories) for profile in PROFILES}
@@ -156,6 +156,8 @@ def _all_calls(
     try:
         invariant = pool.submit(find_invariant, rule, ALPHABET).result(timeout=TIMEOUT_S)
         waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in ALPHABET]
+        if "openat" in rule.handlers:
+            waiting += [pool.submit(prove_interrupted, rule, shape, invariant) for shape in interrupting(rule)]
         results = []
         for i, future in enumerate(waiting):
             progress("calls", i, len(waiting))
@@ -203,7 +205,7 @@ def refute(path: Path) -> tuple[Refuted | None, str | None]:
     if not rule.title.startswith("Breaks "):
         raise RuleError(f"{path}:1: a wrong neighbour's docstring begins with `Breaks GUARANTEE.`")
     wanted = rule.title.removeprefix("Breaks ").rstrip(".")
-    stories = find_stories(rule, {wanted}, 2 * STORY_SECONDS)
+    stories = find_stories(rule, {wanted}, STORY_TRIALS)
     if wanted not in stories:
         return None, f"refuted/{path.name}: no story was found in which it breaks {wanted}"
     return Refuted(rule.name, wanted, stories[wanted]), None

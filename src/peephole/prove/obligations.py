@@ -15,6 +15,7 @@ from peephole.prove.invariant import Candidate, all_hold, candidates
 from peephole.prove.language import RuleText
 from peephole.prove.model import terms
 from peephole.prove.model.alphabet import (
+    ALPHABET,
     ERRORS,
     Shape,
     unknown_call,
@@ -31,7 +32,7 @@ from peephole.prove.model.machine import (
     well_formed,
 )
 from peephole.prove.model.terms import Bool, Translation, and_, bool_var, eq, largest_constant, le, not_, num_var, or_
-from peephole.prove.step import WITHOUT_RELY, Freedom, Step, take_step
+from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_interrupted, take_step
 
 QUERY_TIMEOUT_MS = 120_000
 #: Kept whatever a rule says: breaking them refutes it.
@@ -169,7 +170,8 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
         if name == "error-timing" or name in lost:
             continue
         rely: Bool = True if name in WITHOUT_RELY else normal.kept_rely
-        proof.broken[name] = prover.model(assumed, rely, where) is not None
+        pieces = normal.step.parts.get(name, [where])
+        proof.broken[name] = any(prover.model(assumed, rely, piece) is not None for piece in pieces)
     failing = symbolic_step(rule, shape, failing=True)
     assumed = and_(failing.assumed, all_hold(invariant, failing.step.before))
     for name, where in failing.step.differs.items():
@@ -187,4 +189,39 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
     return proof
 
 
-__all__ = ["NEVER_GIVEN_UP", "CallProof", "find_invariant", "kernel_keys", "prove_call", "symbolic_step"]
+def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallProof:
+    """A call of this shape by another thread, or by a signal handler, while an open is under way."""
+    began = time.monotonic()
+    sizes, order = unknown_sizes(rule)
+    opening, ranges = unknown_call(ALPHABET[0])
+    other, other_ranges = unknown_call(shape)
+    oracle, choices = unknown_oracle("kernel")
+    state = unknown_state(rule)
+    free = Freedom(oracle, {}, bool_var("file_given"), DESCRIPTIONS - 1)
+    facts = and_(order, ranges, other_ranges, choices, well_formed(state, sizes))
+    inside, wrong = take_interrupted(rule, sizes, state, opening, other, free)
+    prover = Prover()
+    found = prover.model(facts, all_hold(invariant_of(rule, labels), state), inside, wrong)
+    name = f"{DISCIPLINE}: a call of another thread during an open is as if before or after it"
+    seconds = time.monotonic() - began
+    return CallProof(
+        f"{shape.title} during openat", {name: found is not None}, prover.queries, seconds, prover.worst_ms
+    )
+
+
+def interrupting(rule: RuleText) -> list[Shape]:
+    """The calls that may be made in the middle of an open: those that the rule handles, and a few more."""
+    names = {*rule.handlers, "read", "close", "dup", "fsync"}
+    return [s for s in ALPHABET if s.name in names and s.slots == "d" and s.by == "us"]
+
+
+__all__ = [
+    "NEVER_GIVEN_UP",
+    "CallProof",
+    "find_invariant",
+    "interrupting",
+    "kernel_keys",
+    "prove_call",
+    "prove_interrupted",
+    "symbolic_step",
+]

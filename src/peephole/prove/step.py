@@ -58,6 +58,7 @@ class Step:
     inside: Bool  # neither side left the model's bounds
     failed: Bool  # a call of the rule's own failed
     differs: dict[str, Bool]  # obligation or guarantee -> where it is broken
+    parts: dict[str, list[Bool]] = field(default_factory=dict)  # the same in smaller pieces, each a query of its own
 
 
 #: Obligations that no guarantee can excuse: they are checked on every call, under these names.
@@ -93,6 +94,55 @@ def take_step(
     )  # fmt: skip
     _compare(step, rule, call, start, on, off, end)
     return step
+
+
+def take_interrupted(
+    rule: RuleText, sizes: Sizes, before: dict[str, Any], opening: Call, other: Call, free: Freedom
+) -> tuple[Bool, Bool]:
+    """A call of another thread, or of a signal handler, in the middle of an open: it must be as if before or after.
+
+    Every other handler runs with nothing in between (docs/rule-language.md, 6). Gives where the run stays inside the
+    model, and where neither order explains it.
+    """
+    start = _machine(rule, sizes, before, free, False)
+    settle_all(start, rule)
+    on = _machine(rule, sizes, before, free, False)
+    heard: dict[str, Any] = {}
+
+    def interrupt(m: Machine) -> None:
+        out, forwarded, m.out = m.out, m.forwarded, {}
+        heard["result"] = ite(m.guard, dispatch(m, other, IDEAL), heard.get("result", 0))
+        for k, v in m.out.items():
+            heard[k] = ite(m.guard, v, heard.get(k, 0))
+        m.out, m.forwarded = out, forwarded
+
+    on.interrupt = interrupt
+    result = dispatch(on, opening, free.oracle)
+    end = _machine(rule, sizes, on.state, free, False)
+    settle_all(end, rule)
+    inside = [start.beyond, on.beyond, end.beyond]
+    explained: Bool = False
+    for order in ((opening, other), (other, opening)):
+        off = _machine(None, sizes, start.state, free, False)
+        seen: dict[str, Any] = {}
+        for call in order:
+            off.out = {}
+            r = dispatch(off, call, free.oracle if call is opening else IDEAL)
+            if call is opening:
+                opened = r
+            else:
+                seen = {**off.out, "result": r}
+        keys = [k for k in kernel_keys(off.state) if k[0] in "ni" or k.endswith(".refs")]
+        for d in range(DESCRIPTIONS):
+            is_open = lt(0, off.d(d, "refs"))
+            fields = [k for k in kernel_keys(off.state) if k.startswith(f"d{d}.")]
+            explained_d = implies(is_open, not_(_unlike(end.state, off.state, fields)))
+            seen[f"description {d}"], heard[f"description {d}"] = explained_d, True
+        answers = [same(heard.get(k, 0), v) for k, v in seen.items()]
+        fits = and_(eq(result, opened), not_(_unlike(end.state, off.state, keys)), *answers)
+        explained = or_(explained, fits)
+        inside.append(off.beyond)
+    return not_(or_(*inside)), not_(explained)
 
 
 def _machine(rule: RuleText | None, sizes: Sizes, state: dict[str, Any], free: Freedom, record: bool) -> Machine:
@@ -225,6 +275,7 @@ def _compare_crash(step: Step, start: Machine, on: Machine, off: Machine, end: M
     step.differs["crash sequential"] = _stray(passed, allowed, every)
     one_by_one = [_stray(passed, allowed, [f"i{i}.size"] + [f"i{i}.c{c}" for c in range(CELLS)]) for i in range(INODES)]
     step.differs["crash ext4-ordered"] = or_(*one_by_one)
+    step.parts["crash ext4-ordered"] = one_by_one
     step.differs["crash weak"] = False  # nothing is promised before a sync; a sync itself is durability's affair
 
 
@@ -245,4 +296,4 @@ def _stray(
     return found
 
 
-__all__ = ["DISCIPLINE", "WITHOUT_RELY", "Freedom", "Step", "implies", "same", "take_step"]
+__all__ = ["DISCIPLINE", "WITHOUT_RELY", "Freedom", "Step", "implies", "same", "take_interrupted", "take_step"]

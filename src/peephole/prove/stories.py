@@ -7,7 +7,6 @@ fixed seed; what is found is made minimal by leaving out what it does not need.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,17 +30,19 @@ class Run:
     calls: list[tuple[Call, Freedom]]
 
 
-def find_stories(rule: RuleText, wanted: Iterable[str], seconds: float, seed: int = SEED) -> dict[str, list[str]]:
-    """A short run for each broken obligation, told in words. Those not found in time are left out.
+def find_stories(rule: RuleText, wanted: Iterable[str], trials: int, seed: int = SEED) -> dict[str, list[str]]:
+    """A short run for each broken obligation, told in words; those not found within so many trials are left out.
 
-    `wanted` holds names as in `Step.differs`; "discipline" stands for each of those.
+    Trials are counted, not timed, so that what is found does not depend on the machine. `wanted` holds names as in
+    `Step.differs`; "discipline" stands for each of those.
     """
     open_ = set(wanted)
     disciplines = DISCIPLINE in open_
     found: dict[str, Run] = {}
-    until = time.monotonic() + seconds
     pool = _Pool(rule, random.Random(seed))
-    while open_ and time.monotonic() < until:
+    for _ in range(trials):
+        if not open_:
+            break
         run, step = pool.extend(open_)
         if step is None:
             continue

@@ -188,7 +188,7 @@ def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
         elif word == "inode":
             words[word] = rng.randrange(INODES)
         elif word in ("append", "placed"):
-            words[word] = rng.random() < 0.4
+            words[word] = rng.random() < (0.8 if shape.name == "fcntl" else 0.4)
         elif word == "flags":
             words[word] = random_flags(rng)
         elif word == "data":

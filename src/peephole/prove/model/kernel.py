@@ -98,7 +98,9 @@ def perform(m: Machine, call: Call, oracle: Oracle) -> Num:
     is_open = m.is_open(call.slot)
     with m.under(is_open):
         r = CALLS[call.name](m, call, oracle)
-    return ite(is_open, r, -EBADF)  # type: ignore[no-any-return]
+    # A negative size is refused before the descriptor is looked at.
+    closed = ite(lt(call["n"], 0), -EINVAL, -EBADF) if call.name == "ftruncate" else -EBADF
+    return ite(is_open, r, closed)  # type: ignore[no-any-return]
 
 
 def _first(*cases: tuple[Bool, Num]) -> tuple[Num, Bool]:
@@ -308,8 +310,8 @@ def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
     error, fine = _first(
         (not_(eq(request, FICLONE)), -ENOTTY),
         (not_(m.is_open(source)), -EBADF),
-        (not_(m.state["reflink"]), -EOPNOTSUPP),
         (or_(not_(m.d(source, "rd")), not_(m.d(out, "wr")), m.d(out, "app")), -EBADF),
+        (not_(m.state["reflink"]), -EOPNOTSUPP),
         (or_(m.of_file(out, "special"), m.of_file(source, "special")), -EINVAL),
         (eq(m.d(out, "ino"), m.d(source, "ino")), -EINVAL),
         (not_(eq(oracle.fail, 0)), oracle.fail),

@@ -18,7 +18,7 @@ A cell stands for a block of any number of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +83,7 @@ class Machine:
     hits: Bool = False
     out: dict[str, Any] = field(default_factory=dict)  # what the call wrote into the program's memory
     settling: int | None = None
+    interrupt: Callable[[Machine], None] | None = None  # what another thread does while an open is under way
 
     @contextmanager
     def under(self, condition: Bool) -> Iterator[Bool]:

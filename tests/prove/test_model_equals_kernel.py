@@ -1,0 +1,233 @@
+"""The ideal kernel of the proofs against the real one: random sequences of calls, every result and every file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peephole.prove.language import load_rule
+from peephole.prove.model import kernel
+from peephole.prove.model.alphabet import ALPHABET, Shape, random_call
+from peephole.prove.model.kernel import Call, Flags, perform
+from peephole.prove.model.machine import CELLS, DESCRIPTIONS, NAMES, Machine, Oracle, start_state
+
+SEED = 20260602
+SEQUENCES = 2000
+CALLS = 8
+_NAMES = "abc"
+#: Calls of the alphabet that a test can make of one process, and compare.
+COMPARED = (
+    "openat", "read", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "ftruncate", "fsync", "fdatasync",
+    "fcntl", "ioctl", "copy_file_range", "dup", "close", "stat", "truncate", "unlink", "rename", "link",
+)  # fmt: skip
+FICLONE, TCGETS = 0x40049409, 0x5401
+
+
+class Real:
+    """The same calls on the real kernel, in a folder; one byte stands for a cell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fds: dict[int, list[int]] = {d: [] for d in range(DESCRIPTIONS)}
+        self.inodes: dict[int, int] = {}  # real inode number -> the model's
+
+    def close(self) -> None:
+        for fds in self.fds.values():
+            for fd in fds:
+                os.close(fd)
+
+    def path(self, name: int) -> Path:
+        return self.folder / _NAMES[name]
+
+    def perform(self, call: Call, slot: int) -> tuple[int, dict[str, Any]]:
+        try:
+            return self._perform(call, slot)
+        except OSError as e:
+            return -(e.errno or 0), {}
+
+    def fd(self, slot: int) -> int:
+        fds = self.fds[slot]
+        return fds[0] if fds else 900  # surely closed
+
+    def _perform(self, call: Call, slot: int) -> tuple[int, dict[str, Any]]:
+        w = call.words
+        data = bytes(w["data"].cells) if "data" in w else b""
+        fd = self.fd(call.slot) if call.slot >= 0 else -1
+        match call.name:
+            case "openat":
+                bits = sum(b for b, on in w["flags"].bits.items() if on)
+                new = os.open(self.path(w["name"]), bits, 0o644)
+                self.fds[slot] = [new]
+                return slot, {}
+            case "read":
+                return _bytes(os.read(fd, w["n"]))
+            case "pread64":
+                return _bytes(os.pread(fd, w["n"], w["offset"]))
+            case "write":
+                return os.write(fd, data[: w["n"]]), {}
+            case "writev":
+                return os.writev(fd, [data[: w["n"]]]), {}
+            case "pwrite64":
+                return os.pwrite(fd, data[: w["n"]], w["offset"]), {}
+            case "lseek":
+                return os.lseek(fd, w["offset"], w["whence"] if w["whence"] < 3 else 99), {}
+            case "fstat":
+                st = os.fstat(fd)
+                return 0, {"size": st.st_size, "links": st.st_nlink}
+            case "ftruncate":
+                os.ftruncate(fd, w["n"])
+            case "fsync":
+                os.fsync(fd)
+            case "fdatasync":
+                os.fdatasync(fd)
+            case "fcntl":
+                return self.fcntl(fd, w)
+            case "ioctl":
+                fcntl.ioctl(fd, FICLONE, self.fd(call.other)) if w["request"] == 21 else fcntl.ioctl(
+                    fd, TCGETS, b"0" * 64
+                )
+            case "copy_file_range":
+                at = w["offset"] if w["placed"] else None
+                return os.copy_file_range(self.fd(call.other), fd, w["n"], None, at), {}
+            case "dup":
+                self.fds[call.slot].append(os.dup(fd))
+            case "close":
+                if not self.fds[call.slot]:
+                    return -kernel.EBADF, {}
+                os.close(self.fds[call.slot].pop())
+            case "stat":
+                return 0, {"size": self.path(w["name"]).stat().st_size}
+            case "truncate":
+                os.truncate(self.path(w["name"]), w["n"])
+            case "unlink":
+                self.path(w["name"]).unlink()
+            case "rename":
+                self.path(w["name"]).rename(self.path(w["to"]))
+            case "link":
+                self.path(w["to"]).hardlink_to(self.path(w["name"]))
+        return 0, {}
+
+    def fcntl(self, fd: int, w: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        command = w["command"]
+        if command == kernel.F_SETFL:
+            fcntl.fcntl(fd, command, os.O_APPEND if w["append"] else 0)
+            return 0, {}
+        if command == kernel.F_GETFL:
+            flags = fcntl.fcntl(fd, command)
+            return 0, {"append": int(bool(flags & os.O_APPEND)), "mode": flags & os.O_ACCMODE}
+        if command in (kernel.F_GETFD, kernel.F_SETFD):
+            fcntl.fcntl(fd, command, 0)
+            return 0, {}
+        return fcntl.fcntl(fd, 9999), {}
+
+    def files(self) -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in self.folder.iterdir()}
+
+
+def _bytes(data: bytes) -> tuple[int, dict[str, Any]]:
+    return len(data), {f"byte{k}": b for k, b in enumerate(data)}
+
+
+def _model_files(m: Machine) -> dict[str, bytes]:
+    out = {}
+    for j in range(NAMES):
+        i = m.state[f"n{j}"]
+        if i >= 0:
+            out[_NAMES[j]] = bytes(m.state[f"i{i}.c{c}"] for c in range(m.state[f"i{i}.size"]))
+    return out
+
+
+def _outside(m: Machine, call: Call) -> bool:
+    """What the model leaves open, or this test can't make."""
+    if call.name == "openat":
+        flags: Flags = call["flags"]
+        return bool(flags.bits[kernel.WRONLY] and flags.bits[kernel.RDWR]) or kernel.new_slot(m) < 0
+    if call.slot < 0:
+        return False
+    path_only = m.is_open(call.slot) is True and not m.d(call.slot, "rd") and not m.d(call.slot, "wr")
+    if call.name == "copy_file_range":
+        # The kernel refuses a copy between overlapping ranges of one file only; the model, one file in any case.
+        same = m.d(call.slot, "ino") == m.d(call.other, "ino")
+        return path_only or same or not m.is_open(call.other) or (not m.d(call.other, "rd"))
+    if call.name == "ioctl" and call["request"] == 22:
+        return True
+    return path_only and call.name not in ("close", "fstat", "dup")
+
+
+def compare(place: Path, first: int, count: int) -> int:
+    """Run sequences on both; every result must be equal. Gives how many calls were compared."""
+    rule = load_rule("truncate_in_place")
+    shapes: list[Shape] = [s for s in ALPHABET if s.name in COMPARED and s.by == "us" and s.slots != "dd"]
+    compared = 0
+    for number in range(first, first + count):
+        rng = random.Random(SEED + number)
+        folder = place / str(number)
+        folder.mkdir()
+        m = Machine(start_state(rule))
+        real = Real(folder)
+        told = [f"seed {SEED + number}"]
+        try:
+            for i in range(CALLS):
+                call = random_call(rng, shapes[0] if i == 0 else rng.choice(shapes), m)
+                if "data" in call.words:
+                    call.words["data"] = kernel.Data(call["data"].cells, 3)
+                if _outside(m, call):
+                    continue
+                slot = kernel.new_slot(m)
+                free = [k for k in range(3) if kernel.free_inode(m, k) is True]
+                m.out = {}
+                result = perform(m, call, Oracle(fresh=free[0] if free else 0))
+                if m.beyond or (result == -kernel.ENOSPC and not free) or result == -kernel.EMFILE:
+                    break  # outside the model: what it did is not compared
+                got, out = real.perform(call, slot)
+                told.append(f"{call}: model {result} {m.out}, kernel {got} {out}")
+                assert result == got, "\n".join(told)
+                if got >= 0:
+                    seen = {k: v for k, v in m.out.items() if k in out}
+                    assert seen == out, "\n".join(told)
+                compared += 1
+            else:
+                assert _model_files(m) == real.files(), "\n".join(told)
+        finally:
+            real.close()
+            with contextlib.suppress(OSError):
+                for p in folder.iterdir():
+                    p.unlink()
+                folder.rmdir()
+    return compared
+
+
+def test_the_model_agrees_with_tmpfs_or_the_file_system_at_hand(tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    shm = Path("/dev/shm")
+    place = shm / f"peephole-test-{os.getpid()}" if os.access(shm, os.W_OK) else tmp_path
+    place.mkdir(exist_ok=True)
+    try:
+        compared = compare(place, 0, SEQUENCES)
+    finally:
+        if place != tmp_path:
+            place.rmdir()
+    assert compared > 3 * SEQUENCES
+
+
+@pytest.mark.root
+def test_the_model_agrees_with_a_fresh_journalled_ext4(ext4: Path) -> None:
+    print(f"seed {SEED + SEQUENCES}")
+    assert compare(ext4, SEQUENCES, SEQUENCES) > 3 * SEQUENCES
+
+
+def test_a_call_that_the_model_lacks_is_an_error() -> None:
+    from peephole.errors import RuleError
+
+    with pytest.raises(RuleError, match="the model has no call swapon"):
+        perform(Machine(start_state(load_rule("truncate_in_place"))), Call("swapon"), Oracle())
+
+
+def test_cells_of_the_model_are_enough_for_the_promised_bounds() -> None:
+    assert CELLS >= 4 and NAMES >= 3
