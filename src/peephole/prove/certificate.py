@@ -6,6 +6,7 @@ that the caller does not own, or that others could have written, is not read.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import multiprocessing
@@ -205,10 +206,24 @@ def refute(path: Path) -> tuple[Refuted | None, str | None]:
     if not rule.title.startswith("Breaks "):
         raise RuleError(f"{path}:1: a wrong neighbour's docstring begins with `Breaks GUARANTEE.`")
     wanted = rule.title.removeprefix("Breaks ").rstrip(".")
-    stories = find_stories(rule, {wanted}, STORY_TRIALS)
+    stories = find_stories(rule, {wanted}, STORY_TRIALS, focus=_altered(rule, path.parent.parent / "rule.py"))
     if wanted not in stories:
         return None, f"refuted/{path.name}: no story was found in which it breaks {wanted}"
     return Refuted(rule.name, wanted, stories[wanted]), None
+
+
+def _altered(rule: RuleText, right: Path) -> set[str]:
+    """Where a wrong neighbour is not its right rule, the handlers and the words in them: a story is sought there."""
+    if not right.is_file():
+        return set()
+    ours, theirs = _texts(rule), _texts(load_rule(right))
+    changed = {name for name in ours | theirs if ours.get(name) != theirs.get(name)}
+    words = {n for name in changed for n in set(ours.get(name, "").split()) ^ set(theirs.get(name, "").split())}
+    return {name for name in changed if name != "openat"} | {n.strip("()") for n in words}
+
+
+def _texts(rule: RuleText) -> dict[str, str]:
+    return {name: "\n".join(ast.unparse(s) for s in h.body) for name, h in rule.handlers.items()}
 
 
 # -- the cache ---------------------------------------------------------------------------------------------------

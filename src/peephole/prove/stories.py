@@ -30,16 +30,19 @@ class Run:
     calls: list[tuple[Call, Freedom]]
 
 
-def find_stories(rule: RuleText, wanted: Iterable[str], trials: int, seed: int = SEED) -> dict[str, list[str]]:
+def find_stories(
+    rule: RuleText, wanted: Iterable[str], trials: int, seed: int = SEED, focus: Iterable[str] = ()
+) -> dict[str, list[str]]:
     """A short run for each broken obligation, told in words; those not found within so many trials are left out.
 
     Trials are counted, not timed, so that what is found does not depend on the machine. `wanted` holds names as in
-    `Step.differs`; "discipline" stands for each of those.
+    `Step.differs`; "discipline" stands for each of those. `focus` names calls to make, and flags to open with,
+    more often than others.
     """
     open_ = set(wanted)
     disciplines = DISCIPLINE in open_
     found: dict[str, Run] = {}
-    pool = _Pool(rule, random.Random(seed))
+    pool = _Pool(rule, random.Random(seed), frozenset(focus))
     for _ in range(trials):
         if not open_:
             break
@@ -61,8 +64,11 @@ def _is_broken(step: Step, name: str) -> bool:
     return step.differs.get(name) is True and not relied
 
 
-def _shapes(rule: RuleText, rng: random.Random) -> Shape:
+def _shape(rule: RuleText, focus: frozenset[str], rng: random.Random) -> Shape:
     chance = rng.random()
+    likely = [s for s in ALPHABET if s.name in focus]
+    if likely and rng.random() < 0.5:
+        return rng.choice(likely)
     if chance < 0.2:
         return rng.choice(ALPHABET)
     if chance < 0.35:
@@ -74,8 +80,8 @@ def _shapes(rule: RuleText, rng: random.Random) -> Shape:
 class _Pool:
     """Runs that ended in states unlike each other; each trial adds one random call to one of them."""
 
-    def __init__(self, rule: RuleText, rng: random.Random) -> None:
-        self.rule, self.rng, self.sizes = rule, rng, plain_sizes(rule)
+    def __init__(self, rule: RuleText, rng: random.Random, focus: frozenset[str]) -> None:
+        self.rule, self.rng, self.focus, self.sizes = rule, rng, focus, plain_sizes(rule)
         self.runs: list[tuple[Run, dict[str, Any]]] = []
         self.seen: set[tuple[Any, ...]] = set()
 
@@ -86,10 +92,11 @@ class _Pool:
             state = _random_start(self.rule, rng)
             run, shape = Run(state, []), ALPHABET[0]
         else:
-            run, state = rng.choice(self.runs)
-            shape = _shapes(self.rule, rng)
+            # Of two, the one where the rule has more state: there it can go wrong.
+            run, state = max(rng.choice(self.runs), rng.choice(self.runs), key=lambda known: _handled(known[1]))
+            shape = _shape(self.rule, self.focus, rng)
         m = Machine(dict(state), self.rule, self.sizes)
-        call = random_call(rng, shape, m)
+        call = random_call(rng, shape, m, self.focus)
         own = {}
         if rng.random() < 0.1 and any(n == "error-timing" or n.startswith(DISCIPLINE) for n in wanted):
             own = {d: Oracle(-rng.choice(ERRORS), rng.randint(0, CHUNK)) for d in range(DESCRIPTIONS)}
@@ -107,6 +114,10 @@ class _Pool:
                 self.seen.add(sign)
                 self.runs.append((run, step.after))
         return run, None
+
+
+def _handled(state: dict[str, Any]) -> int:
+    return sum(state[f"d{d}.h"] for d in range(DESCRIPTIONS))
 
 
 def _signature(state: dict[str, Any]) -> tuple[Any, ...]:

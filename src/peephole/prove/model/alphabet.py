@@ -26,6 +26,7 @@ from peephole.prove.model.machine import (
     Sizes,
 )
 from peephole.prove.model.terms import Bool, Num, and_, bool_var, eq, le, lt, num_var, or_
+from peephole.prove.vocabulary import NUMBERS
 
 #: What the words of calls range over, in cells; data are cells of the program's memory.
 _WORDS: dict[str, tuple[int, int]] = {
@@ -177,8 +178,8 @@ ERRORS = (4, 5, 28)  # EINTR, EIO, ENOSPC
 _LIKELY = {"signed": 0, "whence": 1, "command": 4, "request": 21}
 
 
-def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
-    """A call of this shape with random words."""
+def random_call(rng: random.Random, shape: Shape, m: Machine, focus: frozenset[str] = frozenset()) -> Call:
+    """A call of this shape with random words; flags whose names are in `focus` are likely."""
     words: dict[str, Any] = {}
     for word in shape.words:
         if word == "name":
@@ -190,7 +191,7 @@ def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
         elif word in ("append", "placed"):
             words[word] = rng.random() < (0.8 if shape.name == "fcntl" else 0.4)
         elif word == "flags":
-            words[word] = random_flags(rng)
+            words[word] = random_flags(rng, focus)
         elif word == "data":
             good = CHUNK if rng.random() < 0.9 else rng.randrange(CHUNK)
             words[word] = Data(tuple(rng.randrange(1, CELL_MAX + 1) for _ in range(CHUNK)), good)
@@ -208,11 +209,13 @@ def random_call(rng: random.Random, shape: Shape, m: Machine) -> Call:
     return Call(shape.name, slot, other, words, shape.by)
 
 
-def random_flags(rng: random.Random) -> Flags:
+def random_flags(rng: random.Random, focus: frozenset[str] = frozenset()) -> Flags:
     mode = rng.choice([0, WRONLY, WRONLY, RDWR, RDWR])
     bits = mode | rng.choice([0, CREAT]) | rng.choice([0, TRUNC]) | rng.choice([0, 0, APPEND])
     for bit in OPEN_BITS[3:4] + OPEN_BITS[6:]:
         bits |= bit if rng.random() < 0.04 else 0
+    for name in sorted(focus & NUMBERS.keys()):
+        bits |= NUMBERS[name].value if NUMBERS[name].kind == "flag" and rng.random() < 0.3 else 0
     return Flags({b: bool(bits & b) for b in OPEN_BITS})
 
 
