@@ -44,4 +44,4 @@ PY
 	: >"$stamp"
 fi
 PATH="$PWD/.venv/bin:/usr/sbin:$PATH" .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
-	--force-reinstall -Cbuild-dir=build .
+	--force-reinstall --config-settings=build-dir=build .
