@@ -12,7 +12,8 @@ build: ## set up, build the C core, install into .venv
 demo: build ## the main job on real programs: what was gained, what was given up, where the reports lie
 	@$(PY) -m bench.demo
 
-test: build ## set up and run the tests
+test: ## set up and run the tests
+	@sh tools/setup.sh tests
 	@$(PY) -m pytest -q -m "not long"
 
 check: build ## format, lint, types, fast tests
@@ -21,7 +22,8 @@ check: build ## format, lint, types, fast tests
 	.venv/bin/mypy
 	@$(PY) -m pytest -q -m "not long and not slow and not root"
 
-test-long: build ## every suite and real program
+test-long: ## every suite and real program
+	@sh tools/setup.sh tests
 	@$(PY) -m pytest -q
 
 bench: build ## the figures: NAME=record_cost make bench

@@ -1,11 +1,15 @@
 #!/bin/sh
 # Set-up for every make target: system packages (by apt when root), .venv, the C core, the package.
+# With the word "tests": the real programs that the tests run, too (without root they are skipped there).
 set -eu
 cd "$(dirname "$0")/.."
 
 need="gcc:gcc clang:clang bpftool:bpftool strace:strace mkfs.ext4:e2fsprogs pkg-config:pkg-config
 /usr/include/bpf/libbpf.h:libbpf-dev /usr/include/Zydis/Zydis.h:libzydis-dev /usr/include/libelf.h:libelf-dev
 /usr/include/x86_64-linux-gnu/sys/types.h:libc6-dev"
+if [ "${1:-}" = tests ] && [ "$(id -u)" = 0 ]; then
+	need="$need git:git gdb:gdb sqlite3:sqlite3 vim:vim node:nodejs java:default-jdk-headless"
+fi
 missing=""
 for pair in $need; do
 	what=${pair%%:*}
