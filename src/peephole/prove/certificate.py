@@ -14,11 +14,12 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from peephole.errors import RuleError
 from peephole.prove.calls import table_path
@@ -31,6 +32,7 @@ from peephole.prove.step import DISCIPLINE
 from peephole.prove.stories import find_stories
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
 
+_T = TypeVar("_T")
 VERSION = 1
 WORKERS = 2
 FIRST_TRIALS = 6_000  # the run of stories before the solver; about a millisecond each
@@ -110,29 +112,34 @@ def load_certificate(name: str) -> Proof:
 
 def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int], None]) -> Proof:
     began = time.monotonic()
-    progress("stories", 0, 1)
-    # What a run breaks is lost: the solver is asked only for the rest.
-    stories = find_stories(rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS)
-    results: list[CallProof] = []
-    invariant: list[str] = []
-    broken = set(stories)
-    if not broken & {"contents", "results"}:
-        results, invariant = _all_calls(rule, frozenset(broken), progress)
-        late = {name for r in results for name, is_broken in r.broken.items() if is_broken}
-        stories |= find_stories(rule, late - {_INVARIANT}, STORY_TRIALS)
-        broken |= late
-    wrong = {b for b in broken if b.startswith(DISCIPLINE)} | (broken & {"contents", "results"})
-    guarantees = {profile: _verdicts(broken, profile, stories) for profile in PROFILES}
-    reasons = [_reason(w, results, stories) for w in sorted(wrong)]
-    if not wrong:
-        # With a wrong rule the invariant shrinks, and other calls get the blame: only a right one is held to its word.
-        reasons += _compare_words(rule, guarantees)
-    refuted: list[Refuted] = []
-    if neighbours:
-        found = sorted((rule.path.parent / "refuted").glob("*.py")) if rule.path.name == "rule.py" else []
-        for i, path in enumerate(found):
-            progress("refuted", i, len(found))
-            one, why = refute(path)
+    with _workers() as pool:
+        # What a run breaks is lost: the solver is asked only for the rest.
+        first = pool.submit(find_stories, rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS)
+        invariant_found = pool.submit(find_invariant, rule, ALPHABET)
+        progress("stories", 0, 1)
+        stories = _result(first, rule)
+        refuting = [(path, pool.submit(refute, path)) for path in _neighbours(rule)] if neighbours else []
+        results: list[CallProof] = []
+        invariant: list[str] = []
+        broken = set(stories)
+        if not broken & {"contents", "results"}:
+            progress("invariant", 0, 1)
+            invariant = _result(invariant_found, rule)
+            results = _all_calls(pool, rule, invariant, frozenset(broken), progress)
+            late = {name for r in results for name, is_broken in r.broken.items() if is_broken}
+            stories |= find_stories(rule, late - {_INVARIANT}, STORY_TRIALS)
+            broken |= late
+        wrong = {b for b in broken if b.startswith(DISCIPLINE)} | (broken & {"contents", "results"})
+        guarantees = {profile: _verdicts(broken, profile, stories) for profile in PROFILES}
+        reasons = [_reason(w, results, stories) for w in sorted(wrong)]
+        if not wrong:
+            # With a wrong rule the invariant shrinks and other calls get the blame: only a right one is held to its
+            # word.
+            reasons += _compare_words(rule, guarantees)
+        refuted: list[Refuted] = []
+        for i, (_, future) in enumerate(refuting):
+            progress("refuted", i, len(refuting))
+            one, why = _result(future, rule)
             refuted += [one] if one else []
             reasons += [why] if why else []
     return Proof(
@@ -143,33 +150,52 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
     )  # fmt: skip
 
 
+def _neighbours(rule: RuleText) -> list[Path]:
+    return sorted((rule.path.parent / "refuted").glob("*.py")) if rule.path.name == "rule.py" else []
+
+
+@contextmanager
+def _workers() -> Iterator[Executor]:
+    """Two processes; copies of this one where it has no other thread that could hold a lock just then."""
+    alone = len(list(Path("/proc/self/task").iterdir())) == 1
+    pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("fork" if alone else "spawn"))
+    try:
+        yield pool
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[_T], rule: RuleText) -> _T:
+    try:
+        return future.result(timeout=TIMEOUT_S)
+    except TimeoutError:
+        raise RuleError(f"{rule.path}: not proved within {TIMEOUT_S:.0f} s") from None
+
+
 #: every obligation that a run may break, by its name in a step
 _LOSABLE = (*[g for g in GUARANTEES if g != "crash"], *[f"crash {p}" for p in PROFILES])
 _INVARIANT = f"{DISCIPLINE}: the invariant is kept"
 
 
 def _all_calls(
-    rule: RuleText, lost: frozenset[str], progress: Callable[[str, int, int], None]
-) -> tuple[list[CallProof], list[str]]:
-    """Every call of the alphabet, in two processes."""
-    progress("invariant", 0, 1)
-    pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        invariant = pool.submit(find_invariant, rule, ALPHABET).result(timeout=TIMEOUT_S)
-        waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in ALPHABET]
-        if "openat" in rule.handlers:
-            waiting += [pool.submit(prove_interrupted, rule, shape, invariant) for shape in interrupting(rule)]
-        results = []
-        for i, future in enumerate(waiting):
-            progress("calls", i, len(waiting))
-            results.append(future.result(timeout=TIMEOUT_S))
-        return results, invariant
-    except TimeoutError:
-        raise RuleError(f"{rule.path}: not proved within {TIMEOUT_S:.0f} s") from None
-    finally:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+    pool: Executor,
+    rule: RuleText,
+    invariant: list[str],
+    lost: frozenset[str],
+    progress: Callable[[str, int, int], None],
+) -> list[CallProof]:
+    """Every call of the alphabet, the dearest first."""
+    shapes = sorted(ALPHABET, key=lambda s: s.name not in rule.handlers)
+    waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in shapes]
+    if "openat" in rule.handlers:
+        waiting += [pool.submit(prove_interrupted, rule, shape, invariant) for shape in interrupting(rule)]
+    results = []
+    for i, future in enumerate(waiting):
+        progress("calls", i, len(waiting))
+        results.append(_result(future, rule))
+    return results
 
 
 def _verdicts(broken: set[str], profile: str, stories: dict[str, list[str]]) -> dict[str, dict[str, Any]]:

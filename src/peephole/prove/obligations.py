@@ -31,10 +31,24 @@ from peephole.prove.model.machine import (
     unknown_state,
     well_formed,
 )
-from peephole.prove.model.terms import Bool, Translation, and_, bool_var, eq, largest_constant, le, not_, num_var, or_
+from peephole.prove.model.terms import (
+    Bool,
+    Term,
+    Translation,
+    and_,
+    bool_var,
+    eq,
+    largest_constant,
+    le,
+    not_,
+    num_var,
+    or_,
+)
 from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_interrupted, take_step
 
 QUERY_TIMEOUT_MS = 120_000
+#: Asked alone: these compare whole files.
+LARGE = ("contents", "crash ext4-ordered", "crash sequential")
 #: Kept whatever a rule says: breaking them refutes it.
 NEVER_GIVEN_UP = ("contents", "results")
 
@@ -87,10 +101,12 @@ def symbolic_step(rule: RuleText, shape: Shape, failing: bool) -> Symbolic:
 
 
 class Prover:
-    """Asks Z3; counts queries and times."""
+    """Asks Z3; counts queries and times. `about`: terms that queries will be made of; each is translated once."""
 
-    def __init__(self) -> None:
-        self.queries, self.worst_ms, self.width = 0, 0.0, 8
+    def __init__(self, *about: Bool) -> None:
+        self.queries, self.worst_ms = 0, 0.0
+        self.width = max(9, largest_constant(list(about)).bit_length() + 2)
+        self.translation = Translation(self.width)
 
     def model(self, *facts: Bool) -> dict[str, Any] | None:
         """Values of the unknowns that make every fact hold, or None. Raises RuleError on `unknown`."""
@@ -101,12 +117,10 @@ class Prover:
             return None
         self.queries += 1
         began = time.monotonic()
-        width = max(8, largest_constant([goal]).bit_length() + 2)
-        self.width = width
-        translation = Translation(width)
+        assert largest_constant([goal]).bit_length() + 2 <= self.width, "a number that the solver would wrap"
         solver = z3.SolverFor("QF_BV")
         solver.set("timeout", QUERY_TIMEOUT_MS)
-        solver.add(translation.of(goal))
+        solver.add(*[self.translation.of(f) for f in facts])
         said = solver.check()
         self.worst_ms = max(self.worst_ms, 1000 * (time.monotonic() - began))
         if said == z3.unsat:
@@ -118,6 +132,19 @@ class Prover:
         found = solver.model()
         return {d.name(): _value(found[d], z3) for d in found.decls()}
 
+    def possible(self, *facts: Bool) -> bool:
+        """Whether some values make every fact hold; the same question is asked once a process."""
+        goal = and_(*facts)
+        if isinstance(goal, bool):
+            return goal
+        if goal.id not in _answers:
+            _answers[goal.id] = self.model(*facts) is not None
+        return _answers[goal.id]
+
+
+#: goal -> whether it can hold. Equal goals are one node, so calls that the kernel treats alike are proved once.
+_answers: dict[int, bool] = {}
+
 
 def _value(v: Any, z3: Any) -> Any:
     return z3.is_true(v) if z3.is_bool(v) else v.as_signed_long()
@@ -128,15 +155,19 @@ def find_invariant(rule: RuleText, shapes: tuple[Shape, ...], start: list[str] |
     sizes, _ = unknown_sizes(rule)
     every = candidates(rule, sizes)
     kept = [c for c in every if start is None or c.label in start]
-    prover = Prover()
     steps = [symbolic_step(rule, shape, failing=True) for shape in shapes]
+    provers = [Prover(s.assumed, s.kept_rely, _all_after(s, kept), all_hold(kept, s.step.before)) for s in steps]
     changed = True
     while changed:
         changed = False
-        for s in steps:
+        for s, prover in zip(steps, provers, strict=True):
             kept, dropped = _drop_broken(prover, s, kept)
             changed = changed or dropped
     return [c.label for c in kept]
+
+
+def _all_after(s: Symbolic, kept: list[Candidate]) -> Bool:
+    return all_hold(kept, s.step.after)
 
 
 def _drop_broken(prover: Prover, s: Symbolic, kept: list[Candidate]) -> tuple[list[Candidate], bool]:
@@ -144,8 +175,14 @@ def _drop_broken(prover: Prover, s: Symbolic, kept: list[Candidate]) -> tuple[li
     dropped = False
     while True:
         after = {c.label: and_(*[c.holds(s.step.after, d) for d in range(DESCRIPTIONS)]) for c in kept}
-        values = prover.model(s.assumed, s.kept_rely, all_hold(kept, s.step.before), not_(and_(*after.values())))
+        goal = (s.assumed, s.kept_rely, all_hold(kept, s.step.before), not_(and_(*after.values())))
+        whole = and_(*goal)
+        if whole is False or (isinstance(whole, Term) and _answers.get(whole.id) is False):
+            return kept, dropped
+        values = prover.model(*goal)
         if values is None:
+            if isinstance(whole, Term):
+                _answers[whole.id] = False
             return kept, dropped
         before = len(kept)
         kept = [c for c in kept if terms.evaluate(after[c.label], values, prover.width)]
@@ -163,30 +200,42 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
     """Every obligation of one call, each a query of its own; `lost` are those that a run has broken already."""
     began = time.monotonic()
     invariant = invariant_of(rule, labels)
-    prover, proof = Prover(), CallProof(shape.title if shape.by != "other" else f"another's {shape.title}")
-    normal = symbolic_step(rule, shape, failing=False)
-    assumed = and_(normal.assumed, all_hold(invariant, normal.step.before))
-    for name, where in normal.step.differs.items():
-        if name == "error-timing" or name in lost:
-            continue
-        rely: Bool = True if name in WITHOUT_RELY else normal.kept_rely
-        pieces = normal.step.parts.get(name, [where])
-        proof.broken[name] = any(prover.model(assumed, rely, piece) is not None for piece in pieces)
-    failing = symbolic_step(rule, shape, failing=True)
-    assumed = and_(failing.assumed, all_hold(invariant, failing.step.before))
-    for name, where in failing.step.differs.items():
-        if name not in lost and (name == "error-timing" or name.startswith("discipline")):
-            proof.broken[name] = (
-                proof.broken.get(name, False) or prover.model(assumed, failing.kept_rely, where) is not None
-            )
+    proof = CallProof(shape.title if shape.by != "other" else f"another's {shape.title}")
+    normal, failing = symbolic_step(rule, shape, failing=False), symbolic_step(rule, shape, failing=True)
     after = failing.step.after
-    sizes = failing.sizes
-    proof.broken["discipline: the invariant is kept"] = (
-        prover.model(assumed, failing.kept_rely, not_(and_(all_hold(invariant, after), well_formed(after, sizes))))
-        is not None
-    )
+    kept = and_(all_hold(invariant, after), well_formed(after, failing.sizes))
+    known = [and_(s.assumed, all_hold(invariant, s.step.before)) for s in (normal, failing)]
+    wheres = [w for s in (normal, failing) for w in s.step.differs.values()]
+    prover = Prover(*known, normal.kept_rely, failing.kept_rely, kept, *wheres)
+    asked: list[tuple[str, tuple[Bool, ...]]] = []
+    for name, where in normal.step.differs.items():
+        if name != "error-timing" and name not in lost:
+            rely: Bool = True if name in WITHOUT_RELY else normal.kept_rely
+            asked += [(name, (known[0], rely, piece)) for piece in normal.step.parts.get(name, [where])]
+    for name, where in failing.step.differs.items():
+        if name not in lost and (name == "error-timing" or name.startswith(DISCIPLINE)):
+            asked.append((name, (known[1], failing.kept_rely, where)))
+    asked.append((f"{DISCIPLINE}: the invariant is kept", (known[1], failing.kept_rely, not_(kept))))
+    proof.broken = _ask(prover, asked)
     proof.queries, proof.worst_ms, proof.seconds = prover.queries, prover.worst_ms, time.monotonic() - began
     return proof
+
+
+def _ask(prover: Prover, asked: list[tuple[str, tuple[Bool, ...]]]) -> dict[str, bool]:
+    """Which obligations can be broken. The small ones are asked together first: most often none of them can be."""
+    broken = {name: False for name, _ in asked}
+    together: dict[tuple[Any, ...], list[tuple[str, tuple[Bool, ...]]]] = {}
+    for name, facts in asked:
+        if name in LARGE:
+            broken[name] = broken[name] or prover.possible(*facts)
+        elif and_(*facts) is not False:
+            together.setdefault(tuple(getattr(f, "id", f) for f in facts[:2]), []).append((name, facts))
+    for group in together.values():
+        _, (known, rely, _) = group[0]
+        if prover.possible(known, rely, or_(*[facts[2] for _, facts in group])):
+            for name, facts in group:
+                broken[name] = broken[name] or prover.possible(*facts)
+    return broken
 
 
 def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallProof:
@@ -200,13 +249,12 @@ def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallPr
     free = Freedom(oracle, {}, bool_var("file_given"), DESCRIPTIONS - 1)
     facts = and_(order, ranges, other_ranges, choices, well_formed(state, sizes))
     inside, wrong = take_interrupted(rule, sizes, state, opening, other, free)
-    prover = Prover()
-    found = prover.model(facts, all_hold(invariant_of(rule, labels), state), inside, wrong)
+    known = all_hold(invariant_of(rule, labels), state)
+    prover = Prover(facts, known, inside, wrong)
+    found = prover.possible(facts, known, inside, wrong)
     name = f"{DISCIPLINE}: a call of another thread during an open is as if before or after it"
     seconds = time.monotonic() - began
-    return CallProof(
-        f"{shape.title} during openat", {name: found is not None}, prover.queries, seconds, prover.worst_ms
-    )
+    return CallProof(f"{shape.title} during openat", {name: found}, prover.queries, seconds, prover.worst_ms)
 
 
 def interrupting(rule: RuleText) -> list[Shape]:

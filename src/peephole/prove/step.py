@@ -25,7 +25,7 @@ from peephole.prove.model.machine import (
     files_of,
     kernel_keys,
 )
-from peephole.prove.model.terms import Bool, Num, and_, eq, iff, implies, ite, lt, not_, or_
+from peephole.prove.model.terms import Bool, Num, Term, and_, eq, iff, implies, ite, lt, not_, or_
 
 SYNCS = ("fsync", "fdatasync")
 WRITES = ("write", "writev", "pwrite64", "copy_file_range", "opaque")
@@ -153,6 +153,8 @@ def _machine(rule: RuleText | None, sizes: Sizes, state: dict[str, Any], free: F
 
 def same(a: Any, b: Any) -> Bool:
     """Whether two values, numbers or truth values, are equal."""
+    if not isinstance(a, Term) and not isinstance(b, Term):
+        return bool(a == b)
     if _is_truth(a) or _is_truth(b):
         return iff(a, b)
     return eq(a, b)
@@ -177,16 +179,15 @@ def _group(key: str) -> str:
 
 def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine, off: Machine, end: Machine) -> None:
     out = step.differs
-    keys = [k for k in kernel_keys(step.after) if k != "reflink"]
-    # Descriptions that are closed on both sides have no fields left to compare.
-    live = [k for k in keys if not (k[0] == "d" and not k.endswith(".refs"))]
-    unlike: dict[str, list[Bool]] = {}
-    for k in live:
-        unlike.setdefault(_group(k), []).append(not_(same(end.state[k], off.state[k])))
-    for k in keys:
-        if k not in live:
-            is_open = lt(0, off.state[k.split(".")[0] + ".refs"])
-            unlike.setdefault(_group(k), []).append(and_(is_open, not_(same(end.state[k], off.state[k]))))
+    unlike: dict[str, list[Bool]] = {group: [] for group in ("results", "contents", "identity", "locking")}
+    for k in kernel_keys(step.after):
+        if k == "reflink" or end.state[k] is off.state[k]:
+            continue
+        differs = not_(same(end.state[k], off.state[k]))
+        if k[0] == "d" and not k.endswith(".refs"):
+            # A description that is closed on both sides has no fields left to compare.
+            differs = and_(lt(0, off.state[k.split(".")[0] + ".refs"]), differs)
+        unlike[_group(k)].append(differs)
     heard = sorted(set(on.out) | set(off.out))
     answer = or_(
         not_(eq(step.result, step.reference_result)),

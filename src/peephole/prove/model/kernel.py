@@ -117,6 +117,8 @@ def _first(*cases: tuple[Bool, Num]) -> tuple[Num, Bool]:
 def cell_at(m: Machine, slot: int, at: Num) -> Num:
     """The cell of a description's file at a place; 0 beyond the end."""
     value: Num = 0
+    if isinstance(at, int):
+        return m.of_file(slot, f"c{at}") if 0 <= at < CELLS else 0
     for k in range(CELLS):
         value = ite(eq(at, k), m.of_file(slot, f"c{k}"), value)
     return value
@@ -126,10 +128,14 @@ def put(m: Machine, slot: int, at: Num, cells: tuple[Num, ...], count: Num) -> N
     """Write cells one after another: a crash may come between any two."""
     m.leave(lt(CELLS, add(at, count)))
     for k, cell in enumerate(cells):
-        with m.under(lt(k, count)):
+        with m.under(lt(k, count)) as some:
+            if some is False:
+                continue
             place = add(at, k)
             for i in range(INODES):
-                with m.under(m.is_file(slot, i)):
+                with m.under(m.is_file(slot, i)) as here:
+                    if here is False:
+                        continue
                     for c in range(CELLS):
                         with m.under(eq(place, c)):
                             m.set(f"i{i}.c{c}", cell)

@@ -18,9 +18,9 @@ A cell stands for a block of any number of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from peephole.prove.language import RuleText
@@ -62,6 +62,24 @@ class Sizes:
     capacity: Num
 
 
+class _Under:
+    """A guard for a while. Not a generator: this is entered a hundred times a call."""
+
+    __slots__ = ("before", "condition", "m")
+
+    def __init__(self, m: Machine, condition: Bool) -> None:
+        self.m, self.condition = m, condition
+
+    def __enter__(self) -> Bool:
+        m = self.m
+        self.before = m.guard
+        m.guard = and_(self.before, self.condition)
+        return m.guard
+
+    def __exit__(self, *_: object) -> None:
+        self.m.guard = self.before
+
+
 @dataclass
 class Machine:
     """One run: the state, the guard under which the next change happens, and what was noticed on the way."""
@@ -85,18 +103,13 @@ class Machine:
     settling: int | None = None
     interrupt: Callable[[Machine], None] | None = None  # what another thread does while an open is under way
 
-    @contextmanager
-    def under(self, condition: Bool) -> Iterator[Bool]:
-        """Everything inside happens only where the condition holds."""
-        before = self.guard
-        self.guard = and_(before, condition)
-        try:
-            yield self.guard
-        finally:
-            self.guard = before
+    def under(self, condition: Bool) -> _Under:
+        """Everything inside happens only where the condition holds; gives the guard of the inside."""
+        return _Under(self, condition)
 
     def set(self, key: str, value: Any) -> None:
-        self.state[key] = ite(self.guard, value, self.state[key])
+        if self.guard is not False:
+            self.state[key] = ite(self.guard, value, self.state[key])
 
     def emit(self, key: str, value: Any) -> None:
         """One value that the program sees in its memory; 0 where nothing was written."""
@@ -109,6 +122,7 @@ class Machine:
         self.beyond = or_(self.beyond, and_(self.guard, condition))
 
     def snapshot(self) -> None:
+        """A state of the files that the disk may hold, if all that went before has reached it."""
         if self.record and self.guard is not False:
             self.snapshots.append((self.guard, files_of(self.state)))
 
@@ -125,6 +139,9 @@ class Machine:
 
     def of_file(self, slot: int, name: str) -> Any:
         """A field of the file that a description names."""
+        ino = self.state[f"d{slot}.ino"]
+        if isinstance(ino, int):
+            return self.state[f"i{ino}.{name}"]
         value = self.state[f"i{INODES - 1}.{name}"]
         for i in reversed(range(INODES - 1)):
             value = ite(self.is_file(slot, i), self.state[f"i{i}.{name}"], value)
@@ -132,22 +149,31 @@ class Machine:
 
     def set_file(self, slot: int, name: str, value: Any) -> None:
         for i in range(INODES):
-            with self.under(self.is_file(slot, i)):
-                self.set(f"i{i}.{name}", value)
+            with self.under(self.is_file(slot, i)) as guard:
+                if guard is not False:
+                    self.set(f"i{i}.{name}", value)
 
     def is_open(self, slot: int) -> Bool:
         return lt(0, self.d(slot, "refs"))
 
 
+_FILE_KEYS = tuple(f"i{i}.{name}" for i in range(INODES) for name in ("size", *[f"c{k}" for k in range(CELLS)]))
+
+
 def files_of(state: dict[str, Any]) -> dict[str, Any]:
     """The part of a state that a crash could leave: sizes and cells."""
-    return {k: v for k, v in state.items() if k.startswith("i") and (k.endswith(".size") or ".c" in k[:4])}
+    return {k: state[k] for k in _FILE_KEYS}
 
 
 def kernel_keys(state: dict[str, Any]) -> list[str]:
     """The keys that the kernel, not the rule or the dispatcher, holds; times are compared on their own."""
+    return _kernel_keys(tuple(state))
+
+
+@lru_cache(maxsize=8)
+def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
     ours = (".h", ".err", ".len", ".touched")
-    return [k for k in state if not k.endswith(ours) and ".f." not in k and ".b" not in k]
+    return [k for k in keys if not k.endswith(ours) and ".f." not in k and ".b" not in k]
 
 
 def one_of(name: str, values: tuple[int, ...]) -> Num:

@@ -7,7 +7,7 @@ folds away before a solver sees it.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 
 class Term:
@@ -34,6 +34,7 @@ _table: dict[tuple[Any, ...], Term] = {}
 def reset() -> None:
     """Forget every node (between rules: nodes of one proof are of no use to the next)."""
     _table.clear()
+    Translation._done.clear()
 
 
 def _node(op: str, *args: Any) -> Term:
@@ -209,57 +210,79 @@ def largest_constant(roots: list[Bool]) -> int:
 
 
 class Translation:
-    """Terms to Z3: bit vectors, wide enough for the largest constant and a few sums of it."""
+    """Terms to Z3: bit vectors, wide enough for the largest constant and a few sums of it.
+
+    By the solver's C functions themselves: its Python objects cost many times as much as what they stand for. Every
+    node is translated once a process and width, and kept.
+    """
+
+    _done: ClassVar[dict[int, dict[int, Any]]] = {}
 
     def __init__(self, width: int) -> None:
         import z3
+        from z3 import z3core
 
         self.z3, self.width = z3, width
-        self.done: dict[int, Any] = {}
+        self.lib, self.context = z3core, z3.main_ctx()
+        self.c = self.context.ref()
+        self.sort = z3.BitVecSort(width).ast
+        self.truth = z3.BoolSort().ast
+        self.done = self._done.setdefault(width, {})
+        self.numbers: dict[int, Any] = {}
 
     def of(self, t: Any) -> Any:
-        """The Z3 expression of a term, a number or a truth value."""
-        z3 = self.z3
+        """The Z3 expression of a truth value."""
         if isinstance(t, bool):
-            return z3.BoolVal(t)
-        if isinstance(t, int):
-            return z3.BitVecVal(t, self.width)
+            return self.z3.BoolVal(t)
         stack = [t]
         while stack:
             top = stack[-1]
             if top.id in self.done:
                 stack.pop()
                 continue
-            waiting = [a for a in top.args if isinstance(a, Term) and a.id not in self.done]
-            if waiting and top.op not in ("num", "bool"):
+            leaf = top.op in ("num", "bool")
+            waiting = [] if leaf else [a for a in top.args if isinstance(a, Term) and a.id not in self.done]
+            if waiting:
                 stack.extend(waiting)
                 continue
             stack.pop()
-            self.done[top.id] = self._one(top)
-        return self.done[t.id]
+            self.done[top.id] = self._kept(self._one(top))
+        return self.z3.BoolRef(self.done[t.id], self.context)
+
+    def _kept(self, made: Any) -> Any:
+        self.lib.Z3_inc_ref(self.c, made)
+        return made
+
+    def _value(self, a: Any) -> Any:
+        if isinstance(a, Term):
+            return self.done[a.id]
+        if isinstance(a, bool):
+            return self._kept(self.lib.Z3_mk_true(self.c) if a else self.lib.Z3_mk_false(self.c))
+        if a not in self.numbers:
+            self.numbers[a] = self._kept(self.lib.Z3_mk_int64(self.c, a, self.sort))
+        return self.numbers[a]
 
     def _one(self, t: Term) -> Any:
-        z3 = self.z3
-        if t.op == "num":
-            return z3.BitVec(t.args[0], self.width)
-        if t.op == "bool":
-            return z3.Bool(t.args[0])
-        args = [self.done[a.id] if isinstance(a, Term) else self.of(a) for a in t.args]
+        lib, c = self.lib, self.c
+        if t.op in ("num", "bool"):
+            symbol = lib.Z3_mk_string_symbol(c, t.args[0])
+            return lib.Z3_mk_const(c, symbol, self.sort if t.op == "num" else self.truth)
+        args = [self._value(a) for a in t.args]
         match t.op:
             case "not":
-                return z3.Not(args[0])
+                return lib.Z3_mk_not(c, args[0])
             case "and":
-                return z3.And(*args)
+                return lib.Z3_mk_and(c, len(args), (self.z3.z3types.Ast * len(args))(*args))
             case "ite" | "bite":
-                return z3.If(*args)
+                return lib.Z3_mk_ite(c, *args)
             case "eq":
-                return args[0] == args[1]
+                return lib.Z3_mk_eq(c, *args)
             case "lt":
-                return args[0] < args[1]
+                return lib.Z3_mk_bvslt(c, *args)
             case "add":
-                return args[0] + args[1]
+                return lib.Z3_mk_bvadd(c, *args)
             case "sub":
-                return args[0] - args[1]
+                return lib.Z3_mk_bvsub(c, *args)
         raise AssertionError(t.op)
 
 
