@@ -105,6 +105,26 @@ int ph_launch_wait(struct ph_launch *launch, long timeout_ns, int *status)
 	return waitpid(launch->pid, status, WNOHANG) == launch->pid;
 }
 
+void ph_launch_none(struct ph_launch *launch)
+{
+	sigset_t wanted;
+
+	wanted_signals(&wanted);
+	*launch = (struct ph_launch){ 0 };
+	sigprocmask(SIG_BLOCK, &wanted, &launch->old_mask);
+}
+
+int ph_launch_asked_to_end(long timeout_ns)
+{
+	struct timespec timeout = { .tv_nsec = timeout_ns };
+	sigset_t wanted;
+	int signo;
+
+	wanted_signals(&wanted);
+	signo = sigtimedwait(&wanted, NULL, &timeout);
+	return signo > 0 && signo != SIGCHLD && signo != SIGUSR1 && signo != SIGUSR2;
+}
+
 static int runnable(const char *path)
 {
 	struct stat st;

@@ -18,6 +18,10 @@ int ph_launch_init(struct ph_launch *launch, const char *path, char *const argv[
 int ph_launch_go(struct ph_launch *launch);
 /* Kill and reap a command that was not started. */
 void ph_launch_cancel(struct ph_launch *launch);
+/* There is no command: only hold the signals back. */
+void ph_launch_none(struct ph_launch *launch);
+/* Wait at most timeout_ns for a signal; 1: one that asks to end came. */
+int ph_launch_asked_to_end(long timeout_ns);
 /* Wait at most timeout_ns for the command's end or a signal to pass on. 1: ended, *status is set; 0: go on. */
 int ph_launch_wait(struct ph_launch *launch, long timeout_ns, int *status);
 /* The file that execvp() would run, or -errno. */

@@ -1,7 +1,14 @@
-/* peephole-record: run a command and spill a record of every system call of its process tree.
+/* peephole-record: spill a record of every system call of a process tree, that of a command or one that runs.
  *
- *	peephole-record --probe [--hook tp_btf|raw_tp]
- *	peephole-record --out FOLDER [--ring BYTES] [--hook tp_btf|raw_tp] -- COMMAND...
+ *	peephole-record --probe [--hook tp_btf|raw_tp] [--full]
+ *	peephole-record --out FOLDER [options] -- COMMAND...
+ *	peephole-record --out FOLDER [options] --pid PID | --cgroup FOLDER
+ *
+ *	--ring BYTES	of each CPU's ring; default: see engine.c
+ *	--hook HOOK	tp_btf or raw_tp only
+ *	--full		enter times too
+ *	--stacks	sampled stacks and cpu-clock ticks, unwound
+ *	--grace SECONDS	how long processes that outlive COMMAND are followed; default 10
  *
  * FOLDER exists and is private; what is left in it is described in peephole/abi_record.h.
  */
@@ -16,21 +23,26 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "join.h"
 #include "launch.h"
 #include "peephole/abi_record.h"
 
-#define RING_BYTES (64u << 20)
-#define IDLE_NS 10000000L	/* at 4 M events/s a tenth of the ring */
-#define COUNTS_BYTES (PH_CPUS_MAX * 48)
+#define IDLE_NS 10000000L	/* at 4 M events/s a twentieth of the ring */
+#define RESCAN_NS 250000000ll	/* of a cgroup, for processes that were moved into it */
+#define GRACE_NS 10000000000ll
+#define SAMPLE_HZ 499		/* a prime: in step with nothing */
+#define COUNTS_BYTES (PH_CPUS_MAX * 56)
 
 /* Exit codes, read by observe/ebpf.py. */
-enum { DONE = 0, USAGE = 2, REFUSED = 3, NOT_STARTED = 4, NOT_WRITTEN = 5 };
+enum { DONE = 0, USAGE = 2, REFUSED = 3, NOT_STARTED = 4, NOT_WRITTEN = 5, NOT_FOUND = 6 };
 
 struct options {
+	struct ph_engine_options engine;
 	const char *folder;
-	const char *hook;
-	size_t ring_bytes;
+	const char *cgroup;
+	pid_t pid;
 	int probe;
+	int64_t grace_ns;
 	char **command;
 };
 
@@ -42,30 +54,51 @@ static int64_t now_ns(void)
 	return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
-static int parse(int argc, char **argv, struct options *options)
+static int parse_one(struct options *options, int c)
 {
-	static const struct option longs[] = { { "out", 1, NULL, 'o' }, { "ring", 1, NULL, 'r' },
-					       { "hook", 1, NULL, 'k' }, { "probe", 0, NULL, 'p' }, { 0 } };
-	int c;
-
-	*options = (struct options){ .ring_bytes = RING_BYTES };
-	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
-		if (c == 'o')
-			options->folder = optarg;
-		else if (c == 'r')
-			options->ring_bytes = strtoull(optarg, NULL, 10);
-		else if (c == 'k')
-			options->hook = optarg;
-		else if (c == 'p')
-			options->probe = 1;
-		else
-			return -EINVAL;
+	switch (c) {
+	case 'o': options->folder = optarg; break;
+	case 'r': options->engine.ring_bytes = strtoull(optarg, NULL, 10); break;
+	case 'k': options->engine.hook = optarg; break;
+	case 'P': options->probe = 1; break;
+	case 'f': options->engine.full = 1; break;
+	case 's': options->engine.stacks = 1; options->engine.sample_hz = SAMPLE_HZ; break;
+	case 'p': options->pid = atoi(optarg); break;
+	case 'c': options->cgroup = optarg; break;
+	case 'g': options->grace_ns = strtod(optarg, NULL) * 1e9; break;
+	default: return -EINVAL;
 	}
-	options->command = argv + optind;
-	return options->probe || (options->folder && optind < argc) ? 0 : -EINVAL;
+	return 0;
 }
 
-static int finish(struct ph_spill *spill, const struct ph_engine *engine, int64_t started_ns, int status, pid_t pid)
+static int parse(int argc, char **argv, struct options *options)
+{
+	static const struct option longs[] = {
+		{ "out", 1, NULL, 'o' }, { "ring", 1, NULL, 'r' }, { "hook", 1, NULL, 'k' }, { "probe", 0, NULL, 'P' },
+		{ "full", 0, NULL, 'f' }, { "stacks", 0, NULL, 's' }, { "pid", 1, NULL, 'p' }, { "cgroup", 1, NULL, 'c' },
+		{ "grace", 1, NULL, 'g' }, { 0 } };
+	int c, joins;
+
+	*options = (struct options){ .grace_ns = GRACE_NS };
+	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1)
+		if (parse_one(options, c))
+			return -EINVAL;
+	options->command = argv + optind;
+	joins = !!options->pid + !!options->cgroup;
+	if (options->probe)
+		return 0;
+	return options->folder && joins + (optind < argc) == 1 ? 0 : -EINVAL;
+}
+
+struct ending {
+	int64_t started_ns;
+	int64_t command_ns;	/* when COMMAND ended; 0: there is none */
+	int status;
+	pid_t pid;
+	int left;		/* observed processes that go on */
+};
+
+static int finish(struct ph_spill *spill, const struct ph_engine *engine, const struct ending *ending)
 {
 	size_t n = COUNTS_BYTES + 1024;
 	char *counts = calloc(1, COUNTS_BYTES), *text = calloc(1, n);
@@ -75,9 +108,11 @@ static int finish(struct ph_spill *spill, const struct ph_engine *engine, int64_
 		err = ph_engine_counts(engine, counts, COUNTS_BYTES);
 		if (err >= 0) {
 			snprintf(text, n, "{\"version\":%d,\"hook\":\"%s\",\"started_ns\":%lld,\"ended_ns\":%lld,"
-				 "\"status\":%d,\"pid\":%d,\"calls\":%llu,\"missed\":%llu,\"cpus\":[%s]}\n",
-				 PH_RECORD_VERSION, ph_engine_hook(engine), (long long)started_ns, (long long)now_ns(),
-				 status, pid, (unsigned long long)spill->n_calls,
+				 "\"command_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"calls\":%llu,\"missed\":%llu,"
+				 "\"cpus\":[%s]}\n",
+				 PH_RECORD_VERSION, ph_engine_hook(engine), (long long)ending->started_ns,
+				 (long long)now_ns(), (long long)ending->command_ns, ending->left, ending->status,
+				 ending->pid, (unsigned long long)spill->n_calls,
 				 (unsigned long long)ph_engine_missed(engine), counts);
 			err = ph_spill_text(spill, "end.json", text);
 		}
@@ -87,32 +122,108 @@ static int finish(struct ph_spill *spill, const struct ph_engine *engine, int64_
 	return err < 0 ? err : 0;
 }
 
-/* The command is never held up: when the spill fails, recording ends and the command goes on. */
-static int follow(struct ph_engine *engine, struct ph_spill *spill, struct ph_launch *launch)
+/* What a reader needs even when we are killed before the end. */
+static int begin(struct ph_spill *spill, const struct ph_engine *engine, int64_t started_ns)
 {
-	int status = 0, attached = 1;
-	long taken = 0;
+	char text[1024], arity[PH_NR_MAX + 1];
 
-	while (!ph_launch_wait(launch, taken > 0 ? IDLE_NS / 4 : IDLE_NS, &status)) {
-		if (attached)
-			taken = ph_engine_drain(engine, spill);
-		if (attached && taken < 0) {
-			ph_engine_detach(engine);
-			attached = 0;
-		}
+	ph_engine_arity(engine, arity);
+	snprintf(text, sizeof(text), "{\"version\":%d,\"hook\":\"%s\",\"started_ns\":%lld,\"arity\":\"%s\"}\n",
+		 PH_RECORD_VERSION, ph_engine_hook(engine), (long long)started_ns, arity);
+	return ph_spill_text(spill, "begin.json", text);
+}
+
+/* A recording in progress. The command is never held up: when the spill fails, recording ends and the command goes on. */
+struct session {
+	struct ph_engine *engine;
+	struct ph_spill *spill;
+	int attached;
+	long taken;
+};
+
+static void drain(struct session *session)
+{
+	if (!session->attached)
+		return;
+	session->taken = ph_engine_drain(session->engine, session->spill);
+	/* Nothing to do: what is known so far goes to the disk, in case that we are killed. */
+	if (!session->taken)
+		session->taken = ph_spill_flush(session->spill);
+	if (session->taken < 0) {
+		ph_engine_detach(session->engine);
+		session->attached = 0;
 	}
-	if (!attached)
-		return status;
-	ph_engine_detach(engine);
+}
+
+static long pause_ns(const struct session *session)
+{
+	return session->taken > 0 ? IDLE_NS / 4 : IDLE_NS;
+}
+
+static void stop(struct session *session)
+{
+	if (!session->attached)
+		return;
+	ph_engine_detach(session->engine);
 	/* A program that was running when its link went may still be finishing a record. */
 	for (int quiet = 0; quiet < 2;) {
-		taken = ph_engine_drain(engine, spill);
-		if (taken < 0)
+		session->taken = ph_engine_drain(session->engine, session->spill);
+		if (session->taken < 0)
 			break;
-		quiet = taken ? 0 : quiet + 1;
+		quiet = session->taken ? 0 : quiet + 1;
 		usleep(2000);
 	}
-	return status;
+}
+
+static void follow_command(struct session *session, struct ph_launch *launch, struct ending *ending, int64_t grace_ns)
+{
+	while (!ph_launch_wait(launch, pause_ns(session), &ending->status))
+		drain(session);
+	ending->command_ns = now_ns();
+	/* Its last record may still come, and with it the count of the living; ctrl-C then means us. */
+	while (session->attached && ph_engine_alive(session->engine) > 0 && now_ns() - ending->command_ns < grace_ns) {
+		drain(session);
+		if (ph_launch_asked_to_end(pause_ns(session)))
+			break;
+	}
+	ending->left = ph_engine_alive(session->engine);
+	stop(session);
+}
+
+static int list(const struct options *options, struct ph_pids *pids)
+{
+	pids->n = 0;
+	return options->pid ? ph_pids_add_tree(pids, options->pid) : ph_pids_add_cgroup(pids, options->cgroup);
+}
+
+/* Until a signal asks to end, or, for a process, until the last of its tree has ended. */
+static int follow_joined(struct session *session, const struct options *options, struct ending *ending)
+{
+	struct ph_pids pids = { 0 };
+	int64_t scanned_ns = now_ns();
+	int err = list(options, &pids);
+
+	if (!err)
+		err = ph_engine_join(session->engine, pids.pids, pids.n);
+	if (!err && options->pid)
+		err = -ESRCH;
+	while (err >= 0 && session->attached) {
+		drain(session);
+		if (ph_launch_asked_to_end(pause_ns(session)))
+			break;
+		if (options->pid && ph_engine_alive(session->engine) <= 0)
+			break;
+		if (options->cgroup && now_ns() - scanned_ns > RESCAN_NS) {
+			scanned_ns = now_ns();
+			if (list(options, &pids))
+				break;	/* the cgroup is gone */
+			ph_engine_join(session->engine, pids.pids, pids.n);
+		}
+	}
+	ph_pids_fini(&pids);
+	ending->left = ph_engine_alive(session->engine);
+	stop(session);
+	return err < 0 ? err : 0;
 }
 
 static int refuse(struct ph_spill *spill, int code, const char *why)
@@ -121,57 +232,98 @@ static int refuse(struct ph_spill *spill, int code, const char *why)
 	return code;
 }
 
-static int record(const struct options *options, struct ph_spill *spill)
+static int refuse_number(struct ph_spill *spill, int code, int err)
 {
-	struct ph_engine *engine = NULL;
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", -err);
+	return refuse(spill, code, number);
+}
+
+static int write_end(struct ph_spill *spill, const struct ph_engine *engine, const struct ending *ending)
+{
+	int err = ph_spill_flush(spill);
+
+	if (!err)
+		err = finish(spill, engine, ending);
+	/* With the disk full, this may not get written either: the exit code says it. */
+	return err ? refuse(spill, NOT_WRITTEN, strerror(-err)) : DONE;
+}
+
+static int record_joined(const struct options *options, struct ph_spill *spill)
+{
+	struct session session = { .spill = spill, .attached = 1 };
+	struct ending ending = { .started_ns = now_ns(), .pid = options->pid };
+	struct ph_launch launch;
+	char why[256] = "";
+	int err, code;
+
+	ph_launch_none(&launch);
+	if (ph_engine_new(&options->engine, why, &session.engine))
+		return refuse(spill, REFUSED, why);
+	err = begin(spill, session.engine, ending.started_ns);
+	if (err) {
+		ph_engine_free(session.engine);
+		return refuse(spill, NOT_WRITTEN, strerror(-err));
+	}
+	err = follow_joined(&session, options, &ending);
+	code = err ? refuse_number(spill, NOT_FOUND, err) : write_end(spill, session.engine, &ending);
+	ph_engine_free(session.engine);
+	return code;
+}
+
+static int record_command(struct options *options, struct ph_spill *spill)
+{
+	struct session session = { .spill = spill, .attached = 1 };
+	struct ending ending = { 0 };
 	struct ph_launch launch;
 	char why[256] = "", path[4096];
-	int64_t started_ns;
 	uint64_t cookie = 0;
-	int err, status;
+	int err;
 
 	err = ph_launch_find(options->command[0], path, sizeof(path));
-	if (err) {
-		snprintf(why, sizeof(why), "%d", -err);
-		return refuse(spill, NOT_STARTED, why);
-	}
+	if (err)
+		return refuse_number(spill, NOT_STARTED, err);
 	/* An int's worth of positive bits, as prctl's option has; far from the real options. */
 	if (getrandom(&cookie, sizeof(cookie), 0) < 0)
 		cookie = now_ns();
-	cookie = (cookie & 0x3fffffff) | 0x40000000;
+	options->engine.cookie = cookie = (cookie & 0x3fffffff) | 0x40000000;
 	/* Forked before the maps exist, so that the command inherits none of the recorder's memory. */
 	err = ph_launch_init(&launch, path, options->command, cookie);
 	if (err)
 		return refuse(spill, REFUSED, "no process can be started");
-	err = ph_engine_new(options->hook, options->ring_bytes, cookie, why, &engine);
+	err = ph_engine_new(&options->engine, why, &session.engine);
 	if (err) {
 		ph_launch_cancel(&launch);
 		return refuse(spill, REFUSED, why);
 	}
-	started_ns = now_ns();
+	ending.started_ns = now_ns();
+	ending.pid = launch.pid;
+	err = begin(spill, session.engine, ending.started_ns);
+	if (err) {
+		ph_launch_cancel(&launch);
+		ph_engine_free(session.engine);
+		return refuse(spill, NOT_WRITTEN, strerror(-err));
+	}
 	err = ph_launch_go(&launch);
 	if (err) {
-		snprintf(why, sizeof(why), "%d", -err);
-		ph_engine_free(engine);
-		return refuse(spill, NOT_STARTED, why);
+		ph_engine_free(session.engine);
+		return refuse_number(spill, NOT_STARTED, err);
 	}
-	status = follow(engine, spill, &launch);
-	err = ph_spill_flush(spill);
-	if (!err)
-		err = finish(spill, engine, started_ns, status, launch.pid);
-	ph_engine_free(engine);
-	/* With the disk full, this may not get written either: the exit code says it. */
-	if (err)
-		return refuse(spill, NOT_WRITTEN, strerror(-err));
-	return DONE;
+	follow_command(&session, &launch, &ending, options->grace_ns);
+	err = write_end(spill, session.engine, &ending);
+	ph_engine_free(session.engine);
+	return err;
 }
 
-static int probe(const char *hook)
+static int probe(struct ph_engine_options *options)
 {
 	struct ph_engine *engine = NULL;
 	char why[256] = "";
 
-	if (ph_engine_new(hook, RING_BYTES, 1, why, &engine)) {
+	options->cookie = 1;
+	options->ring_bytes = 1 << 20;
+	if (ph_engine_new(options, why, &engine)) {
 		puts(why);
 		return REFUSED;
 	}
@@ -187,16 +339,17 @@ int main(int argc, char **argv)
 	int code;
 
 	if (parse(argc, argv, &options)) {
-		fputs("usage: peephole-record --probe | --out FOLDER [--ring BYTES] [--hook HOOK] -- COMMAND...\n", stderr);
+		fputs("usage: peephole-record --probe | --out FOLDER [options] -- COMMAND... | --pid PID | --cgroup FOLDER\n",
+		      stderr);
 		return USAGE;
 	}
 	if (options.probe)
-		return probe(options.hook);
+		return probe(&options.engine);
 	code = ph_spill_init(&spill, options.folder);
 	if (code)
 		code = NOT_WRITTEN;
 	else
-		code = record(&options, &spill);
+		code = options.pid || options.cgroup ? record_joined(&options, &spill) : record_command(&options, &spill);
 	ph_spill_fini(&spill);
 	return code;
 }

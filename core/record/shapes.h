@@ -1,4 +1,4 @@
-/* Which arguments of which call are descriptors and paths: one line a call, see PH_SHAPE_* in abi_record.h.
+/* Which arguments of which call are descriptors, paths and addresses: see PH_SHAPE_* in abi_record.h.
  * Calls that are not listed have neither. Numbers newer than the build machine's headers are given here. */
 #ifndef PH_RECORD_SHAPES_H
 #define PH_RECORD_SHAPES_H
@@ -31,6 +31,9 @@
 #define PATH PH_SHAPE_PATH
 #define PATH2 PH_SHAPE_PATH2
 #define NEW (PH_SHAPE_RETURNS | PH_SHAPE_CREATES)
+#define TO(n) PH_SHAPE_ADDRESS(n)
+#define FROM(n) (PH_SHAPE_ADDRESS(n) | PH_SHAPE_OUT)
+#define MESSAGE(n) (PH_SHAPE_ADDRESS(n) | PH_SHAPE_MESSAGE)
 
 static const struct { unsigned int nr, shape; } call_shapes[] = {
 	/* descriptor first */
@@ -46,9 +49,9 @@ static const struct { unsigned int nr, shape; } call_shapes[] = {
 	{ __NR_syncfs, FD(1) }, { __NR_cachestat, FD(1) }, { __NR_fsetxattr, FD(1) }, { __NR_fgetxattr, FD(1) },
 	{ __NR_flistxattr, FD(1) }, { __NR_fremovexattr, FD(1) }, { __NR_mmap, FD(5) },
 	{ __NR_close, FD(1) | PH_SHAPE_CLOSES },
-	{ __NR_connect, FD(1) }, { __NR_bind, FD(1) }, { __NR_listen, FD(1) }, { __NR_shutdown, FD(1) },
-	{ __NR_sendto, FD(1) }, { __NR_recvfrom, FD(1) }, { __NR_sendmsg, FD(1) }, { __NR_recvmsg, FD(1) },
-	{ __NR_sendmmsg, FD(1) }, { __NR_recvmmsg, FD(1) }, { __NR_getsockname, FD(1) }, { __NR_getpeername, FD(1) },
+	{ __NR_connect, FD(1) | TO(2) }, { __NR_bind, FD(1) | TO(2) }, { __NR_listen, FD(1) }, { __NR_shutdown, FD(1) },
+	{ __NR_sendto, FD(1) | TO(5) }, { __NR_recvfrom, FD(1) | FROM(5) }, { __NR_sendmsg, FD(1) | MESSAGE(2) }, { __NR_recvmsg, FD(1) | MESSAGE(2) | PH_SHAPE_OUT },
+	{ __NR_sendmmsg, FD(1) }, { __NR_recvmmsg, FD(1) }, { __NR_getsockname, FD(1) | FROM(2) }, { __NR_getpeername, FD(1) | FROM(2) },
 	{ __NR_setsockopt, FD(1) }, { __NR_getsockopt, FD(1) }, { __NR_epoll_wait, FD(1) }, { __NR_epoll_pwait, FD(1) },
 	{ __NR_epoll_pwait2, FD(1) }, { __NR_epoll_ctl, FD(1) }, { __NR_timerfd_settime, FD(1) },
 	{ __NR_timerfd_gettime, FD(1) }, { __NR_io_uring_enter, FD(1) }, { __NR_io_uring_register, FD(1) },
@@ -58,7 +61,7 @@ static const struct { unsigned int nr, shape; } call_shapes[] = {
 	/* a descriptor comes back */
 	{ __NR_open, NEW | PATH(1) }, { __NR_creat, NEW | PATH(1) }, { __NR_openat, NEW | PATH(2) },
 	{ __NR_openat2, NEW | PATH(2) }, { __NR_open_tree, NEW | PATH(2) }, { __NR_open_by_handle_at, NEW },
-	{ __NR_socket, NEW }, { __NR_accept, NEW | FD(1) }, { __NR_accept4, NEW | FD(1) },
+	{ __NR_socket, NEW }, { __NR_accept, NEW | FD(1) | FROM(2) }, { __NR_accept4, NEW | FD(1) | FROM(2) },
 	{ __NR_pipe, PH_SHAPE_PAIR(1) }, { __NR_pipe2, PH_SHAPE_PAIR(1) }, { __NR_socketpair, PH_SHAPE_PAIR(4) },
 	{ __NR_eventfd, NEW }, { __NR_eventfd2, NEW }, { __NR_epoll_create, NEW }, { __NR_epoll_create1, NEW },
 	{ __NR_timerfd_create, NEW }, { __NR_signalfd, NEW | FD(1) }, { __NR_signalfd4, NEW | FD(1) },
@@ -99,5 +102,8 @@ static const struct { unsigned int nr, shape; } call_shapes[] = {
 #undef PATH
 #undef PATH2
 #undef NEW
+#undef TO
+#undef FROM
+#undef MESSAGE
 
 #endif

@@ -48,7 +48,7 @@ static int write_all(int fd, const void *bytes, size_t n)
 
 static int file_flush(struct ph_spill_file *file)
 {
-	int err = write_all(file->fd, file->buffer, file->used);
+	int err = file->used ? write_all(file->fd, file->buffer, file->used) : 0;
 
 	file->used = 0;
 	return err;
@@ -72,7 +72,7 @@ int ph_spill_init(struct ph_spill *spill, const char *folder)
 {
 	int err;
 
-	*spill = (struct ph_spill){ .folder = -1, .calls.fd = -1, .paths.fd = -1, .events.fd = -1 };
+	*spill = (struct ph_spill){ .folder = -1, .calls.fd = -1, .paths.fd = -1, .events.fd = -1, .samples.fd = -1 };
 	spill->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (spill->folder < 0)
 		return -errno;
@@ -81,6 +81,8 @@ int ph_spill_init(struct ph_spill *spill, const char *folder)
 		err = file_init(&spill->paths, spill->folder, "paths.raw");
 	if (!err)
 		err = file_init(&spill->events, spill->folder, "events.raw");
+	if (!err)
+		err = file_init(&spill->samples, spill->folder, "samples.raw");
 	return err;
 }
 
@@ -89,40 +91,57 @@ void ph_spill_fini(struct ph_spill *spill)
 	file_fini(&spill->calls);
 	file_fini(&spill->paths);
 	file_fini(&spill->events);
+	file_fini(&spill->samples);
 	if (spill->folder >= 0)
 		close(spill->folder);
 	spill->folder = -1;
 }
 
-/* One path without its NUL; len 0 is "no path". */
-static const unsigned char *spill_path(struct ph_spill *spill, const unsigned char *path, uint32_t len)
+/* n bytes that belong to the last record of a call. */
+static void spill_bytes(struct ph_spill *spill, const void *bytes, uint32_t n)
 {
-	void *room;
+	void *room = n ? file_room(spill, &spill->paths, n) : NULL;
 
-	if (len > 1) {
-		room = file_room(spill, &spill->paths, len - 1);
-		if (room)
-			memcpy(room, path, len - 1);
-	}
-	return path + len;
+	if (room)
+		memcpy(room, bytes, n);
 }
 
-int ph_spill_call(void *context, const void *record, uint32_t len)
+int ph_spill_call(void *context, const void *record, int cpu)
 {
 	struct ph_spill *spill = context;
-	size_t fixed = len < PH_CALL_BYTES ? len : PH_CALL_BYTES;
-	unsigned char *room = file_room(spill, &spill->calls, PH_CALL_BYTES);
 	const struct ph_call *call = record;
-	const unsigned char *path = (const unsigned char *)record + PH_CALL_BYTES;
+	size_t fixed = call->len < PH_CALL_BYTES ? call->len : PH_CALL_BYTES;
+	struct ph_call *room = (void *)file_room(spill, &spill->calls, PH_CALL_BYTES);
+	const unsigned char *at = (const unsigned char *)record + PH_CALL_BYTES;
 
 	if (!room)
 		return spill->err;
 	memcpy(room, record, fixed);
-	memset(room + fixed, 0, PH_CALL_BYTES - fixed);
+	memset((unsigned char *)room + fixed, 0, PH_CALL_BYTES - fixed);
+	room->cpu = cpu;
 	spill->n_calls++;
-	if (call->path_len || call->path2_len)
-		spill_path(spill, spill_path(spill, path, call->path_len), call->path2_len);
+	if (!(call->flags & PH_CALL_TIMED))
+		return 0;
+	/* A path's length counts its NUL, which is not kept; 0 is "no path". */
+	spill_bytes(spill, at, call->path_len ? call->path_len - 1 : 0);
+	at += call->path_len;
+	spill_bytes(spill, at, call->path2_len ? call->path2_len - 1 : 0);
+	at += call->path2_len;
+	spill_bytes(spill, at, call->address_len);
 	return spill->err;
+}
+
+int ph_spill_sample(void *context, const void *record, uint32_t len)
+{
+	struct ph_spill *spill = context;
+	struct ph_sample *room = file_room(spill, &spill->samples, PH_SAMPLE_BYTES);
+
+	if (!room)
+		return spill->err;
+	(void)len;
+	memcpy(room, record, PH_SAMPLE_BYTES);
+	room->stack_len = 0;
+	return 0;
 }
 
 int ph_spill_event(void *context, const void *record, uint32_t len)
@@ -146,6 +165,8 @@ int ph_spill_flush(struct ph_spill *spill)
 		spill->err = file_flush(&spill->paths);
 	if (!spill->err)
 		spill->err = file_flush(&spill->events);
+	if (!spill->err)
+		spill->err = file_flush(&spill->samples);
 	return spill->err;
 }
 

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ph_unwinder;
+
 struct ph_spill_file {
 	int fd;
 	size_t used;
@@ -15,13 +17,15 @@ struct ph_spill {
 	int folder;
 	int err;		/* the first failure, -errno; nothing is written after it */
 	uint64_t n_calls;
-	struct ph_spill_file calls, paths, events;
+	struct ph_spill_file calls, paths, events, samples;
+	struct ph_unwinder *unwinder;	/* with stacks */
 };
 
 int ph_spill_init(struct ph_spill *spill, const char *folder);
 void ph_spill_fini(struct ph_spill *spill);
-int ph_spill_call(void *spill, const void *record, uint32_t len);
+int ph_spill_call(void *spill, const void *record, int cpu);
 int ph_spill_event(void *spill, const void *record, uint32_t len);
+int ph_spill_sample(void *spill, const void *record, uint32_t len);
 int ph_spill_flush(struct ph_spill *spill);
 int ph_spill_text(struct ph_spill *spill, const char *name, const char *text);
 

@@ -7,6 +7,13 @@ A capture is a folder:
     processes.parquet   one row a process image: from fork or exec to exec or exit (see PROCESS_COLUMNS)
     gaps.parquet        one row a loss: which CPU, between which times, how many events are missing (see GAP_COLUMNS)
 
+and, where there was something of the kind (see EXTRA_TABLES),
+
+    operations.parquet  one row an io_uring operation (see OPERATION_COLUMNS)
+    samples.parquet     one row a tick of the cpu-clock in an observed thread (see SAMPLE_COLUMNS)
+    stacks.parquet      one row a frame of a sampled stack (see FRAME_COLUMNS)
+
+docs/capture.md is the same for people, with what each version added.
 Times are signed 64-bit nanoseconds of CLOCK_MONOTONIC; paths are bytes. Unknown is null, never a guess.
 """
 
@@ -17,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 CAPTURE_SCHEMA = "peephole/capture"
-CAPTURE_VERSION = 1
+CAPTURE_VERSION = 2
 
 #: name -> Arrow type (as pyarrow.type_for_alias spells it, or dictionary<string>)
 CALL_COLUMNS: dict[str, str] = {
@@ -47,6 +54,10 @@ CALL_COLUMNS: dict[str, str] = {
     "path": "binary",  # the call's first path argument, as passed
     "path2": "binary",  # the second one (rename, link, symlink)
     "compat": "bool",  # a 32-bit call: nr is of the other table
+    "blocked_ns": "int64",  # asleep inside the call, and then waiting for a CPU; null when nobody looked
+    "switches": "int32",  # how often it fell asleep; null when nobody looked
+    "address": "binary",  # the socket address given or returned, in the words of observe/addresses.py
+    "stack": "int64",  # key in stacks.parquet; null for the many calls whose stack was not sampled
 }
 PROCESS_COLUMNS: dict[str, str] = {
     "image": "int64",
@@ -57,8 +68,53 @@ PROCESS_COLUMNS: dict[str, str] = {
     "exe": "binary",
     "argv": "list<binary>",
     "exit_code": "int32",  # wait status; null when unknown or replaced by exec
+    "pid_ns": "int64",  # inode of the innermost pid namespace
+    "ns_pid": "int32",  # the process's number in it
 }
 GAP_COLUMNS: dict[str, str] = {"cpu": "int16", "after_ns": "int64", "before_ns": "int64", "missing": "int64"}
+
+OPERATION_COLUMNS: dict[str, str] = {
+    "pid": "int32",
+    "tid": "int32",
+    "image": "int64",
+    "submit_ns": "int64",  # null when only the completion was seen
+    "complete_ns": "int64",  # null when it was never seen to complete
+    "opcode": "int32",
+    "name": "dictionary<string>",  # READ, WRITEV, ...
+    "fd": "int32",
+    "user_data": "int64",
+    "ret": "int64",
+}
+SAMPLE_COLUMNS: dict[str, str] = {
+    "ns": "int64",
+    "cpu": "int16",
+    "pid": "int32",
+    "tid": "int32",
+    "image": "int64",
+    "in_kernel": "bool",
+    "name": "dictionary<string>",  # the call it was in; null: in none
+    "ip": "int64",
+    "stack": "int64",  # key in stacks.parquet; null when it could not be read
+}
+FRAME_COLUMNS: dict[str, str] = {
+    "stack": "int64",
+    "depth": "int32",  # 0 is where the call was made, callers follow
+    "ip": "int64",
+    "library": "binary",  # the file; null where no file is mapped
+    "offset": "int64",  # in that file's address space
+    "function": "string",
+    "file": "string",  # source file and line, where debug information exists
+    "line": "int32",
+    "kind": "string",  # native | python
+}
+#: tables that a capture need not have
+EXTRA_TABLES: dict[str, dict[str, str]] = {
+    "operations.parquet": OPERATION_COLUMNS,
+    "samples.parquet": SAMPLE_COLUMNS,
+    "stacks.parquet": FRAME_COLUMNS,
+}
+#: what version 2 added: version 1 lacks them
+ADDED_COLUMNS = {2: ("blocked_ns", "switches", "address", "stack", "pid_ns", "ns_pid")}
 
 #: kinds of waste (the paper's section 1)
 KINDS = ("dead", "redundant", "guarantee", "copy", "crossing")
@@ -69,7 +125,7 @@ class Meta:
     """What is known of a capture beside its rows; `meta.json`."""
 
     command: list[str]
-    engine: str  # ebpf | ebpf-full | ptrace | import
+    engine: str  # ebpf | ebpf-full | inprocess | ptrace | import
     started_ns: int
     ended_ns: int
     events: int
@@ -79,6 +135,10 @@ class Meta:
     environment: list[str] = field(default_factory=list)  # names only
     exit_status: int | None = None
     why_not_better: str | None = None  # why a better engine was not used
+    incomplete: str | None = None  # why the capture ends before its time: the recorder was killed
+    left: int = 0  # observed processes that went on when the recording ended
+    joined: str | None = None  # what was joined while it ran: `pid N` or `cgroup PATH`; null for a command
+    tick_ns: int | None = None  # of CPU time between two samples
     schema: str = CAPTURE_SCHEMA
     version: int = CAPTURE_VERSION
 
@@ -97,6 +157,11 @@ class Capture:
     @property
     def processes(self) -> Path:
         return self.folder / "processes.parquet"
+
+    def extra(self, name: str) -> Path | None:
+        """The table `name` of EXTRA_TABLES, or None when this capture has none."""
+        path = self.folder / name
+        return path if path.exists() else None
 
     @property
     def gaps(self) -> Path:

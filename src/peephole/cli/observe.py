@@ -1,4 +1,4 @@
-"""peephole observe: record a command's system calls."""
+"""peephole observe: record the system calls of a command, or of what already runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import click
+
+from peephole.trace import Capture
 
 
 def _default_place(command: str) -> Path:
@@ -23,20 +25,57 @@ def _default_place(command: str) -> Path:
     "-o", "--output", "out", type=click.Path(path_type=Path), help="The capture, a folder. Default: NAME.capture here."
 )
 @click.option(
-    "--engine", type=click.Choice(["auto", "ebpf", "ptrace"]), default="auto", show_default=True, help="How to record."
+    "--engine",
+    type=click.Choice(["auto", "ebpf", "ebpf-full", "ptrace"]),
+    default="auto",
+    show_default=True,
+    help="How to record; ebpf-full has exact enter times.",
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(out: Path | None, engine: str, command: tuple[str, ...]) -> int:
-    """Record every system call of COMMAND's process tree, until COMMAND ends.
+@click.option("-p", "--pid", type=click.IntRange(1), help="Record this running process and its descendants.")
+@click.option(
+    "--cgroup", type=click.Path(path_type=Path), help="Record every process of this cgroup (a folder) and below it."
+)
+@click.option("--stacks", is_flag=True, help="Say who made the calls, and sample where CPU time goes.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long processes that outlive COMMAND are recorded.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def command(
+    out: Path | None,
+    engine: str,
+    pid: int | None,
+    cgroup: Path | None,
+    stacks: bool,
+    grace: float,
+    command: tuple[str, ...],
+) -> int:
+    """Record every system call of COMMAND's process tree, until COMMAND ends; or of what already runs, until ctrl-C.
 
     Streams, signals and the exit code are COMMAND's own.
     """
-    from peephole.observe.engines import observe
+    from peephole.observe.engines import join, observe
 
-    capture, code = observe(list(command), out or _default_place(command[0]), engine)
+    if (pid is not None) + (cgroup is not None) + bool(command) != 1:
+        raise click.UsageError("give one of -p PID, --cgroup PATH and -- COMMAND")
+    code = 0
+    if command:
+        capture, code = observe(list(command), out or _default_place(command[0]), engine, stacks=stacks, grace=grace)
+    else:
+        name = f"pid-{pid}" if pid is not None else f"cgroup-{Path(str(cgroup)).name}"
+        capture = join(out or _default_place(name), pid, cgroup, engine, stacks)
+    _tell(capture)
+    return code
+
+
+def _tell(capture: Capture) -> None:
     meta = capture.meta
     if meta.why_not_better:
         print(f"peephole: recorded by {meta.engine}, since {meta.why_not_better}", file=sys.stderr)
     lost = f"{meta.lost} lost" if meta.lost else "none lost"
-    print(f"peephole: {capture.folder}: {meta.events} calls, {lost}", file=sys.stderr)
-    return code
+    left = f"; {meta.left} processes go on" if meta.left and not meta.joined else ""
+    print(f"peephole: {capture.folder}: {meta.events} calls, {lost}{left}", file=sys.stderr)

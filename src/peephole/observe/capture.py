@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Any
 
 from peephole.errors import CaptureError
 from peephole.trace import (
+    ADDED_COLUMNS,
     CALL_COLUMNS,
     CAPTURE_SCHEMA,
     CAPTURE_VERSION,
+    EXTRA_TABLES,
     GAP_COLUMNS,
     PROCESS_COLUMNS,
     Capture,
@@ -65,7 +67,8 @@ def open_capture(folder: Path | str) -> Capture:
             raise CaptureError(f"{folder}: not a whole capture, {name} is missing; record it again") from None
         except (pa.ArrowException, OSError) as e:
             raise CaptureError(f"{path}: cut off or corrupt; record it again") from e
-        missing = [column for column in columns if column not in have.names]
+        newer = {column for version, added in ADDED_COLUMNS.items() if version > meta.version for column in added}
+        missing = [column for column in columns if column not in have.names and column not in newer]
         if missing:
             raise CaptureError(f"{path}: the column {missing[0]} is missing; record it again")
         if name == "calls.parquet" and rows != meta.events:
@@ -154,23 +157,33 @@ def full_disk(folder: Path) -> str:
 
 
 def write_capture(
-    folder: Path | str, calls: Any, processes: Any, gaps: Any, meta: Meta, into: Path | None = None
+    folder: Path | str,
+    calls: Any,
+    processes: Any,
+    gaps: Any,
+    meta: Meta,
+    into: Path | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Capture:
     """Write a capture; it appears under its name only when it is whole.
 
     `calls` is an Arrow table or an iterable of record batches with the columns of `peephole.trace`, in the order of
     `seq`; `processes` and `gaps` are tables. An older capture of that name is replaced, anything else refused
-    (CaptureError). `into` is a workplace() that already exists.
+    (CaptureError). `into` is a workplace() that already exists. `extra` are tables of EXTRA_TABLES; empty ones are
+    left out.
     """
     folder = Path(folder)
     if into is None:
         with workplace(folder) as made:
-            return write_capture(folder, calls, processes, gaps, meta, made)
+            return write_capture(folder, calls, processes, gaps, meta, made, extra)
     whole = into / "capture"
     whole.mkdir(mode=0o700)
     rows = _write_calls(whole / "calls.parquet", calls)
     _write_table(whole / "processes.parquet", processes)
     _write_table(whole / "gaps.parquet", gaps)
+    for name, table in (extra or {}).items():
+        if table.num_rows:
+            _write_table(whole / name, table.cast(schema(EXTRA_TABLES[name])))
     if rows != meta.events:
         raise CaptureError(f"{folder}: {rows} calls came where {meta.events} were announced")
     with _private(whole / _META) as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 
 from peephole.errors import CaptureError
 from peephole.observe import events
+from peephole.observe.addresses import spell
 from peephole.observe.capture import schema
 from peephole.observe.lineage import Lineage, lineage, sightings
-from peephole.observe.records import CALL, COMPAT, FILE, NO_ARGS, NO_RETURN, RECORD_VERSION
+from peephole.observe.records import CALL, COMPAT, FILE, NO_ARGS, NO_RETURN, RECORD_VERSION, SAMPLE
 from peephole.observe.syscalls import NAMES, NAMES_I386, NUMBERS
-from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, PROCESS_COLUMNS
+from peephole.observe.uring import operations
+from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, OPERATION_COLUMNS, PROCESS_COLUMNS, SAMPLE_COLUMNS
 
 BATCH_ROWS = 1 << 18
 _EXECVE, _RT_SIGRETURN, _TABLE_SIZE = 59, 15, 512
@@ -33,34 +35,85 @@ class Converted:
     calls: Iterator[Any]
     processes: Any
     gaps: Any
+    extra: dict[str, Any]
     events: int
     lost: int
     end: dict[str, Any]
+    last_ns: int
 
 
-def convert(folder: Path) -> Converted:
-    """Read the spill in `folder` (see abi_record.h). Raises CaptureError when it is not complete."""
-    try:
-        end = json.loads((folder / "end.json").read_text())
-    except FileNotFoundError:
-        raise CaptureError(f"{folder}: the recorder did not finish") from None
-    if end["version"] != RECORD_VERSION:
-        raise CaptureError(f"{folder}: spilled by another version of the recorder; run `make build`")
+def convert(folder: Path, command_lines: Mapping[int, list[bytes]] | None = None) -> Converted:
+    """Read the spill in `folder` (see abi_record.h); one whose recorder was killed gives what it had until then.
+
+    `command_lines` are those of processes that ran before the recorder, by their number. Raises CaptureError when
+    there is nothing in it.
+    """
+    begin, end = _begin_and_end(folder)
     calls = _map(folder / "calls.raw", CALL)
     tree = events.tree(events.read((folder / "events.raw").read_bytes()))
+    for row in tree.processes:
+        if row["image"] in tree.joined:
+            row["argv"] = (command_lines or {}).get(tree.joined[row["image"]])
     order = np.argsort(calls["exit_ns"], kind="stable")
     gaps = _gaps(calls, end)
     ends = np.array([g for g in gaps["before_ns"] if g is not None], dtype=np.int64)
     known = lineage(sightings(calls, order, tree), tree, ends)
-    batches = _Batches(calls, order, known, tree, _paths(folder / "paths.raw", calls))
+    places = _places(folder / "paths.raw", calls)
+    batches = _Batches(calls, order, known, tree, places, _arity(begin["arity"]))
+    samples = _map(folder / "samples.raw", SAMPLE)
     return Converted(
         batches.all(),
         pa.Table.from_pylist(tree.processes, schema=schema(PROCESS_COLUMNS)),
         pa.table(gaps, schema=schema(GAP_COLUMNS)),
+        {
+            "operations.parquet": pa.Table.from_pylist(operations(tree.operations), schema=schema(OPERATION_COLUMNS)),
+            "samples.parquet": _samples(samples),
+        },
         len(calls),
         sum(gaps["missing"]),
         end,
+        int(calls["exit_ns"].max(initial=0)),
     )
+
+
+def _begin_and_end(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        begin = json.loads((folder / "begin.json").read_text())
+    except (FileNotFoundError, ValueError):
+        raise CaptureError(f"{folder}: the recorder did not begin") from None
+    if begin["version"] != RECORD_VERSION:
+        raise CaptureError(f"{folder}: spilled by another version of the recorder; run `make build`")
+    try:
+        return begin, json.loads((folder / "end.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return begin, {**begin, "cpus": [], "missed": 0}
+
+
+def _samples(samples: Any) -> Any:
+    nr, compat = samples["nr"], samples["compat"] != 0
+    columns = {
+        "ns": pa.array(samples["ns"].copy()),
+        "cpu": pa.array(samples["cpu"].astype(np.int16)),
+        "pid": pa.array(samples["pid"].copy()),
+        "tid": pa.array(samples["tid"].copy()),
+        "image": pa.array(samples["image"].astype(np.int64)),
+        "in_kernel": pa.array(samples["in_kernel"] != 0),
+        "name": pa.DictionaryArray.from_arrays(_codes(nr, compat, nr < 0), pa.array(_names(), pa.string())),
+        "ip": pa.array(samples["ip"].copy()),
+        "stack": pa.array(samples["stack"].astype(np.int64), mask=samples["stack"] == 0),
+    }
+    return pa.table(columns, schema=schema(SAMPLE_COLUMNS)).sort_by("ns")
+
+
+def _codes(nr: Any, compat: Any, none: Any = None) -> Any:
+    """Places in _names(). A number that no table has is named by its number; there are too few of them to matter."""
+    codes = np.where((nr >= 0) & (nr < _TABLE_SIZE), nr + _TABLE_SIZE * compat, 2 * _TABLE_SIZE)
+    return pa.array(codes.astype(np.int32), mask=none)
+
+
+def _arity(digits: str) -> Any:
+    """How many arguments each call takes, by number; 32-bit calls and unknown ones are the last: six."""
+    return np.array([*map(int, digits), 6], dtype=np.int8)
 
 
 def _map(path: Path, dtype: np.dtype[Any]) -> Any:
@@ -83,7 +136,9 @@ def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
                 gaps[name].append(value)
 
     cpus = calls["cpu"]
-    for cpu, (last_seq, _lost, events_lost, _unread) in enumerate(end["cpus"]):
+    # Of a recorder that was killed, the last numbers are not known, and so not what was lost after the last record.
+    counters = end["cpus"] or [[None, 0, 0, 0, 0]] * (int(cpus.max(initial=-1)) + 1)
+    for cpu, (last_seq, _lost, events_lost, _unread, _samples_lost) in enumerate(counters):
         rows = np.flatnonzero(cpus == cpu)
         seq, ns = calls["seq"][rows], calls["exit_ns"][rows]
         steps = np.diff(seq)  # modulo 2^32, as the counter is
@@ -91,6 +146,8 @@ def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
             add(cpu, None, int(ns[0]), int(seq[0]) - 1)
         for at in np.flatnonzero(steps != 1).tolist():
             add(cpu, int(ns[at]), int(ns[at + 1]), int(steps[at]) - 1)
+        if last_seq is None:
+            continue
         tail = (last_seq - int(seq[-1]) if len(seq) else last_seq) & 0xFFFFFFFF
         add(cpu, int(ns[-1]) if len(seq) else None, None, tail)
         add(cpu, None, None, events_lost)
@@ -98,16 +155,17 @@ def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
     return gaps
 
 
-def _paths(path: Path, calls: Any) -> tuple[Any, Any]:
-    """Every path of the spill as one Arrow array over the mapped file, and each call's place in it."""
-    lens = np.stack([calls["path_len"], calls["path2_len"]], axis=1).astype(np.int64)
+def _places(path: Path, calls: Any) -> tuple[Any, Any]:
+    """Every path and address of the spill as one Arrow array over the mapped file, and each call's place in it."""
+    lens = np.stack([calls["path_len"], calls["path2_len"], calls["address_len"]], axis=1).astype(np.int64)
     have = lens > 0
-    flat = lens[have] - 1
+    lens[:, :2] -= have[:, :2]  # a path's length counts its NUL
+    flat = lens[have]
     offsets = np.zeros(len(flat) + 1, dtype=np.int64)
     np.cumsum(flat, out=offsets[1:])
     blob = pa.py_buffer(np.memmap(path, mode="r", dtype=np.uint8)) if path.stat().st_size else pa.py_buffer(b"")
-    if offsets[-1] > blob.size:
-        raise CaptureError(f"{path}: cut off")
+    if offsets[-1] > blob.size:  # killed between the two files: what is not there is not known
+        offsets = np.minimum(offsets, blob.size)
     strings = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(flat), [None, pa.py_buffer(offsets), blob])
     place = np.full(lens.shape, -1, dtype=np.int64)
     place[have] = np.arange(len(flat))
@@ -117,9 +175,11 @@ def _paths(path: Path, calls: Any) -> tuple[Any, Any]:
 class _Batches:
     """Cuts the spill into record batches."""
 
-    def __init__(self, calls: Any, order: Any, known: Lineage, tree: events.Tree, paths: tuple[Any, Any]) -> None:
-        self.calls, self.order, self.known = calls, order, known
-        self.strings, self.place = paths
+    def __init__(
+        self, calls: Any, order: Any, known: Lineage, tree: events.Tree, places: tuple[Any, Any], arity: Any
+    ) -> None:
+        self.calls, self.order, self.known, self.arity = calls, order, known, arity
+        self.strings, self.place = places
         self.names = pa.array(_names(), pa.string())
         highest = max([*tree.replaced, *tree.exec_names, 0]) + 1
         self.replaced = np.arange(highest, dtype=np.int64)
@@ -145,21 +205,27 @@ class _Batches:
             "pid": raw["pid"],
             "tid": raw["tid"],
             "image": self._images(raw["image"].astype(np.int64), executed),
-            "enter_ns": pa.nulls(n, pa.int64()),
+            "enter_ns": pa.array(raw["enter_ns"].copy(), mask=raw["enter_ns"] == 0),
             "exit_ns": raw["exit_ns"],
             "nr": nr,
-            "name": self._name(nr, compat),
+            "name": pa.DictionaryArray.from_arrays(_codes(nr, compat), self.names),
             "ret": pa.array(raw["ret"], mask=(flags & NO_RETURN) != 0),
             "ip": raw["ip"],
             "compat": compat,
+            "blocked_ns": raw["blocked_ns"],
+            "switches": raw["switches"].astype(np.int32),
+            "stack": pa.array(raw["stack"].astype(np.int64), mask=raw["stack"] == 0),
         }
+        arity = self.arity[np.where(compat | (nr < 0) | (nr >= _TABLE_SIZE), _TABLE_SIZE, nr)]
         args = _signed(raw["args"], nr, compat)
         for at in range(6):
-            # exit's and exit_group's only argument is the status
-            missing = no_args if at == 0 else no_args | ((flags & NO_RETURN) != 0)
+            # a 32-bit exit's only argument is the status, too
+            missing = no_args | (arity <= at)
+            if at:
+                missing |= (flags & NO_RETURN) != 0
             columns[f"a{at}"] = pa.array(np.ascontiguousarray(args[:, at]), mask=missing)
         columns.update(self._identity(start, raw))
-        columns["path"], columns["path2"] = self._path(rows, raw, executed)
+        columns["path"], columns["path2"], columns["address"] = self._path(rows, raw, executed)
         kinds = schema(CALL_COLUMNS)
         arrays = [columns[f.name] for f in kinds]
         arrays = [
@@ -173,11 +239,6 @@ class _Batches:
         known = executed & (image < len(self.replaced))
         image[known] = self.replaced[image[known]]
         return image
-
-    def _name(self, nr: Any, compat: Any) -> Any:
-        # A number that no table has is named by its number; there are too few of them to matter.
-        codes = np.where((nr >= 0) & (nr < _TABLE_SIZE), nr + _TABLE_SIZE * compat, 2 * _TABLE_SIZE)
-        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), self.names)
 
     def _identity(self, start: int, raw: Any) -> dict[str, Any]:
         n = len(raw)
@@ -202,16 +263,19 @@ class _Batches:
             "offset": pa.array(raw["offset"].copy(), mask=~sized),
         }
 
-    def _path(self, rows: Any, raw: Any, executed: Any) -> tuple[Any, Any]:
+    def _path(self, rows: Any, raw: Any, executed: Any) -> tuple[Any, Any, Any]:
         place = self.place[rows]
-        first, second = (
-            self.strings.take(pa.array(place[:, i], mask=place[:, i] < 0)).cast(pa.binary()) for i in (0, 1)
+        first, second, address = (
+            self.strings.take(pa.array(place[:, i], mask=place[:, i] < 0)).cast(pa.binary()) for i in range(3)
         )
+        raws = address.dictionary_encode()
+        spelled = pa.array([spell(raw) for raw in raws.dictionary.to_pylist()], pa.binary())
+        address = spelled.take(raws.indices)
         if executed.any():  # what exec was given was read before it replaced its own memory
             images = raw["image"][executed].tolist()
             names = pa.array([self.exec_names.get(image) for image in images], pa.binary())
             first = pc.replace_with_mask(first, pa.array(executed), names)
-        return first, second
+        return first, second, address
 
 
 #: arguments that are a C int and can be negative (AT_FDCWD, any child): registers hold only their low half

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from peephole.observe.records import EXEC, EXIT, FORK, OPENED
+from peephole.observe.records import EXEC, EXIT, FORK, JOINED, OPENED, RING_DONE, RING_SUBMIT
 from peephole.trace import PROCESS_COLUMNS
 
-_EVENT = struct.Struct("<qQIIIiiiiHHII")
+_EVENT = struct.Struct("<qQIIIiiiiHHIIIiQq")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Event:
     name: bytes
     exe: bytes | None
     argv: list[bytes]
+    pid_ns: int
+    ns_pid: int
+    user_data: int
+    result: int
 
 
 @dataclass
@@ -41,13 +45,15 @@ class Tree:
     process_of: dict[int, int] = field(default_factory=dict)  # image -> first image of the same process
     forks: dict[int, tuple[int, int]] = field(default_factory=dict)  # process -> (parent process, when)
     opened: list[tuple[int, int, int, int]] = field(default_factory=list)  # (when, process, fd, file)
+    joined: dict[int, int] = field(default_factory=dict)  # image -> its number as the recorder sees it
+    operations: list[Event] = field(default_factory=list)  # io_uring, in the order of time
 
 
 def read(spill: bytes) -> Iterator[Event]:
     """The events in `spill`; a last one that is cut off is left out."""
     at = 0
     while at + _EVENT.size <= len(spill):
-        *numbers, name_len, exe_len, argv_len, _full = _EVENT.unpack_from(spill, at)
+        *numbers, name_len, exe_len, argv_len, _full, pid_ns, ns_pid, data, result = _EVENT.unpack_from(spill, at)
         end = at + _EVENT.size + name_len + exe_len + argv_len
         if end > len(spill):
             return
@@ -58,7 +64,8 @@ def read(spill: bytes) -> Iterator[Event]:
         ns, file, kind, image, prev_image, pid, ppid, tid, status = numbers
         exe = b"/" + b"/".join(reversed(names)) if names else None
         words = argv.removesuffix(b"\0").split(b"\0") if argv else []
-        yield Event(ns, file, kind, image, prev_image, pid, ppid, tid, status, name, exe, words)
+        facts = (pid_ns, ns_pid, data, result)
+        yield Event(ns, file, kind, image, prev_image, pid, ppid, tid, status, name, exe, words, *facts)
         at += (end - at + 7) & ~7
 
 
@@ -71,6 +78,12 @@ def tree(events: Iterator[Event]) -> Tree:
             _fork(result, rows, event)
         elif event.type == EXEC:
             _exec(result, rows, event)
+        elif event.type == JOINED:
+            _row(rows, event).update(exe=event.exe, start_ns=None)
+            result.process_of[event.image] = event.image
+            result.joined[event.image] = event.tid
+        elif event.type in (RING_SUBMIT, RING_DONE):
+            result.operations.append(event)
         elif event.type == EXIT and event.image in rows:
             rows[event.image].update(end_ns=event.ns, exit_code=event.status)
         elif event.type == OPENED:
@@ -83,6 +96,7 @@ def tree(events: Iterator[Event]) -> Tree:
 def _row(rows: dict[int, dict[str, Any]], event: Event) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(PROCESS_COLUMNS)
     row.update(image=event.image, pid=event.pid, ppid=event.ppid, start_ns=event.ns)
+    row.update(pid_ns=event.pid_ns or None, ns_pid=event.ns_pid or None)
     rows[event.image] = row
     return row
 

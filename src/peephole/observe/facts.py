@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,13 @@ def _unescape(path: bytes) -> str:
 def environment(env: Mapping[str, str] | None) -> list[str]:
     """The names of the command's environment; values may be secrets."""
     return sorted(os.environ if env is None else env)
+
+
+def command_lines() -> dict[int, list[bytes]]:
+    """The arguments of every process that can be seen; what a process wrote over them, if it did."""
+    found: dict[int, list[bytes]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
+    return found

@@ -27,7 +27,7 @@ class CommandError(PeepholeError):
 
 @dataclass(frozen=True)
 class Launch:
-    """How the command is to be run; as for subprocess.Popen."""
+    """What is to be recorded: a command, run as by subprocess.Popen, or (with `pid` or `cgroup`) what already runs."""
 
     command: Sequence[str]
     stdin: Any = None
@@ -36,6 +36,17 @@ class Launch:
     env: Mapping[str, str] | None = None
     cwd: Path | str | None = None
     timeout: float | None = None
+    pid: int | None = None  # with its descendants
+    cgroup: Path | None = None
+    stacks: bool = False  # sampled stacks and cpu-clock ticks too
+    grace: float = 10.0  # seconds that processes which outlive the command are followed
+
+    @property
+    def joins(self) -> str | None:
+        """What is joined while it runs, in words; None for a command."""
+        if self.pid is not None:
+            return f"pid {self.pid}"
+        return None if self.cgroup is None else f"cgroup {self.cgroup}"
 
 
 def check_command(launch: Launch) -> str:
@@ -88,6 +99,9 @@ def run(words: Sequence[str], launch: Launch, extra_fds: Sequence[int] = ()) -> 
         try:
             return recorder.wait(launch.timeout)
         except subprocess.TimeoutExpired:
+            if launch.joins:
+                recorder.terminate()
+                return recorder.wait()
             kill_tree(recorder.pid)
             recorder.wait()
             raise RunError(f"{launch.command[0]}: not done after {launch.timeout:g} s; it was killed") from None
@@ -100,7 +114,7 @@ def _passing_on(recorder: subprocess.Popen[bytes]) -> Iterator[None]:
         return
 
     def forward(signum: int, frame: FrameType | None) -> None:
-        # A terminal sends ctrl-C to the command by itself.
+        # A terminal sends ctrl-C to the command, and to a recorder without one, by itself.
         if signum in (signal.SIGINT, signal.SIGQUIT) and _in_foreground():
             return
         with suppress(ProcessLookupError):
@@ -145,3 +159,9 @@ def _children(pid: int) -> list[int]:
             with suppress(OSError):
                 found += [int(word) for word in (task / "children").read_text().split()]
     return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below `pid`, as they are now."""
+    found = _children(pid)
+    return found + [below for child in found for below in descendants(child)]

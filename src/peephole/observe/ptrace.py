@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peephole.errors import CaptureError, EngineError
 from peephole.observe import facts
 from peephole.observe.capture import full_disk, workplace, write_capture
-from peephole.observe.launch import Launch, check_command, run
+from peephole.observe.launch import Launch, check_command, descendants, run
 from peephole.trace import Capture, Meta
 
 NAME = "ptrace"
@@ -82,11 +83,22 @@ def _monotonic(table: Any, offset_ns: int) -> Any:
     return table
 
 
+def _target(launch: Launch) -> list[str]:
+    if launch.cgroup is not None:
+        raise EngineError(f"{launch.joins}: only --engine=ebpf can join a cgroup; name the processes with -p")
+    if launch.stacks:
+        raise EngineError("only --engine=ebpf takes stacks; leave --stacks out")
+    if launch.pid is not None:
+        return [word for pid in (launch.pid, *descendants(launch.pid)) for word in ("-p", str(pid))]
+    check_command(launch)
+    return ["--", *launch.command]
+
+
 def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tuple[Capture, int]:
-    """Run and record the command; its capture at `out`, and its exit code."""
+    """Record the command, or the processes that `launch` joins; its capture at `out`, and its exit code."""
     from peephole.observe.strace import parse
 
-    check_command(launch)
+    target = _target(launch)
     strace = shutil.which("strace")
     if strace is None:
         raise EngineError("strace is not installed; install it, or use --engine=ebpf")
@@ -95,15 +107,16 @@ def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tupl
         started_ns = time.monotonic_ns()
         offset_ns = time.time_ns() - started_ns
         with _spooled(made / "pipe", text) as full:
-            code = run([strace, *FLAGS, "-o", str((made / "pipe").resolve()), "--", *launch.command], launch)
+            code = run([strace, *FLAGS, "-o", str((made / "pipe").resolve()), *target], launch)
         ended_ns = time.monotonic_ns()
         if full.is_set():
             raise CaptureError(full_disk(out))
+        name = launch.joins or launch.command[0]
         try:
             with text.open("rb") as lines:
                 tables = parse(lines)
         except CaptureError as e:
-            raise CaptureError(f"{launch.command[0]}: strace could not record it: {e}") from e
+            raise CaptureError(f"{name}: strace could not record it: {e}") from e
         exit_code = 128 - code if code < 0 else code
         meta = Meta(
             command=list(launch.command),
@@ -114,9 +127,26 @@ def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tupl
             lost=tables.lost,
             machine=facts.machine(),
             mounts=facts.mounts(),
-            environment=facts.environment(launch.env),
-            exit_status=exit_code,
+            environment=[] if launch.joins else facts.environment(launch.env),
+            exit_status=None if launch.joins else exit_code,
             why_not_better=why_not_better,
+            joined=launch.joins,
         )
         calls, processes, gaps = (_monotonic(t, offset_ns) for t in (tables.calls, tables.processes, tables.gaps))
         return write_capture(out, calls, processes, gaps, meta, made), exit_code
+
+
+@dataclass(frozen=True)
+class Ptrace:
+    """Records by strace."""
+
+    NAME: str = NAME
+
+    def why_not(self) -> str | None:
+        return why_not()
+
+    def record(self, launch: Launch, out: Path, why_not_better: str | None = None) -> tuple[Capture, int]:
+        return record(launch, out, why_not_better)
+
+
+PTRACE = Ptrace()

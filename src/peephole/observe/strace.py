@@ -219,6 +219,8 @@ class _Replay:
         add("dev", None)
         add("ino", None)
         add("compat", compat)
+        for name in ("blocked_ns", "switches", "address", "stack"):
+            add(name, None)
         return add
 
 

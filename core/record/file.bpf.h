@@ -1,0 +1,86 @@
+/* The open file description that a call names, and its file. */
+#ifndef PH_RECORD_FILE_BPF_H
+#define PH_RECORD_FILE_BPF_H
+
+#include "state.bpf.h"
+
+#define S_IFMT_SHIFT 12
+
+/* A kernel pointer made readable by plain loads (Linux 6.2): each helper call it saves is 25 ns. */
+extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym __weak;
+
+/* A pointer in kernel memory, as the member of a struct that plain loads can follow. */
+struct llist_node;
+
+static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *fdt = task->files->fdt;
+	struct file *file = NULL;
+
+	if (!fdt || fd >= fdt->max_fds)
+		return NULL;
+	if (bpf_rdonly_cast) {
+		struct llist_node *slot = bpf_rdonly_cast(fdt->fd + fd, bpf_core_type_id_kernel(struct llist_node));
+
+		return (struct file *)slot->next;
+	}
+	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
+	return file;
+}
+
+/* new_encode_dev(): the bits as stat() shows them */
+static __always_inline __u32 encode_dev(__u32 dev)
+{
+	__u32 major = dev >> 20, minor = dev & 0xfffff;
+
+	return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
+}
+
+static __always_inline void read_file(struct ph_call *call, struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	call->offset = BPF_CORE_READ(file, f_pos);
+	call->ino = BPF_CORE_READ(inode, i_ino);
+	call->ftype = BPF_CORE_READ(inode, i_mode) >> S_IFMT_SHIFT;
+	call->size = BPF_CORE_READ(inode, i_size);
+	call->dev = encode_dev(BPF_CORE_READ(inode, i_sb, s_dev));
+}
+
+static __always_inline void fill_file(struct ph_call *call, struct file *file, __s32 fd)
+{
+	call->file = (__u64)file;
+	call->fd = fd;
+	call->path_len = 0;
+	call->path2_len = 0;
+	call->address_len = 0;
+	call->stack_len = 0;
+	if (bpf_rdonly_cast) {
+		struct file *open = bpf_rdonly_cast(file, bpf_core_type_id_kernel(struct file));
+		struct inode *inode = open->f_inode;
+
+		call->offset = open->f_pos;
+		call->ino = inode->i_ino;
+		call->ftype = inode->i_mode >> S_IFMT_SHIFT;
+		call->size = inode->i_size;
+		call->dev = encode_dev(inode->i_sb->s_dev);
+	} else {
+		read_file(call, file);
+	}
+}
+
+static __always_inline void clear_file(struct ph_call *call)
+{
+	call->file = 0;
+	call->offset = 0;
+	call->ino = 0;
+	call->size = 0;
+	call->dev = 0;
+	call->fd = -1;
+	call->path_len = 0;
+	call->path2_len = 0;
+	call->address_len = 0;
+	call->stack_len = 0;
+}
+
+#endif
