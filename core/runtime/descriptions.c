@@ -311,9 +311,14 @@ void ph_descriptions_forget(void)
 
 int ph_descriptions_init(void)
 {
-	buffers = ph_map((size_t)PH_BUFFERS * PH_BUFFER_MAX);
+	if (!buffers)	/* they stay when the runtime is taken out of a program, and put in again */
+		buffers = ph_map((size_t)PH_BUFFERS * PH_BUFFER_MAX);
 	if (!buffers)
 		return -PH_ENOMEM;
+	for (int64_t fd = 0; fd <= fd_highest; fd++)
+		fd_kind[fd] = FD_NONE;
+	fds_incomplete = false;
+	n_mapped = 0;
 	free_all_buffers();
 	if (!list_fds())
 		fds_incomplete = true;

@@ -45,6 +45,10 @@ void ph_settle_everything(enum ph_why why);
 /* Before the program installs a signal handler. */
 void ph_handler_begin(void);
 
+/* Descriptors, and files mapped, that came while nobody watched: before the runtime was put into a running program. */
+void ph_fds_unknown(void);
+void ph_inode_mapped(uint64_t dev, uint64_t ino);
+
 /* Settle everything and let no rule act in this process again. */
 void ph_disarm(enum ph_why why);
 

@@ -19,15 +19,17 @@ struct ph_frame {
 	uint64_t rbx;
 };
 
-/* One stub: code, then where in it a call that makes a process is made, then the address behind the patched
- * instruction, which the unwind data of the stubs reads (entry.S). */
+/* One stub: code, then what was moved into it, then the address behind the patched instruction, which the unwind data
+ * of the stubs reads (entry.S). Once a call site has led to it, it is never written again: somebody may still be in it. */
 struct ph_stub {
-	uint8_t code[55];
-	uint8_t fork_at;	/* offset in code, or 0 */
+	uint8_t code[52];
+	uint8_t before, after;	/* bytes of instructions that were moved in from around the syscall */
+	uint8_t pass_at;	/* offset in code of its own syscall */
+	uint8_t fork_at;	/* of the syscall of a call that makes a process, or 0 */
 	uint64_t resume;
 };
 
-#define PH_STUBS 768u
+#define PH_STUBS 1280u
 
 _Static_assert(sizeof(struct ph_stub) == 64, "entry.S: .Lslot");
 _Static_assert(sizeof(struct ph_frame) == 80, "entry.S: .Lframe");
@@ -60,7 +62,14 @@ int ph_hook_init(void);
 bool ph_hooked(int64_t nr);
 bool ph_vfork_child(void);
 
-/* patch.c: returns how many sites of interest could not be patched, or -errno when nothing was done. */
+/* patch.c */
+extern uint32_t ph_n_stubs;
+bool ph_wanted(int32_t nr);
+int64_t ph_protect(uint64_t from, uint64_t to, int protection);
+bool ph_write_stub(struct ph_stub *stub, const struct ph_site *site, uint64_t start);
+bool ph_write_jump(uint8_t *at, const struct ph_site *site, uint64_t from, const struct ph_stub *stub);
+
+/* Returns how many sites of interest could not be patched, or -errno when nothing was done. */
 struct ph_object {
 	uint64_t base;
 	const uint8_t *build_id;
@@ -69,12 +78,27 @@ struct ph_object {
 int ph_patch_object(const struct ph_object *object, const struct ph_sites *list);
 void ph_patch_finish(void);
 
+/* start.c */
+struct ph_found {
+	struct ph_object object;
+	const struct ph_sites *list;
+};
+bool ph_find_list(uint64_t base, const uint8_t *lists, uint64_t bytes, struct ph_found *out);
+bool ph_set_paths(const char *control);
+bool ph_open_control(void);
+bool ph_rules_enabled(void);
+
+/* live.c */
+void ph_live_started(void);
+
 /* exec.c */
 int64_t ph_exec(const struct ph_frame *f);
 void ph_uncovered(enum ph_uncovered_why why, const char *exe);
 
 /* faults.c */
 int ph_faults_install(void);
+int ph_faults_prepare(void);	/* looks, changes nothing; then install costs one call a signal */
+void ph_faults_remove(void);
 bool ph_faults_action(struct ph_frame *f, bool vfork_child);	/* rt_sigaction of ours: answered */
 void ph_faults_before_exec(void);
 void ph_faults_after_exec(void);

@@ -172,6 +172,28 @@ ph_restorer:
 	syscall
 	.size	ph_restorer, . - ph_restorer
 
+/* Where the attacher lets one thread begin: rax a function, rdi its argument, a stack of ours. The signal tells it that
+ * the function came back; rbx is what it returned. */
+	.globl	ph_live_call
+	.hidden	ph_live_call
+	.type	ph_live_call, @function
+	.balign	16
+ph_live_call:
+	call	*%rax
+	mov	%rax, %rbx
+	mov	$39, %eax		/* getpid */
+	syscall
+	mov	%rax, %r12
+	mov	$186, %eax		/* gettid */
+	syscall
+	mov	%r12, %rdi
+	mov	%rax, %rsi
+	mov	$5, %edx		/* SIGTRAP */
+	mov	$234, %eax		/* tgkill */
+	syscall
+	ud2
+	.size	ph_live_call, . - ph_live_call
+
 /* Stubs, written at start. To an unwinder each is a function called from right behind the instruction that it stands
  * for, with the stack pointer unchanged: the return address is the last word of the stub's 64 bytes,
  * *((ip & -64) + 56). So backtraces, C++ exceptions and thread cancellation pass through. */
@@ -185,7 +207,7 @@ ph_stubs:
 	.cfi_def_cfa %rsp, 0
 	/* DW_CFA_expression r16, 7 bytes: breg16 0, const1s -64, and, plus_uconst 56 */
 	.cfi_escape 0x10, 16, 7, 0x80, 0, 0x09, 0xc0, 0x1a, 0x23, 56
-	.fill	768 * 64, 1, 0xcc
+	.fill	1280 * 64, 1, 0xcc
 	.cfi_endproc
 	.size	ph_stubs, . - ph_stubs
 	.balign	4096, 0xcc

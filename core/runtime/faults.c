@@ -76,20 +76,51 @@ int64_t ph_copy_out(void *user_to, const void *from, size_t n)
 	return ph_copy(user_to, from, n);
 }
 
-int ph_faults_install(void)
+int ph_faults_prepare(void)
 {
 	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
-		struct watched *w = &watched[i];
-		int64_t r = kernel_action(w->signal, NULL, &w->theirs);
-		struct action a = ours(&w->theirs);
+		int64_t r = kernel_action(watched[i].signal, NULL, &watched[i].theirs);
 
-		if (r == 0)
-			r = kernel_action(w->signal, &a, NULL);
 		if (r < 0)
 			return (int)r;
 	}
 	ph_engine.faults = true;
 	return 0;
+}
+
+static bool same_action(const struct action *a, const struct action *b)
+{
+	return a->handler == b->handler && a->flags == b->flags && a->restorer == b->restorer && a->mask == b->mask;
+}
+
+int ph_faults_install(void)
+{
+	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+		struct watched *w = &watched[i];
+		struct action a = ours(&w->theirs), before;
+		int64_t r = kernel_action(w->signal, &a, &before);
+
+		if (r == 0 && !same_action(&before, &w->theirs)) {
+			w->theirs = before;
+			a = ours(&before);
+			r = kernel_action(w->signal, &a, NULL);
+		}
+		if (r < 0)
+			return (int)r;
+	}
+	return 0;
+}
+
+void ph_faults_remove(void)
+{
+	for (unsigned i = 0; ph_engine.faults && i < sizeof(watched) / sizeof(watched[0]); i++) {
+		struct action before;
+
+		if (kernel_action(watched[i].signal, &watched[i].theirs, &before) == 0 &&
+		    before.handler != (uint64_t)ph_fault_entry)
+			kernel_action(watched[i].signal, &before, NULL);
+	}
+	ph_engine.faults = false;
 }
 
 /* Signals held, so that no handler of this thread finds the lock taken by itself. A fork's child may inherit it

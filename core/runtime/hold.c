@@ -27,7 +27,8 @@ static _Atomic bool handlers;		/* the program has signal handlers: two calls a h
 
 int ph_hold_init(void)
 {
-	page = ph_map(4096);
+	if (!page)	/* it stays when the runtime is taken out of a program, and put in again */
+		page = ph_map(4096);
 	if (!page)
 		return -PH_ENOMEM;
 	/* Without WIPEONFORK (Linux < 4.14) a child could inherit a held lock: then nothing is armed. */

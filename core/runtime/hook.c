@@ -22,7 +22,8 @@ static struct {
 
 int ph_hook_init(void)
 {
-	table = ph_map(4096);
+	if (!table)		/* it stays when the runtime is taken out of a program, and put in again */
+		table = ph_map(4096);
 	if (!table)
 		return -ENOMEM;
 	return (int)ph_syscall(NR_madvise, (int64_t)table, 4096, MADV_WIPEONFORK, 0, 0, 0);

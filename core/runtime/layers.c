@@ -35,6 +35,11 @@ int ph_layers_init(struct ph_control *control)
 	uint32_t offset = 0;
 
 	ph_control = control;
+	ph_n_layers = 0;
+	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
+		handled[nr] = false;
+		may_answer[nr] = 0;
+	}
 	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++) {
 		const struct ph_rule *rule = rule_named(control->rules[i].name);
 		struct ph_layer *layer = &ph_layers[ph_n_layers];
@@ -47,6 +52,7 @@ int ph_layers_init(struct ph_control *control)
 		size = (rule->state_bytes + 7) & ~7u;
 		if (offset + size > PH_STATES_MAX)
 			return -1;
+		*layer = (struct ph_layer){ 0 };
 		layer->rule = rule;
 		layer->control = &control->rules[i];
 		layer->index = i;

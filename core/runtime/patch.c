@@ -1,16 +1,18 @@
-/* Writing stubs, and jumps to them over system-call instructions. Only at start, while one thread exists. */
+/* Writing stubs, and jumps to them over system-call instructions: at start, while one thread exists (live.c does it to
+ * a program that runs). */
 #include "engine.h"
 
 #include "linux.h"
 
 #define PAGE 4096ull
 #define SYSCALL_BYTES 2
+#define STUBS_USUAL 640		/* what libc and ld.so have */
 #define NEAR (3 * PAGE)		/* copying a page too many is cheaper than another call */
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
-static uint32_t n_stubs;
+uint32_t ph_n_stubs;
 static bool stubs_writable;
 
 struct writer {
@@ -36,11 +38,11 @@ static void put_relative(struct writer *w, const void *opcode, size_t n, uint64_
 	put(w, &rel, 4);
 }
 
-static int protect(uint64_t from, uint64_t to, int protection)
+int64_t ph_protect(uint64_t from, uint64_t to, int protection)
 {
 	from &= ~(PAGE - 1);
 	to = (to + PAGE - 1) & ~(PAGE - 1);
-	return (int)ph_syscall(NR_mprotect, (int64_t)from, (int64_t)(to - from), protection, 0, 0, 0);
+	return ph_syscall(NR_mprotect, (int64_t)from, (int64_t)(to - from), protection, 0, 0, 0);
 }
 
 /* Makes the pages' own copies at once, which is several times cheaper than by a fault each. A kernel that can't
@@ -62,7 +64,7 @@ static bool may_make_process(int32_t nr)
  * pass:	syscall
  * back:	<instructions moved from behind it>; jmp <the patched run's end>
  * fork:	syscall; mov rcx, rax; jrcxz back; lea rcx, [back]; jmp ph_entry_after		the child goes straight on */
-static bool write_stub(struct ph_stub *stub, const struct ph_site *site, uint64_t start)
+bool ph_write_stub(struct ph_stub *stub, const struct ph_site *site, uint64_t start)
 {
 	static const uint8_t lea_rcx[] = { 0x48, 0x8d, 0x0d }, jmp[] = { 0xe9 }, syscall_insn[] = { 0x0f, 0x05 },
 			     mov_rcx_rax[] = { 0x48, 0x89, 0xc1 };
@@ -79,6 +81,9 @@ static bool write_stub(struct ph_stub *stub, const struct ph_site *site, uint64_
 		put_relative(&w, lea_rcx, 3, (uint64_t)pass);
 		put_relative(&w, jmp, 1, (uint64_t)ph_entry);
 	}
+	stub->before = site->before;
+	stub->after = site->after;
+	stub->pass_at = (uint8_t)(w.at - stub->code);
 	put(&w, syscall_insn, 2);
 	back = w.at;
 	put(&w, site->bytes + site->before + SYSCALL_BYTES, site->after);
@@ -101,10 +106,10 @@ static bool write_stub(struct ph_stub *stub, const struct ph_site *site, uint64_
 	return !w.failed;
 }
 
-/* A jump to the stub, and where the syscall was a jump back to that, should anything still lead there. */
-static bool write_jump(uint8_t *at, const struct ph_site *site, const struct ph_stub *stub)
+/* `at` is where the bytes go, `from` where they will be run. A jump to the stub, and where the syscall was a jump back to that, should anything still lead there. */
+bool ph_write_jump(uint8_t *at, const struct ph_site *site, uint64_t from, const struct ph_stub *stub)
 {
-	int64_t distance = (int64_t)((uint64_t)stub->code - ((uint64_t)at + 5));
+	int64_t distance = (int64_t)((uint64_t)stub->code - (from + 5));
 	int32_t rel = (int32_t)distance;
 
 	if (rel != distance)
@@ -127,10 +132,11 @@ static bool patchable(const struct ph_site *site, const uint8_t *at)
 	case PH_TIER_RUN:
 	case PH_TIER_AFTER:
 		return site->length >= 5 && site->length <= PH_SITE_BYTES &&
-		       site->before + SYSCALL_BYTES + site->after == site->length && n_stubs < PH_STUBS &&
+		       site->before + SYSCALL_BYTES + site->after == site->length && ph_n_stubs < PH_STUBS &&
 		       memcmp(at, site->bytes, site->length) == 0;
 	case PH_TIER_NONE:
 	case PH_TIER_PUN:
+	case PH_TIER_PAD:
 	case PH_TIER_COUNT:
 		return false;
 	}
@@ -138,7 +144,7 @@ static bool patchable(const struct ph_site *site, const uint8_t *at)
 }
 
 /* With rules only the calls that someone wants to see; with none every site, so that the cost of patching shows. */
-static bool wanted(int32_t nr)
+bool ph_wanted(int32_t nr)
 {
 	return !ph_engine.rules || ph_hooked(nr);
 }
@@ -151,7 +157,7 @@ static void populate_sites(const struct ph_object *object, const struct ph_sites
 	for (uint32_t i = 0; i < list->n; i++) {
 		uint64_t start = object->base + list->sites[i].start;
 
-		if (!wanted(list->sites[i].nr))
+		if (!ph_wanted(list->sites[i].nr))
 			continue;
 		if (to && start > to + NEAR) {
 			populate(from, to);
@@ -167,7 +173,7 @@ static void populate_sites(const struct ph_object *object, const struct ph_sites
 int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 {
 	uint64_t first = ~0ull, last = 0, patched = 0;
-	uint32_t begin = n_stubs;
+	uint32_t begin = ph_n_stubs;
 	int missing = 0, r;
 
 	for (uint32_t i = 0; i < list->n; i++) {
@@ -175,7 +181,7 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 
 		if (start < list->text_start || start + PH_SITE_BYTES > list->text_start + list->text_bytes)
 			return -EINVAL;
-		if (!wanted(list->sites[i].nr))
+		if (!ph_wanted(list->sites[i].nr))
 			continue;
 		first = start < first ? start : first;
 		last = start > last ? start : last;
@@ -183,15 +189,15 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 	if (first > last)
 		return 0;
 	if (!stubs_writable) {
-		r = protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_WRITE);
+		r = (int)ph_protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_WRITE);
 		if (r < 0)
 			return r;
 		stubs_writable = true;
-		populate((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS));
+		populate((uint64_t)ph_stubs, (uint64_t)(ph_stubs + STUBS_USUAL));
 	}
 	first += object->base;
 	last += object->base + PH_SITE_BYTES;
-	r = protect(first, last, PROT_READ | PROT_WRITE);
+	r = (int)ph_protect(first, last, PROT_READ | PROT_WRITE);
 	if (r < 0)
 		return r;
 	populate_sites(object, list);
@@ -199,17 +205,17 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 		const struct ph_site *site = &list->sites[i];
 		uint8_t *at = (uint8_t *)(object->base + site->start);
 
-		if (!wanted(site->nr))
+		if (!ph_wanted(site->nr))
 			continue;
-		if (patchable(site, at) && write_stub(&ph_stubs[n_stubs], site, (uint64_t)at) &&
-		    write_jump(at, site, &ph_stubs[n_stubs]))
-			n_stubs++;
+		if (patchable(site, at) && ph_write_stub(&ph_stubs[ph_n_stubs], site, (uint64_t)at) &&
+		    ph_write_jump(at, site, (uint64_t)at, &ph_stubs[ph_n_stubs]))
+			ph_n_stubs++;
 		else
 			missing++;
 	}
-	patched = n_stubs - begin;
+	patched = ph_n_stubs - begin;
 	/* Without this the program could not run on: the same call just succeeded the other way round. */
-	protect(first, last, PROT_READ | PROT_EXEC);
+	ph_protect(first, last, PROT_READ | PROT_EXEC);
 	__atomic_fetch_add(&ph_engine.control->sites_patched, patched, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&ph_engine.control->sites_unpatched, (uint64_t)missing, __ATOMIC_RELAXED);
 	return missing;
@@ -218,6 +224,6 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 void ph_patch_finish(void)
 {
 	if (stubs_writable)
-		protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_EXEC);
+		ph_protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_EXEC);
 	stubs_writable = false;
 }

@@ -55,7 +55,7 @@ struct segment {		/* Elf64_Phdr */
 
 /* --- environment ------------------------------------------------------------------------------------------- */
 
-static bool set_paths(const char *control)
+bool ph_set_paths(const char *control)
 {
 	size_t n = ph_strlen(control), folder = (size_t)(ph_basename(control) - control);
 
@@ -163,7 +163,7 @@ static void *map_private_file(const char *path, bool shared, struct ph_stat *st)
 	return at < 0 && at > -4096 ? NULL : (void *)at;
 }
 
-static bool open_control(void)
+bool ph_open_control(void)
 {
 	struct ph_stat st;
 	struct ph_control *control = map_private_file(control_path, true, &st);
@@ -234,6 +234,14 @@ static const struct ph_sites *list_of(const struct ph_object *object, const uint
 	return NULL;
 }
 
+bool ph_find_list(uint64_t base, const uint8_t *lists, uint64_t bytes, struct ph_found *out)
+{
+	if (!find_build_id(base, &out->object))
+		return false;
+	out->list = list_of(&out->object, lists, bytes);
+	return out->list != NULL;
+}
+
 static const struct link_map *loaded;
 static bool go_program;
 
@@ -267,13 +275,8 @@ static void find_loaded(const struct segment *segments, uint64_t n)
 
 #define OBJECTS_MAX 8
 
-struct found {
-	struct ph_object object;
-	const struct ph_sites *list;
-};
-
 /* Returns how many, or 0 when one of them is unknown or there is no libc. */
-static unsigned find_objects(struct found found[OBJECTS_MAX], const uint8_t *lists, uint64_t bytes)
+static unsigned find_objects(struct ph_found found[OBJECTS_MAX], const uint8_t *lists, uint64_t bytes)
 {
 	unsigned n = 0;
 	bool libc = false;
@@ -281,10 +284,7 @@ static unsigned find_objects(struct found found[OBJECTS_MAX], const uint8_t *lis
 	for (const struct link_map *map = loaded; map; map = map->next) {
 		if (!map->name || !map->base || !is_system_library(map->name))
 			continue;
-		if (n == OBJECTS_MAX || !find_build_id(map->base, &found[n].object))
-			return 0;
-		found[n].list = list_of(&found[n].object, lists, bytes);
-		if (!found[n].list)
+		if (n == OBJECTS_MAX || !ph_find_list(map->base, lists, bytes, &found[n]))
 			return 0;
 		libc = libc || ph_after_prefix(ph_basename(map->name), "libc.so.");
 		n++;
@@ -311,7 +311,7 @@ static bool alone(void)
 	       st.st_nlink == 3;
 }
 
-static bool rules_enabled(void)
+bool ph_rules_enabled(void)
 {
 	const struct ph_control *control = ph_engine.control;
 
@@ -323,7 +323,7 @@ static bool rules_enabled(void)
 	return false;
 }
 
-static int patch_all(const struct found *found, unsigned n)
+static int patch_all(const struct ph_found *found, unsigned n)
 {
 	int missing = 0;
 
@@ -338,7 +338,7 @@ static int patch_all(const struct found *found, unsigned n)
 
 static void arm(void)
 {
-	struct found found[OBJECTS_MAX];
+	struct ph_found found[OBJECTS_MAX];
 	char path[PATH_ROOM];
 	size_t folder = (size_t)(ph_basename(control_path) - control_path);
 	struct ph_stat st;
@@ -353,9 +353,10 @@ static void arm(void)
 	if (!n || !alone()) {
 		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, ph_engine.exe);
 	} else {
-		bool enabled = rules_enabled();
+		bool enabled = ph_rules_enabled();
 
-		ph_engine.rules = enabled && !calls_by_itself() && ph_hook_init() == 0 && ph_faults_install() == 0 &&
+		ph_engine.rules = enabled && !calls_by_itself() && ph_hook_init() == 0 &&
+				  ph_faults_prepare() == 0 && ph_faults_install() == 0 &&
 				  ph_dispatch_init(ph_engine.control) == 0;
 		__atomic_fetch_add(&ph_engine.control->processes, 1, __ATOMIC_RELAXED);
 		if (patch_all(found, n))
@@ -365,6 +366,7 @@ static void arm(void)
 			ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 		}
 	}
+	ph_live_started();
 	if (lists)
 		ph_syscall(NR_munmap, (int64_t)lists, st.st_size, 0, 0, 0, 0);
 }
@@ -375,7 +377,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	uint64_t *auxv = (uint64_t *)envp, segments = 0, n_segments = 0;
 	bool secure = false;
 
-	if (!control || !set_paths(control))
+	if (!control || !ph_set_paths(control))
 		return;
 	while (*auxv)
 		auxv++;
@@ -393,6 +395,6 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	find_loaded((const struct segment *)segments, n_segments);
 	for (size_t i = 0; argc > 0 && argv[0][i] && i < sizeof(ph_engine.exe) - 1; i++)
 		ph_engine.exe[i] = argv[0][i];
-	if (!secure && open_control())
+	if (!secure && ph_open_control())
 		arm();
 }

@@ -1,5 +1,6 @@
 #include "classify.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define MOV_EAX 0xb8
@@ -118,4 +119,85 @@ void site_classify(const struct flow *flow, uint64_t offset, struct ph_site *sit
 	if (start + bytes > flow->image->text_bytes)
 		bytes = flow->image->text_bytes - start;
 	memcpy(site->bytes, flow->image->text + start, bytes);
+}
+
+/* --- padding ------------------------------------------------------------------------------------------------- */
+
+#define SHORT_MIN (-128)
+#define SHORT_MAX 127
+
+/* The nops of compilers and assemblers: what pads, and nothing else that could be code. */
+static unsigned nop_bytes(const uint8_t *at, uint64_t left)
+{
+	unsigned prefixes = 0;
+
+	while (prefixes < left && (at[prefixes] == 0x66 || at[prefixes] == 0x2e))
+		prefixes++;
+	if (prefixes < left && at[prefixes] == 0x90)
+		return prefixes + 1;
+	if (prefixes + 3 <= left && at[prefixes] == 0x0f && at[prefixes + 1] == 0x1f) {
+		uint8_t modrm = at[prefixes + 2];
+		unsigned bytes = prefixes + 3 + ((modrm & 7) == 4) + (modrm >> 6 == 1 ? 1 : modrm >> 6 == 2 ? 4 : 0);
+
+		return bytes <= left ? bytes : 0;
+	}
+	return 0;
+}
+
+/* Bytes of padding that begin at `offset`: right behind an instruction that nothing falls through, never reached. */
+static unsigned padding_at(const struct flow *flow, uint64_t offset)
+{
+	const struct image *image = flow->image;
+	uint64_t at = offset, back = 1;
+
+	while (back <= 15 && back <= offset && !(flow->is[offset - back] & FLOW_START))
+		back++;
+	if (back > 15 || back > offset || flow->length[offset - back] != back ||
+	    !(flow->is[offset - back] & (FLOW_STOPS | FLOW_CALL)))
+		return 0;
+	while (at < image->text_bytes) {
+		unsigned n = nop_bytes(image->text + at, image->text_bytes - at);
+
+		if (!n)
+			break;
+		for (unsigned i = 0; i < n; i++)
+			if (flow->is[at + i])
+				return (unsigned)(at - offset);
+		at += n;
+	}
+	return (unsigned)(at - offset);
+}
+
+static int32_t take_pad(const struct flow *flow, uint64_t end, uint8_t *taken)
+{
+	uint64_t first = end >= (uint64_t)-SHORT_MIN ? end + (uint64_t)(int64_t)SHORT_MIN : 0;
+
+	for (uint64_t at = first; at <= end + SHORT_MAX && at < flow->image->text_bytes; at++) {
+		unsigned bytes = padding_at(flow, at);
+
+		for (unsigned i = 0; i + PH_PAD_BYTES <= bytes; i += PH_PAD_BYTES) {
+			int64_t distance = (int64_t)(at + i) - (int64_t)end;
+
+			if (taken[at + i] || distance > SHORT_MAX || !distance)
+				continue;
+			taken[at + i] = 1;
+			return (int32_t)distance;
+		}
+	}
+	return 0;
+}
+
+void site_pads(const struct flow *flow, struct ph_sites *sites)
+{
+	uint8_t *taken = calloc(flow->image->text_bytes, 1);
+
+	if (!taken)
+		return;		/* they go without */
+	for (uint32_t i = 0; i < sites->n; i++) {
+		struct ph_site *site = &sites->sites[i];
+
+		if (site->tier != PH_TIER_MOV)
+			site->pad = take_pad(flow, site->start - flow->image->text_start + site->before + SYSCALL_BYTES, taken);
+	}
+	free(taken);
 }

@@ -13,4 +13,7 @@ bool site_is_sigreturn(const struct flow *flow, uint64_t offset);
 
 void site_classify(const struct flow *flow, uint64_t offset, struct ph_site *site);
 
+/* Gives every site whose whole call is not a `mov` and a `syscall` padding in reach of a short jump, each its own. */
+void site_pads(const struct flow *flow, struct ph_sites *sites);
+
 #endif

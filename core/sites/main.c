@@ -9,7 +9,7 @@
 
 #include "classify.h"
 
-static const char *const tier_names[PH_TIER_COUNT] = { "none", "T1", "T1r", "T1f", "T2" };
+static const char *const tier_names[PH_TIER_COUNT] = { "none", "T1", "T1r", "T1f", "T2", "T3" };
 
 static struct ph_sites *list_sites(const struct image *image, const struct flow *flow)
 {
@@ -37,20 +37,23 @@ static struct ph_sites *list_sites(const struct image *image, const struct flow 
 		else
 			sites->rejected++;
 	}
+	site_pads(flow, sites);
 	return sites;
 }
 
 static void print_sites(const struct ph_sites *sites)
 {
-	unsigned by_tier[PH_TIER_COUNT] = { 0 };
+	unsigned by_tier[PH_TIER_COUNT] = { 0 }, padded = 0;
 
 	for (uint32_t i = 0; i < sites->n; i++) {
 		const struct ph_site *s = &sites->sites[i];
 
 		by_tier[s->tier]++;
-		printf("%x %d %s %u\n", s->start + s->before, s->nr, tier_names[s->tier], s->length);
+		padded += s->pad != 0;
+		printf("%x %d %s %u%s\n", s->start + s->before, s->nr, tier_names[s->tier], s->length, s->pad ? " T3" : "");
 	}
 	printf("# %u sites:", sites->n);
+	by_tier[PH_TIER_PAD] = padded;
 	for (unsigned t = 0; t < PH_TIER_COUNT; t++)
 		printf(" %s %u", tier_names[t], by_tier[t]);
 	printf("; %u rejected, %u sigreturn\n", sites->rejected, sites->sigreturns);

@@ -11,32 +11,12 @@ from typing import Any
 
 import click
 
+from peephole.cli.chosen import chosen
 from peephole.errors import EngineError, PeepholeError, UsageError
 
 FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
-
-
-def _chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[list[str], Any]:
-    """The rules' names, and the mounts that they may act on."""
-    if (rules is None) == (plan is None):
-        raise UsageError("give one of --rules LIST, --rules none, --plan FILE")
-    if plan is not None:
-        from peephole.improve.plan import load
-
-        loaded = load(plan)
-        return loaded.names(), loaded.mounts
-    assert rules is not None
-    names = [word.strip() for word in rules.split(",") if word.strip()]
-    if not names or names == ["none"]:
-        return [], None
-    from peephole.improve.consent import parse
-    from peephole.improve.places import mounted
-    from peephole.improve.plan import of_rules
-
-    made = of_rules(names, mounted(), parse(allow))
-    return made.names(), made.mounts
 
 
 def _write_stats(path: Path, stats: Any) -> None:
@@ -98,7 +78,7 @@ def command(
     if not command and not print_env:
         raise UsageError("no command; give one after --")
     try:
-        names, mounts = _chosen(rules, plan, allow)
+        names, mounts = chosen(rules, plan, allow)
         if print_env:
             _print_environment(names, mounts)
             return 0

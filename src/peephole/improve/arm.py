@@ -73,8 +73,14 @@ class Armed:
         self.close()
 
 
-def _folder_for(runtime_dir: Path | None) -> Path:
-    base = runtime_dir or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+def runtime_base(runtime_dir: Path | None) -> Path:
+    """The folder that private runtime folders are made in."""
+    return runtime_dir or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+
+
+def new_folder(runtime_dir: Path | None) -> Path:
+    """A new private runtime folder. Raises EngineError when there can't be one."""
+    base = runtime_base(runtime_dir)
     try:
         folder = Path(tempfile.mkdtemp(prefix="peephole-", dir=base)).resolve()
     except OSError as e:
@@ -85,7 +91,8 @@ def _folder_for(runtime_dir: Path | None) -> Path:
     return folder
 
 
-def _mounts(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> tuple[Mount, ...]:
+def mounts_of(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> tuple[Mount, ...]:
+    """What the control page says of mounts; `mounts` None: every local one."""
     if not rules:
         return ()
     if mounts is not None:
@@ -99,7 +106,8 @@ def _mounts(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> tu
     )
 
 
-def _known(rules: Sequence[str]) -> tuple[str, ...]:
+def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
+    """The rules' names, each once. Raises RuleError for one that does not exist."""
     names = tuple(dict.fromkeys(name for name in rules if name != "none"))
     folder = Path(__file__).resolve().parent.parent / "rules"
     for name in names:
@@ -126,12 +134,12 @@ def arm(
     """
     if os.uname().machine != "x86_64":
         raise EngineError(f"improving works on x86-64 only, and this machine is {os.uname().machine}")
-    names = _known(rules)
+    names = known_rules(rules)
     lists = lists_for(*((target.linker, target.program) if target is not None else (None, None)))
     library = native.path("libpeephole.so").resolve()
     # More mounts than fit: on the rest, calls just pass.
-    table = _mounts(names, mounts)[:MOUNTS_MAX]
-    folder = _folder_for(runtime_dir)
+    table = mounts_of(names, mounts)[:MOUNTS_MAX]
+    folder = new_folder(runtime_dir)
     try:
         (folder / "libpeephole.so").symlink_to(library)
         fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

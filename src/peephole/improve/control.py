@@ -139,7 +139,6 @@ class Control:
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)
-        self._names = rules
         page = self._page = Page.from_buffer(self._map)
         page.version, page.size_bytes, page.master = VERSION, size, 1
         page.n_rules, page.n_mounts = len(rules), len(mounts)
@@ -161,38 +160,43 @@ class Control:
             one.pid, one.exe, one.why = pid, os.fsencode(exe)[:119], UNCOVERED.index(why)
 
     def stats(self) -> Stats:
-        """The counters now. What the targets wrote is taken as hostile: numbers only, names made printable."""
-        page = self._page
-        return Stats(
-            rules={name: self._rule(i) for i, name in enumerate(self._names)},
-            processes=page.processes,
-            sites_patched=page.sites_patched,
-            sites_unpatched=page.sites_unpatched,
-            calls_passed=page.calls_passed,
-            settle_failures=page.settle_failures,
-            not_covered=[
-                NotCovered(
-                    pid=one.pid,
-                    exe=one.exe.decode("utf-8", "backslashreplace"),
-                    why=UNCOVERED[one.why] if one.why < len(UNCOVERED) else "none",
-                )
-                for one in page.uncovered[: min(page.n_uncovered, UNCOVERED_MAX)]
-                if one.why
-            ],
-            not_covered_seen=page.n_uncovered,
-        )
-
-    def _rule(self, i: int) -> RuleStats:
-        rule = self._page.rules[i]
-        off = rule.switched_off
-        return RuleStats(
-            hits=rule.hits,
-            settled=rule.settled,
-            why_not=dict(zip(WHYS, rule.why, strict=True)),
-            switched_off=WHYS[off - 1] if 0 < off <= len(WHYS) else None,
-        )
+        """The counters now."""
+        return stats_of(self._page)
 
     def close(self) -> None:
         """Unmap it; the file stays."""
         del self._page
         self._map.close()
+
+
+def stats_of(page: Page) -> Stats:
+    """A page's counters. What the targets wrote is taken as hostile: numbers only, names made printable."""
+    return Stats(
+        rules={_text(page.rules[i].name): _rule(page.rules[i]) for i in range(min(page.n_rules, RULES_MAX))},
+        processes=page.processes,
+        sites_patched=page.sites_patched,
+        sites_unpatched=page.sites_unpatched,
+        calls_passed=page.calls_passed,
+        settle_failures=page.settle_failures,
+        not_covered=[
+            NotCovered(pid=one.pid, exe=_text(one.exe), why=UNCOVERED[one.why] if one.why < len(UNCOVERED) else "none")
+            for one in page.uncovered[: min(page.n_uncovered, UNCOVERED_MAX)]
+            if one.why
+        ],
+        not_covered_seen=page.n_uncovered,
+    )
+
+
+def _text(name: bytes) -> str:
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _rule(rule: _Rule) -> RuleStats:
+    off = rule.switched_off
+    return RuleStats(
+        hits=rule.hits,
+        settled=rule.settled,
+        why_not=dict(zip(WHYS, rule.why, strict=True)),
+        switched_off=WHYS[off - 1] if 0 < off <= len(WHYS) else None,
+    )

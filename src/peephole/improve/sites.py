@@ -12,11 +12,16 @@ from peephole import native
 from peephole.errors import EngineError
 
 #: of the finder and its format; another one never reads this one's lists
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<QII32sII")  # magic, version, count, build-id, its bytes, rejected: core's abi_sites.h
 _MAGIC = 0x3153455449534850
 _SYSTEM_LIBRARIES = ("libc.so.", "ld-linux", "libpthread.so.", "librt.so.")
 _DEFAULT_LINKER = Path("/lib64/ld-linux-x86-64.so.2")
+
+
+def is_system_library(path: str) -> bool:
+    """Whether a mapped file is one of those that make system calls on a program's behalf."""
+    return path.removesuffix(" (deleted)").rpartition("/")[2].startswith(_SYSTEM_LIBRARIES)
 
 
 def build_id(path: Path) -> bytes | None:

@@ -1,0 +1,24 @@
+/* Stopping threads, running our code in one of them, and letting them go on as if nothing had been. */
+#ifndef PH_ATTACH_THREADS_H
+#define PH_ATTACH_THREADS_H
+
+#include "target.h"
+
+/* One thread that stands still in a place where it may be lent to us: not within [busy, busy_end). NULL after saying
+ * why there is none. */
+struct thread *thread_borrow(struct target *t, uint64_t busy, uint64_t busy_end);
+bool thread_can_be_borrowed(const struct thread *th, const struct target *t, uint64_t busy, uint64_t busy_end);
+
+/* While borrowed: a system call, and a function of the runtime; their results in *result. 0, or -1 after saying why.
+ * Afterwards the thread stands where it stood. */
+int thread_syscall(struct target *t, struct thread *th, long nr, const uint64_t args[6], int64_t *result);
+int thread_call(struct target *t, struct thread *th, uint64_t call, uint64_t function, uint64_t argument, uint64_t stack,
+		int64_t *result);
+
+/* All of them; 1 when it should be tried again, since one of them makes a process just now, or can't be stopped. */
+int threads_stop(struct target *t);
+
+/* They go on; what the stop itself would make them notice (EINTR from calls that don't restart) is undone. */
+void threads_release(struct target *t);
+
+#endif
