@@ -16,7 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NEVER_US 30000		/* a thread that is not stopped by then is waited for no longer */
+#define NEVER_US 100000		/* a thread that is not stopped by then waits for a processor: better later again */
+#define NEVER_ONE_US 2000000
 #define BORROW_TRIES 200
 #define MASK_BYTES 8
 
@@ -199,7 +200,7 @@ static bool await(struct thread *th)
 			th->gone = true;
 			return true;
 		}
-		if (now_us() - begin > NEVER_US)
+		if (now_us() - begin > NEVER_ONE_US)
 			return false;
 	}
 }
