@@ -1,6 +1,8 @@
-"""`python -m bench NAME [--json]`: one benchmark's figures and the conditions they were measured under.
+"""`python -m bench NAME [OPTIONS] [--json]`: one benchmark's figures and the conditions they were measured under.
 
-A benchmark is a module of this package with `measure() -> {"figures": {...}, "conditions": {...}}`.
+A benchmark is a module of this package, or a folder of `programs/`, with
+`measure() -> {"figures": {...}, "conditions": {...}}`. One that has options of its own also has `options(words)`, whose
+result `measure` takes.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.servers import NoBench
 
-def names() -> list[str]:
-    """The benchmarks there are."""
+
+def benches() -> dict[str, str]:
+    """The benchmarks there are: name -> module."""
     here = Path(__file__).parent
-    texts = {m.name: here / f"{m.name}.py" for m in pkgutil.iter_modules([str(here)])}
-    return sorted(n for n, path in texts.items() if path.exists() and "\ndef measure(" in path.read_text())
+    texts = {f"bench.{m.name}": here / f"{m.name}.py" for m in pkgutil.iter_modules([str(here)])}
+    programs = (here / "programs").glob("*/__init__.py")
+    texts |= {f"bench.programs.{path.parent.name}": path for path in programs}
+    found = sorted(n for n, path in texts.items() if path.exists() and "\ndef measure(" in path.read_text())
+    return {name.rsplit(".", 1)[1]: name for name in found}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -31,13 +38,21 @@ def show(found: dict[str, Any]) -> None:
 def main() -> int:
     words = [word for word in sys.argv[1:] if word != "--json"]
     as_json = "--json" in sys.argv[1:]
-    if len(words) != 1 or words[0] not in names():
-        print(f"usage: python -m bench NAME [--json]; NAME is one of {', '.join(names())}", file=sys.stderr)
+    known = benches()
+    module = importlib.import_module(known[words[0]]) if words and words[0] in known else None
+    if module is None or (len(words) > 1 and not hasattr(module, "options")):
+        print(f"usage: python -m bench NAME [--json]; NAME is one of {', '.join(known)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"bench.{words[0]}")
     if not as_json and hasattr(module, "main"):
         return int(module.main())
-    found = module.measure()
+    try:
+        found = module.measure(module.options(words[1:])) if hasattr(module, "options") else module.measure()
+    except NoBench as e:
+        print(f"bench {words[0]}: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"bench {words[0]}: interrupted; everything is stopped, unmounted and removed", file=sys.stderr)
+        return 130
     print(json.dumps(found)) if as_json else show(found)
     return 0
 

@@ -106,14 +106,19 @@ def _base(size: int) -> Path:
 
 
 @contextmanager
-def ext4(size: int, fill: Callable[[Path], None]) -> Iterator[Image]:
+def ext4(
+    size: int, fill: Callable[[Path], None], *, owner: int = 0, base: Path | None = None
+) -> Iterator[Image]:
     """A fresh journalled ext4 image of `size` bytes, mounted, filled by `fill`; gone at the end, whatever happens.
 
-    Raises NoImage when this can't be done here (no root, no loop devices, no tools).
+    Its top folder belongs to user `owner`. The image lies in memory, or in the folder `base`: on a disk, where flushes
+    cost what they cost. Raises NoImage when this can't be done here (no root, no loop devices, no tools).
     """
     if os.geteuid() != 0:
         raise NoImage("mounting needs root")
-    folder = Path(tempfile.mkdtemp(prefix="peephole-image-", dir=_base(size)))
+    folder = Path(tempfile.mkdtemp(prefix="peephole-image-", dir=base or _base(size)))
+    if owner:
+        folder.chmod(0o711)  # the files in it stay root's
     device = ""
     point = folder / "mnt"
     try:
@@ -125,6 +130,7 @@ def ext4(size: int, fill: Callable[[Path], None]) -> Iterator[Image]:
         # Nothing lazy: a kernel thread would initialise tables during the runs.
         _run("mkfs.ext4", "-q", "-F", "-J", "size=64", "-E", "lazy_itable_init=0,lazy_journal_init=0", device)
         _run("mount", device, str(point))
+        os.chown(point, owner, -1)
         fill(point)
         _run("umount", str(point))
         _run("cp", "--sparse=always", str(file), str(pristine))

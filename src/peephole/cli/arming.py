@@ -22,7 +22,7 @@ class Arming:
         from peephole.improve.arm import arm
 
         self._target = target_of(workload)
-        self._armed = arm(plan.names(), mounts=plan.mounts, target=self._target)
+        self._armed = arm(plan.names(), mounts=plan.mounts, target=self._target, owner=workload.user)
 
     def environment(self, base: dict[str, str]) -> dict[str, str]:
         """`base` with the runtime in it."""

@@ -19,6 +19,7 @@ from peephole.evaluate.workload import (
     fs_folders,
     parse_ready,
     parse_same,
+    parse_user,
     split,
     spool_stdin,
 )
@@ -41,6 +42,7 @@ class MeasureOptions:
     grace_s: float
     same: tuple[str, ...]
     fresh: str | None
+    user: str | None
     stdin: Path | None
     timeout_s: float | None
     seed: int | None
@@ -85,6 +87,7 @@ _OPTIONS: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
         "What must come out equal: exit, stdout, stderr, files:DIR, exec:CMD, none; default exit and stdout.",
     ),
     (("--fresh",), {"metavar": "CMD"}, "Run before every run, to make the state the same."),
+    (("--user",), {"metavar": "NAME"}, "Run COMMAND, and nothing else, as this user (needs root)."),
     (("--stdin",), {"metavar": "FILE"} | _FILE, "Standard input of every run; default: ours, spooled once."),
     (("--timeout", "timeout_s"), _SECONDS, "Limit of one run."),
     (("--seed",), {"type": int}, "Seed of the random order, to repeat a measurement."),
@@ -132,6 +135,7 @@ def workload_of(options: MeasureOptions, folder: Path) -> Workload:
         ready=parse_ready(options.ready),
         ready_timeout_s=options.ready_timeout_s,
         grace_s=options.grace_s,
+        user=parse_user(options.user),
         file_systems=fs_folders(touched),
     )
 

@@ -61,6 +61,7 @@ def of_workload(workload: Workload) -> dict[str, Any]:
     """What is held alike between runs, and where the figures come from."""
     return {
         "cwd": str(workload.cwd),
+        "user": workload.user[0] if workload.user else os.geteuid(),
         "stdin": str(workload.stdin),
         "stdout": "a fresh regular file each run",
         "same": [str(same) for same in workload.same],

@@ -21,6 +21,8 @@ from peephole.evaluate.workload import Workload
 from peephole.trace import Capture
 
 POLL_S = 0.02
+#: what `with_env` puts before a command
+_GOING_BEFORE = {"setpriv", "env"}
 
 
 @dataclass(frozen=True)
@@ -169,14 +171,16 @@ def _stop(thread: threading.Thread, others: set[int], grace_s: float) -> None:
 
 
 def by_name(capture: Capture) -> dict[str, int]:
-    """How many calls of each name a capture holds, most frequent first; those of `env` before its exec left out."""
+    """How many calls of each name a capture holds, most frequent first; those before its own exec left out."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     images = pq.read_table(capture.processes, columns=["image", "exe", "start_ns"]).sort_by("start_ns").to_pylist()
     table = pq.read_table(capture.calls, columns=["name", "image"])
-    if images and (images[0]["exe"] or b"").endswith(b"/env") and capture.meta.command[:1] == ["env"]:
-        table = table.filter(pc.not_equal(pc.field("image"), images[0]["image"]))
+    for image in images:
+        if Path(os.fsdecode(image["exe"] or b"")).name not in _GOING_BEFORE & set(capture.meta.command):
+            break
+        table = table.filter(pc.not_equal(pc.field("image"), image["image"]))
     counted = pc.value_counts(table.column("name").combine_chunks())
     found = {str(row["values"] or "unknown"): int(row["counts"]) for row in counted.to_pylist()}
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
@@ -184,9 +188,14 @@ def by_name(capture: Capture) -> dict[str, int]:
 
 def with_env(workload: Workload, env: dict[str, str]) -> list[str]:
     """The command as `env` runs it in environment `env`: the recorder itself must not be improved."""
+    become: list[str] = []
+    if workload.user:
+        uid, gid = workload.user
+        become = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
     gone = [word for name in workload.env if name not in env for word in ("-u", name)]
     new = [f"{name}={value}" for name, value in env.items() if workload.env.get(name) != value]
-    return ["env", *gone, *new, *workload.command] if gone or new else list(workload.command)
+    changed = ["env", *gone, *new] if gone or new else []
+    return [*become, *changed, *workload.command]
 
 
 def figure(before: dict[str, int], after: dict[str, int]) -> Figure:

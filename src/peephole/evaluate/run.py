@@ -79,6 +79,7 @@ def _job(workload: Workload, env: dict[str, str], folder: Path) -> dict[str, Any
         "streams": [str(workload.stdin), str(folder / "stdout"), str(folder / "stderr")],
         "timeout_s": workload.timeout_s,
         "grace_s": workload.grace_s,
+        "user": workload.user,
         "drive": list(workload.drive),
         "drive_env": workload.env,
         "drive_streams": [os.devnull, str(folder / "driver.stdout"), str(folder / "driver.stderr")],

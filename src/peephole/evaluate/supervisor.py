@@ -108,6 +108,43 @@ def descendants(pid: int | str = "self") -> list[int]:
     return found
 
 
+def open_flags(fd: int) -> int:
+    """How the file of standard stream `fd` is opened."""
+    return os.O_WRONLY | os.O_CREAT | os.O_TRUNC if fd else os.O_RDONLY
+
+
+def start_as(user: list[int], argv: list[str], env: dict[str, str], streams: list[str]) -> int:
+    """As posix_spawnp, with another user and group; the streams are opened before. Raises OSError."""
+    told, tells = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for fd, path in enumerate(streams):
+                opened = os.open(path, open_flags(fd), 0o600)
+                os.dup2(opened, fd)
+                os.close(opened)
+            os.setsid()
+            for signum in TO_DEFAULT:
+                signal.signal(signum, signal.SIG_DFL)
+            os.setgroups([])
+            os.setresgid(user[1], user[1], user[1])
+            os.setresuid(user[0], user[0], user[0])
+            os.execvpe(argv[0], argv, env)
+        except OSError as e:
+            code = e.errno or 1
+        finally:
+            os.write(tells, bytes([code & 255]))
+            os._exit(127)
+    os.close(tells)
+    failed = os.read(told, 1)
+    os.close(told)
+    if failed:
+        os.waitpid(pid, 0)
+        raise OSError(failed[0], os.strerror(failed[0]), argv[0])
+    return pid
+
+
 class Tree:
     """The processes of one run: started here, reaped here."""
 
@@ -117,18 +154,27 @@ class Tree:
         self.aside: set[int] = set()  # drivers and probes: not the command's
         self.aside_cpu_ns = self.aside_switches = self.aside_faults = self.aside_oublock = 0
 
-    def start(self, argv: list[str], env: dict[str, str], streams: list[str], aside: bool = False) -> int:
+    def start(
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        streams: list[str],
+        aside: bool = False,
+        user: list[int] | None = None,
+    ) -> int:
         """Start `argv` with these files as standard input, output and error, in a session of its own.
 
         The terminal's ctrl-C then goes to Peephole alone, which ends the tree in order.
         """
-        truncate = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        actions = [
-            (os.POSIX_SPAWN_OPEN, fd, path, truncate if fd else os.O_RDONLY, 0o600) for fd, path in enumerate(streams)
-        ]
-        pid = os.posix_spawnp(
-            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=TO_DEFAULT
-        )
+        if user:
+            pid = start_as(user, argv, env, streams)
+        else:
+            actions = [
+                (os.POSIX_SPAWN_OPEN, fd, path, open_flags(fd), 0o600) for fd, path in enumerate(streams)
+            ]
+            pid = os.posix_spawnp(
+                argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=TO_DEFAULT
+            )
         self.status[pid] = None
         if aside:
             self.aside.add(pid)
@@ -260,7 +306,7 @@ def work(job: dict, tree: Tree, out: dict) -> None:  # type: ignore[type-arg]
     """Start the command and see it to its end; with a driver, start that beside it and stop the command after it."""
     timeout_s = job["timeout_s"]
     begin_ns = time.monotonic_ns()
-    pid = tree.start(job["argv"], job["env"], job["streams"])
+    pid = tree.start(job["argv"], job["env"], job["streams"], user=job["user"])
     out["started"] = True
     if job["drive"]:
         out["trouble"] = wait_ready(tree, pid, job)

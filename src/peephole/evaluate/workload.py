@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import shutil
 import stat
@@ -32,7 +33,8 @@ class Workload:
     """A command and how it is run; the same for the runs before and after.
 
     `stdin` is a regular file (spooled once) or /dev/null. `fresh` runs before every run. With `drive`, the command is
-    a server: it is started, waited for (`ready`), driven, and stopped.
+    a server: it is started, waited for (`ready`), driven, and stopped. With `user`, the command (nothing else) runs as
+    that user and group.
     """
 
     command: tuple[str, ...]
@@ -46,6 +48,7 @@ class Workload:
     ready: tuple[str, str | tuple[str, ...]] | None = None
     ready_timeout_s: float = 30.0
     grace_s: float = 10.0
+    user: tuple[int, int] | None = None
     file_systems: tuple[Path, ...] = field(default=())  # folders on file systems that the command writes
 
     def wants(self, kind: str) -> bool:
@@ -90,6 +93,21 @@ def parse_ready(spec: str | None) -> tuple[str, str | tuple[str, ...]] | None:
     if kind not in READY_KINDS or not what or (kind == "tcp" and not (what.isdigit() and 0 < int(what) < 65536)):
         raise UsageError(f"--ready {spec}: use tcp:PORT, unix:PATH, file:PATH or exec:CMD")
     return kind, split(what, "--ready exec:") if kind == "exec" else what
+
+
+def parse_user(name: str | None) -> tuple[int, int] | None:
+    """The value of --user: a user's id and group. Raises UsageError when there is none, or we may not become it."""
+    if name is None:
+        return None
+    try:
+        found = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except KeyError as e:
+        raise UsageError(f"--user {name}: no such user; name one of this machine") from e
+    if found.pw_uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        raise UsageError(f"--user {name}: needs root; run peephole as {name} instead")
+    return found.pw_uid, found.pw_gid
 
 
 def find_program(name: str, cwd: Path, env: dict[str, str]) -> str:

@@ -122,10 +122,13 @@ def arm(
     mounts: Sequence[PlannedMount] | None = None,
     runtime_dir: Path | None = None,
     target: Target | None = None,
+    owner: tuple[int, int] | None = None,
 ) -> Armed:
     """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
 
-    `mounts` None means every local mount. Raises EngineError when the runtime can't work on this machine, RuleError for
+    `mounts` None means every local mount. `owner` is the user and group that the commands run as, when not ours (we are
+    root then): the runtime folder becomes theirs, with a copy of the library, which they may be unable to reach
+    elsewhere. Raises EngineError when the runtime can't work on this machine, RuleError for
     an unknown rule.
 
         with arm(["truncate_in_place"]) as armed:
@@ -141,11 +144,19 @@ def arm(
     table = mounts_of(names, mounts)[:MOUNTS_MAX]
     folder = new_folder(runtime_dir)
     try:
-        (folder / "libpeephole.so").symlink_to(library)
+        if owner is None:
+            (folder / "libpeephole.so").symlink_to(library)
+        else:
+            shutil.copyfile(library, folder / "libpeephole.so")
+            (folder / "libpeephole.so").chmod(0o755)
         fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(lists)
-        return Armed(folder, Control(folder / "control", names, table))
+        armed = Armed(folder, Control(folder / "control", names, table))
+        if owner is not None:
+            for path in (folder, folder / "sites", folder / "control"):
+                os.chown(path, *owner)
+        return armed
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
