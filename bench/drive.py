@@ -98,7 +98,7 @@ def main() -> int:
     for command in warm:
         quietly(command, "warming")
     before, begin_ns = cpu_ns(), time.monotonic_ns()
-    done = subprocess.run(words[1:], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(words[1:], capture_output=True, text=True)
     end_ns = time.monotonic_ns()
     time.sleep(0.05)  # a server may wait for processes that have ended only now
     cpu = spent_ns(before, cpu_ns())

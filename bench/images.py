@@ -106,9 +106,7 @@ def _base(size: int) -> Path:
 
 
 @contextmanager
-def ext4(
-    size: int, fill: Callable[[Path], None], *, owner: int = 0, base: Path | None = None
-) -> Iterator[Image]:
+def ext4(size: int, fill: Callable[[Path], None], *, owner: int = 0, base: Path | None = None) -> Iterator[Image]:
     """A fresh journalled ext4 image of `size` bytes, mounted, filled by `fill`; gone at the end, whatever happens.
 
     Its top folder belongs to user `owner`. The image lies in memory, or in the folder `base`: on a disk, where flushes

@@ -122,9 +122,7 @@ def folder_of(who: User) -> Iterator[Path]:
     """A temporary folder of this user, gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="peephole-bench-"))
     try:
-        for path in (folder, folder / "tmp"):
-            path.mkdir(exist_ok=True, mode=0o700)
-            os.chown(path, who.uid, who.gid)
+        os.chown(folder, who.uid, who.gid)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,7 +131,8 @@ def folder_of(who: User) -> Iterator[Path]:
 @contextmanager
 def running(words: Sequence[str], who: User, port: int) -> Iterator[None]:
     """A helper server beside the bench, for as long as the block runs."""
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **who.identity()) as child:
+    null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, start_new_session=True, **null, **who.identity()) as child:
         try:
             wait_for(port, child)
             yield
@@ -178,9 +177,7 @@ class Ground:
 
 
 @contextmanager
-def ground(
-    size: int, fill: Callable[[Path], None], who: User, own: Path, base: Path | None = None
-) -> Iterator[Ground]:
+def ground(size: int, fill: Callable[[Path], None], who: User, own: Path, base: Path | None = None) -> Iterator[Ground]:
     """A journalled ext4 image filled by `fill`, or the file system at hand."""
     with contextlib.ExitStack() as stack:
         try:
@@ -301,9 +298,8 @@ class Bench:
             raise NoBench(f"peephole evaluate: {(errors.strip() or 'no answer').splitlines()[-1]}") from None
 
     def environment(self) -> dict[str, str]:
-        """A service's environment: little, and nothing that skews."""
-        env = {name: value for name, value in os.environ.items() if name not in SKEWING}
-        return env | {"HOME": str(self.folder), "TMPDIR": str(self.folder / "tmp"), "USER": self.who.name}
+        """Our environment without what skews."""
+        return {name: value for name, value in os.environ.items() if name not in SKEWING}
 
     def load(self, load: Load) -> None:
         """Measure one load and its control, and add their figures."""

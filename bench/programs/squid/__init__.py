@@ -21,13 +21,13 @@ from bench.servers import Bench, Ground, Load, Options
 WEB = Path(__file__).resolve().parent.parent / "web"
 LOADS = ("memory_hit", "disk_hit", "store_evict", "mixed", "connect_bulk", "connect_small")
 IMAGE_BYTES = 600 << 20
-OBJECTS = 1500  # 50 MB on disk
+OBJECTS = 2000  # 32 MB on disk
 IN_MEMORY = 400
 BULK_BYTES = 64 << 20
 SMALL_BYTES = 4096
 PIECE = 65536
 #: requests a run: about a second of squid's CPU
-REQUESTS = {"memory_hit": 8000, "disk_hit": 4500, "store_evict": 3000, "mixed": 3000}
+REQUESTS = {"memory_hit": 10000, "disk_hit": 6000, "store_evict": 4000, "mixed": 4000}
 MESSAGES = 12000
 BULKS = 16
 RULES = (

@@ -169,9 +169,7 @@ class Tree:
         if user:
             pid = start_as(user, argv, env, streams)
         else:
-            actions = [
-                (os.POSIX_SPAWN_OPEN, fd, path, open_flags(fd), 0o600) for fd, path in enumerate(streams)
-            ]
+            actions = [(os.POSIX_SPAWN_OPEN, fd, path, open_flags(fd), 0o600) for fd, path in enumerate(streams)]
             pid = os.posix_spawnp(
                 argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=TO_DEFAULT
             )
