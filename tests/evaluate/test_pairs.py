@@ -10,16 +10,22 @@ import pytest
 
 from peephole.evaluate.evaluate import Evaluation
 from peephole.evaluate.pairs import Pairs
+from peephole.evaluate.repeats import may_repeat, repeats_for
 from peephole.evaluate.warnings import of_environment
 from peephole.evaluate.workload import Same, Workload
 
 
 def evaluation(
-    tmp_path: Path, *command: str, pairs: int | None = 2, after: dict[str, str] | None = None, **more: object
+    tmp_path: Path,
+    *command: str,
+    pairs: int | None = 2,
+    repeat: int | None = 1,
+    after: dict[str, str] | None = None,
+    **more: object,
 ) -> Evaluation:
     env = dict(os.environ)
     job = Workload(command, tmp_path, env, file_systems=(tmp_path,), **more)  # type: ignore[arg-type]
-    return Evaluation(job, Pairs(job, env, env | (after or {}), tmp_path / "runs", seed=11, fixed=pairs))
+    return Evaluation(job, Pairs(job, env, env | (after or {}), tmp_path / "runs", seed=11, fixed=pairs, repeat=repeat))
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +56,34 @@ def test_pairs_stop_when_the_answer_is_clear(tmp_path: Path) -> None:
     one = evaluation(tmp_path, sys.executable, "-c", BUSY, pairs=None, after={"ROUNDS": "1"})
     one.run()
     assert one.verdict == "gain" and len(one.pairs.done) == 10
+
+
+def test_a_pair_may_run_each_side_several_times_in_turns(tmp_path: Path) -> None:
+    one = evaluation(tmp_path, "sh", "-c", "echo ${X:-A} >>order", pairs=2, repeat=3, after={"X": "B"}, same=())
+    one.run()
+    order = (tmp_path / "order").read_text().split()
+    assert order[:2] == ["A", "B"] and len(order) == 2 + 2 * 6, order
+    for i, pair in enumerate(one.pairs.done):
+        turns = "".join(order[2 + 6 * i : 8 + 6 * i])
+        assert turns == ("ABBAAB" if pair.first == "A" else "BAABBA")
+    assert one.result().conditions["runs_a_side"] == 3
+
+
+def test_a_difference_in_a_later_turn_is_seen(tmp_path: Path) -> None:
+    script = "echo x >>n; [ $(wc -l <n) -lt 7 ] || printf ${X:-a}"
+    one = evaluation(tmp_path, "sh", "-c", script, pairs=2, repeat=3, after={"X": "b"})
+    one.run()
+    assert one.verdict == "different" and one.differences[0].offset == 0
+
+
+def test_only_short_commands_that_scatter_are_repeated(tmp_path: Path) -> None:
+    assert repeats_for([0.1, 0.1001, 0.0999, 0.1, 0.1, 0.1002], 0.1) == 1
+    assert repeats_for([0.1, 0.105, 0.095, 0.1, 0.108, 0.093], 0.1) == 8
+    assert repeats_for([0.1, 0.103, 0.097, 0.1, 0.102, 0.098], 0.1) in range(2, 8)
+    assert repeats_for([0.7, 0.8, 0.6, 0.7, 0.9, 0.5], 0.7) == 2
+    job = Workload(("true",), tmp_path, {})
+    assert may_repeat(job, 0.1) and not may_repeat(job, 2.0)
+    assert not may_repeat(Workload(("true",), tmp_path, {}, drive=("true",)), 0.1)
 
 
 def test_a_differing_byte_is_the_verdict(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def command(plan_file: Path | None, rules: str | None, **values: Any) -> int:
     plan = None if rules == "off" else _plan(plan_file, rules or "none", options)
     folder = result_folder(options.out, options.command[0])
     session = Session(options, workload_of(options, folder), folder)
-    runs = session.most_runs() + (2 if plan is not None else 0)
-    say(f"peephole: {shlex.join(options.command)} will be run up to {runs} times")
-    with session.running(runs):
+    more = 2 if plan is not None else 0
+    say(f"peephole: {shlex.join(options.command)} will be run {session.how_often(more)}")
+    with session.running(session.usual_runs() + more):
         if plan is None:
             session.measure(None)
         else:

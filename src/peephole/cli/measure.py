@@ -44,6 +44,7 @@ class Session:
             seed=options.chosen_seed(),
             primary=options.primary,
             fixed=options.pairs,
+            repeat=options.repeat,
             on_run=self._step,
         )
         (folder / "runs").mkdir(exist_ok=True)
@@ -56,12 +57,21 @@ class Session:
     def workload(self) -> Workload:
         return self.evaluation.workload
 
-    def most_runs(self) -> int:
-        """How often timed runs may run the command: two a pair, and the warm-up."""
-        return 2 * (1 + self.evaluation.pairs.most())
+    def usual_runs(self) -> int:
+        """How often timed runs run a command that is not short: two a pair, and the warm-up."""
+        return 2 * (1 + self.evaluation.pairs.most() * (self.options.repeat or 1))
+
+    def how_often(self, more: int) -> str:
+        """How often the command may be run, in words, with `more` runs beside the timed ones."""
+        usual, most = self.usual_runs() + more, self.evaluation.pairs.most_runs() + more
+        short = "" if usual == most else f" (or, when it is short and its runs scatter, up to {most} times)"
+        return f"up to {usual} times{short}"
 
     def _step(self, what: str) -> None:
         if self._progress is not None:
+            repeat = self.evaluation.pairs.repeat or 1
+            if repeat > (self.options.repeat or 1):
+                self._progress.at_most(self.evaluation.pairs.most_runs() + self.recorded_runs + 1)
             self._progress.step(what)
 
     @contextmanager

@@ -35,6 +35,7 @@ class MeasureOptions:
     command: tuple[str, ...]
     allow: str | None
     pairs: int | None
+    repeat: int | None
     primary: str
     drive: str | None
     ready: str | None
@@ -67,6 +68,11 @@ _OPTIONS: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
         ("-n", "--pairs"),
         {"type": click.IntRange(min=1)},
         "Pairs of runs; default: until the answer is clear, at most 25.",
+    ),
+    (
+        ("--repeat",),
+        {"type": click.IntRange(1, 100), "metavar": "N"},
+        "Runs a side in each pair; default 1, and without -n up to 8 for a short command whose runs scatter.",
     ),
     (("--primary",), {"default": "cpu", "show_default": True, "metavar": "FIGURE"}, "The figure that decides."),
     (("--drive",), {"metavar": "CMD"}, "Run CMD beside COMMAND, a server, and measure while it runs."),

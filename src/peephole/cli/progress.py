@@ -37,6 +37,13 @@ class Progress:
             self._bar.update(self._task, description=what, advance=1 if self._begun else 0)
         self._begun = True
 
+    def at_most(self, total: int) -> None:
+        """There will be at most so many steps after all."""
+        if total != self.total:
+            self.total = total
+            if self._bar is not None:
+                self._bar.update(self._task, total=total)
+
     def tell(self, what: str) -> None:
         """Something else goes on, which is no step."""
         if self._bar is not None:

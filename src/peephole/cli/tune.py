@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from peephole.cli.options import COMMAND_SETTINGS, MeasureOptions, measure_options, say, take, workload_of
+from peephole.cli.options import COMMAND_SETTINGS, measure_options, say, take, workload_of
 
 
 @click.command(context_settings=COMMAND_SETTINGS)
@@ -28,20 +28,19 @@ def command(once: bool, dry_run: bool, **values: Any) -> int:
     allowed = consent.parse(options.allow)
     folder = result_folder(options.out, options.command[0])
     session = Session(options, workload_of(options, folder), folder)
-    runs = 1 if once or dry_run else 1 + session.most_runs() + 1
-    say(_announcement(options, runs, once or dry_run))
-    with session.running(runs):
+    say(_announcement(session, once or dry_run))
+    with session.running(1 if once or dry_run else session.usual_runs() + 2):
         _Tuning(session, allowed, once, dry_run).run()
     return session.finish()
 
 
-def _announcement(options: MeasureOptions, runs: int, only_once: bool) -> str:
-    name = shlex.join(options.command)
+def _announcement(session: Any, only_once: bool) -> str:
+    name = shlex.join(session.workload.command)
     if only_once:
         return f"peephole: {name} will be run once, observed"
     return (
-        f"peephole: {name} will be run up to {runs} times: once observed, then (if anything is worth changing) "
-        f"in at most {(runs - 4) // 2} pairs after a warm-up, and once more observed"
+        f"peephole: {name} will be run {session.how_often(2)}: once observed, then (if anything is worth changing) "
+        f"in at most {session.evaluation.pairs.most()} pairs after a warm-up, and once more observed"
     )
 
 

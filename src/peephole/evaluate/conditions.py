@@ -80,12 +80,13 @@ def of_pairs(pairs: Pairs) -> dict[str, Any]:
     why = pairs.done[0].before.raw["no_cgroup"] if pairs.done else None
     return {
         "seed": pairs.seed,
-        "order": "random within each pair, one warm-up pair left out",
+        "order": "random within each pair, turns within a pair alternate, one warm-up pair left out",
         "recorder": "none during timed runs",
         "smallest_effect": statistics.SMALLEST_EFFECT,
         "confidence": statistics.CONFIDENCE,
         "looks": "one" if pairs.fixed is not None else f"after {', '.join(map(str, statistics.LOOKS))} pairs",
-        "error_per_look": statistics.alpha_at(len(pairs.done), pairs.fixed is not None),
+        "error_of_the_last_look": round(statistics.nominal_alpha(len(pairs.done), pairs.fixed is not None), 5),
+        "runs_a_side": pairs.repeat or 1,
         "cpu_from": "cgroup cpu.stat of the tree" if why is None else f"wait4 of the tree's processes ({why})",
         "system_cpu_from": f"/proc/stat, ticks of {1000 // os.sysconf('SC_CLK_TCK')} ms, "
         "the whole machine, closing syncfs included",

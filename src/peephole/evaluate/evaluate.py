@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.errors import RunError
-from peephole.evaluate import conditions, same, statistics, warnings
+from peephole.evaluate import conditions, recorders, same, statistics, warnings
 from peephole.evaluate.pairs import Differs, Failed, Pairs
 from peephole.evaluate.result import Result
 from peephole.evaluate.workload import Workload
@@ -28,10 +28,12 @@ class Evaluation:
     figures: dict[str, statistics.Figure] = field(default_factory=dict)
     differences: list[same.Difference] = field(default_factory=list)
     extra_warnings: list[warnings.Warning] = field(default_factory=list)
+    recorders: list[str] = field(default_factory=list)
     begun_s: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """Measure until the answer is clear; failures and differing outputs become the verdict."""
+        self.recorders += recorders.attached()
         try:
             self.figures = self.pairs.measure()
         except Failed as e:
@@ -54,6 +56,7 @@ class Evaluation:
             raise
         else:
             self.verdict, self.reason = statistics.verdict(self.figures, self.pairs.primary)
+            self.recorders += recorders.attached()
 
     def _end(self, verdict: str, reason: str) -> None:
         self.verdict, self.reason = verdict, reason
@@ -61,6 +64,7 @@ class Evaluation:
 
     def result(self) -> Result:
         """What is known now."""
+        held = conditions.of_workload(self.workload)
         return Result(
             verdict=self.verdict,
             reason=self.reason,
@@ -72,10 +76,22 @@ class Evaluation:
             ratios=[
                 _ratios(pair.number, pair.first, pair.before.figures, pair.after.figures) for pair in self.pairs.done
             ],
-            warnings=warnings.of_environment(self.workload.env) + warnings.of_pairs(self.pairs) + self.extra_warnings,
-            conditions=conditions.machine() | conditions.of_workload(self.workload) | conditions.of_pairs(self.pairs),
+            warnings=self._warnings(held["file_systems"]),
+            conditions=conditions.machine() | held | conditions.of_pairs(self.pairs),
             self_cost=own_cost(self.begun_s, self.pairs.runs),
         )
+
+    def _warnings(self, mounts: list[dict[str, str]]) -> list[warnings.Warning]:
+        if not self.pairs.done:
+            return warnings.of_environment(self.workload.env) + self.extra_warnings
+        return [
+            *warnings.of_environment(self.workload.env),
+            *warnings.of_recorders(self.recorders),
+            *warnings.of_file_systems(mounts),
+            *warnings.of_figures(self.figures, self.pairs.primary),
+            *warnings.of_pairs(self.pairs),
+            *self.extra_warnings,
+        ]
 
 
 def _ratios(number: int, first: str, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:

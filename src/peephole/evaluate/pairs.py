@@ -1,4 +1,9 @@
-"""Interleaved pairs of runs: before (A) and after (B), in random order, on fresh state, with nothing recording."""
+"""Interleaved pairs of runs: before (A) and after (B), in random order, on fresh state, with nothing recording.
+
+A pair of a short and noisy command runs each side several times, in turns, and takes the medians: two processes of one
+program differ by some percent in how they lie in memory, however long they run, and only more processes help. How
+often is settled before the first pair, from runs of the unchanged side alone, so it can't favour an answer.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,14 @@ import json
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean, median
 
 from peephole.errors import UsageError
 from peephole.evaluate import same, statistics
-from peephole.evaluate.run import Run, run, unit_of
+from peephole.evaluate.repeats import MOST_REPEATS, TRIALS, may_repeat, repeats_for
+from peephole.evaluate.run import MEANS, Run, run, unit_of
 from peephole.evaluate.workload import Workload
 
 LINK_BYTES = 1 << 20  # equal outputs of at least this size are kept once
@@ -32,12 +39,22 @@ class Differs(Exception):
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair; `first` is which side ran first."""
+    """One pair; `first` is which side ran first. With repeats, a side's figures are those of its runs together."""
 
     number: int
     first: str  # A | B
     before: Run
     after: Run
+
+
+def together(runs: list[Run]) -> Run:
+    """One side's runs of a pair as one: medians of times, means of counts and of what comes in coarse ticks."""
+    if len(runs) == 1:
+        return runs[0]
+    names = [name for name in runs[0].figures if all(name in one.figures for one in runs)]
+    figures = {name: (mean if name in MEANS else median)([one.figures[name] for one in runs]) for name in names}
+    left = max(one.left_behind for one in runs)
+    return replace(runs[0], figures=figures, left_behind=left)
 
 
 @dataclass
@@ -54,6 +71,7 @@ class Pairs:
     seed: int
     primary: str = "cpu"
     fixed: int | None = None  # this many pairs; None: until the answer is clear
+    repeat: int | None = None  # runs a side in each pair; None: chosen after the warm-up
     on_run: Callable[[str], None] = lambda what: None
     done: list[Pair] = field(default_factory=list)
     runs: int = 0
@@ -63,10 +81,15 @@ class Pairs:
         """The most pairs that will be run, the warm-up not counted."""
         return self.fixed if self.fixed is not None else statistics.MAX_PAIRS
 
+    def most_runs(self) -> int:
+        """The most runs that this can take, as far as is known."""
+        repeat = self.repeat or (1 if self.fixed is not None else MOST_REPEATS)
+        return 2 * (1 + self.most() * repeat) + (TRIALS if repeat > 1 and self.repeat is None else 0)
+
     def measure(self) -> dict[str, statistics.Figure]:
         """Warm up, then run pairs until the answer is clear. Raises Failed, Differs, RunError, UsageError."""
         order = random.Random(self.seed)
-        self._check_primary(self._pair(0, "A"))
+        self._warm_up()
         figures: dict[str, statistics.Figure] = {}
         for number in range(1, self.most() + 1):
             pair = self._pair(number, order.choice("AB"))
@@ -82,8 +105,6 @@ class Pairs:
         if not self.done:
             return {}
         fixed = self.fixed is not None
-        # After an interruption the number of pairs is no planned look: spend what the next look may.
-        alpha = statistics.alpha_at(len(self.done), fixed)
         names = [n for n in self.done[0].before.figures if all(self._has(pair, n) for pair in self.done)]
         found = {}
         for index, name in enumerate(names):
@@ -93,7 +114,7 @@ class Pairs:
                 [pair.after.figures[name] for pair in self.done],
                 unit,
                 better,
-                alpha=alpha,
+                fixed=fixed,
                 seed=self.seed + index,
             )
         return found
@@ -107,21 +128,46 @@ class Pairs:
             there = ", ".join(pair.before.figures)
             raise UsageError(f"--primary {self.primary}: no such figure; there are {there}")
 
+    def _warm_up(self) -> None:
+        """One pair that is left out; then, for a short command, unchanged runs that show how much they scatter."""
+        wanted, self.repeat = self.repeat, 1
+        pair = self._pair(0, "A")
+        self._check_primary(pair)
+        if wanted is None and self.fixed is None and may_repeat(self.workload, pair.before.figures["wall"]):
+            trials = [self._trial(number) for number in range(TRIALS)]
+            wanted = repeats_for([one.figures["cpu"] for one in trials], pair.before.figures["wall"])
+        self.repeat = wanted or 1
+
+    def _trial(self, number: int) -> Run:
+        outcome = self._one(0, "A", f"00-{number + 2}-A")
+        outcome.drop()
+        self._share_stdout(outcome.run)
+        return outcome.run
+
     def _pair(self, number: int, first: str) -> Pair:
-        outcomes: dict[str, same.Outcome] = {}
-        for side in first + ("B" if first == "A" else "A"):
-            outcomes[side] = self._one(number, side, f"{number:02d}-{side}")
+        runs: dict[str, list[Run]] = {"A": [], "B": []}
+        order = first + ("B" if first == "A" else "A")
+        for turn in range(self.repeat or 1):
+            name = f"{number:02d}" + (f"-{turn + 1}" if turn else "")
+            before, after = self._turn(number, order if turn % 2 == 0 else order[::-1], name)
+            runs["A"].append(before)
+            runs["B"].append(after)
+        pair = Pair(number, first, together(runs["A"]), together(runs["B"]))
+        self._log(pair)
+        return pair
+
+    def _turn(self, number: int, order: str, name: str) -> tuple[Run, Run]:
+        """One run of each side, what comes out compared."""
+        outcomes = {side: self._one(number, side, f"{name}-{side}") for side in order}
         before, after = outcomes["A"], outcomes["B"]
         found = same.differences(self.workload, before, after)
         if found:
-            again = self._one(number, "A", f"{number:02d}-again")
+            again = self._one(number, "A", f"{name}-again")
             raise Differs(found, unstable=bool(same.differences(self.workload, before, again)))
         for outcome in (before, after):
             outcome.drop()
             self._share_stdout(outcome.run)
-        pair = Pair(number, first, before.run, after.run)
-        self._log(pair)
-        return pair
+        return before.run, after.run
 
     def _one(self, number: int, side: str, name: str) -> same.Outcome:
         self.on_run("warm-up" if number == 0 else f"pair {number} of at most {self.most()}")

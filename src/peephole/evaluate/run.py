@@ -25,6 +25,8 @@ FIGURES: dict[str, tuple[str, str]] = {
     "page_faults": ("faults", "lower"),
     "bytes_written": ("bytes", "lower"),
 }
+#: figures whose mean over a side's runs is taken, not their median: counts, and what comes in coarse ticks or bursts
+MEANS = ("system_cpu", "flush", "bytes_written", "context_switches", "page_faults")
 
 
 @dataclass(frozen=True)

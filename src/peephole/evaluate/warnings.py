@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peephole.evaluate import statistics
@@ -31,6 +32,46 @@ class Warning:
 def of_environment(env: dict[str, str]) -> list[Warning]:
     """Variables that skew figures."""
     return [Warning(f"{name}-set", advice) for name, advice in SKEWED.items() if env.get(name)]
+
+
+def of_recorders(seen: Iterable[str]) -> list[Warning]:
+    """Recorders that were seen before or after the runs."""
+    found = list(dict.fromkeys(seen))
+    if not found:
+        return []
+    advice = f"{'; '.join(found)}: calls cost more while something records them, which makes gains look larger; end it"
+    return [Warning("recorder-attached", advice)]
+
+
+def of_file_systems(mounts: Iterable[dict[str, str]]) -> list[Warning]:
+    """ext4 without a journal: creating files is slow there, and a truncating rewrite is not what it is elsewhere."""
+    points = [mount["point"] for mount in mounts if mount["fstype"] == "ext4" and mount.get("journal") == "no"]
+    if not points:
+        return []
+    return [
+        Warning(
+            "ext4-without-journal",
+            f"{', '.join(points)} is ext4 without a journal, where creating, emptying and flushing files cost other "
+            "than usual; put the command's files on a journalled file system (or ignore this if it writes none)",
+        )
+    ]
+
+
+def of_figures(figures: dict[str, statistics.Figure], primary: str) -> list[Warning]:
+    """A cost that moved: the primary figure is better, another that matters is worse."""
+    main = figures.get(primary)
+    if main is None or not main.is_better():
+        return []
+    worse = [name for name in statistics.GUARDS if name != primary and name in figures and figures[name].is_worse()]
+    if not worse:
+        return []
+    return [
+        Warning(
+            "cost-moved",
+            f"{primary} is better but {' and '.join(worse)} worse: other processes or the kernel now do the work; "
+            "leave out the rules that move it (--rules), or decide by that figure (--primary)",
+        )
+    ]
 
 
 def of_pairs(pairs: Pairs) -> list[Warning]:
