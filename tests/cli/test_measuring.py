@@ -30,7 +30,7 @@ def off(*words: str, cwd: Path, **more: Any) -> subprocess.CompletedProcess[str]
     return peephole("evaluate", "--rules", "off", "-n", "2", *words, cwd=cwd, **more)
 
 
-FIGURE = {"unit", "better", "before", "after", "ratio", "low", "high", "confidence", "pairs"}
+FIGURE = {"unit", "better", "before", "after", "ratio", "low", "high", "confidence", "pairs", "detectable"}
 KEYS: dict[str, type] = {
     "schema": str,
     "version": int,
@@ -189,7 +189,7 @@ def test_an_earlier_result_is_replaced(tmp_path: Path) -> None:
 def test_an_interruption_ends_the_tree_and_keeps_what_was_measured(tmp_path: Path, signum: int, code: int) -> None:
     marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
     script = "echo $$ >>pids; sh -c 'sleep 600 & wait' " + marker + " & [ $(wc -l <pids) -ge 5 ] && sleep 600; kill $!"
-    words = ["evaluate", "--rules", "off", "--grace", "0", "-o", "out", "--", "sh", "-c", script]
+    words = ["evaluate", "--rules", "off", "--repeat", "1", "--grace", "0", "-o", "out", "--", "sh", "-c", script]
     with subprocess.Popen([*PEEPHOLE, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tuning:
         deadline_s = time.monotonic() + 60
         pids = tmp_path / "pids"

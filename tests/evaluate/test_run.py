@@ -138,7 +138,9 @@ def test_a_server_is_started_driven_and_stopped(tmp_path: Path) -> None:
 def test_the_drivers_cpu_is_not_the_servers(tmp_path: Path) -> None:
     lazy = ("sh", "-c", "trap 'exit 0' TERM; touch up; sleep 600 & wait")
     busy = python("for i in range(10**7): pass")
-    job = workload(tmp_path, *lazy, drive=busy, ready=("file", str(tmp_path / "up")), fresh=("rm", "-f", "up"))
+    job = workload(
+        tmp_path, *lazy, drive=busy, grace_s=0.1, ready=("file", str(tmp_path / "up")), fresh=("rm", "-f", "up")
+    )
     one = run(job, job.env, tmp_path / "run")
     assert one.figures["cpu"] < one.figures["wall"] / 2
 

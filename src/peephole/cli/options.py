@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from peephole.errors import UsageError
+from peephole.errors import RunError, UsageError
 from peephole.evaluate.workload import (
     Workload,
     find_program,
@@ -90,7 +90,7 @@ _OPTIONS: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
     (
         ("--same",),
         {"multiple": True, "metavar": "SPEC"},
-        "What must come out equal: exit, stdout, stderr, files:DIR, exec:CMD, none; default exit and stdout.",
+        "What must come out equal: exit, stdout, stderr, driver, files:DIR, exec:CMD, none; default exit and stdout.",
     ),
     (("--fresh",), {"metavar": "CMD"}, "Run before every run, to make the state the same."),
     (("--user",), {"metavar": "NAME"}, "Run COMMAND, and nothing else, as this user (needs root)."),
@@ -125,8 +125,11 @@ def workload_of(options: MeasureOptions, folder: Path) -> Workload:
     if options.drive is None and options.ready is not None:
         raise UsageError("--ready is for a server; give --drive CMD too")
     cwd, env = Path.cwd(), dict(os.environ)
-    same = parse_same(options.same)
+    same = parse_same(options.same, options.drive is not None)
     find_program(options.command[0], cwd, env)
+    drive = split(options.drive, "--drive") if options.drive is not None else ()
+    fresh = split(options.fresh, "--fresh") if options.fresh is not None else ()
+    _check_programs(drive, fresh, cwd, env)
     touched = [cwd, folder, Path(env.get("TMPDIR", "/tmp"))]
     touched += [Path(str(s.what)) for s in same if s.kind == "files"]
     return Workload(
@@ -135,15 +138,25 @@ def workload_of(options: MeasureOptions, folder: Path) -> Workload:
         env=env,
         stdin=_stdin(options, folder),
         same=same,
-        fresh=split(options.fresh, "--fresh") if options.fresh is not None else (),
+        fresh=fresh,
         timeout_s=options.timeout_s,
-        drive=split(options.drive, "--drive") if options.drive is not None else (),
+        drive=drive,
         ready=parse_ready(options.ready),
         ready_timeout_s=options.ready_timeout_s,
         grace_s=options.grace_s,
         user=parse_user(options.user),
         file_systems=fs_folders(touched),
     )
+
+
+def _check_programs(drive: tuple[str, ...], fresh: tuple[str, ...], cwd: Path, env: dict[str, str]) -> None:
+    """Before anything is started: what would fail later, with a server running, fails now."""
+    for option, words in (("--drive", drive), ("--fresh", fresh)):
+        if words:
+            try:
+                find_program(words[0], cwd, env)
+            except RunError as e:
+                raise RunError(f"{option} {e}") from e
 
 
 def _stdin(options: MeasureOptions, folder: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peephole.errors import PeepholeError, RunError
-from peephole.evaluate.run import freshen
+from peephole.evaluate.ready import check_free, is_ready
+from peephole.evaluate.run import freshen, last_words
 from peephole.evaluate.statistics import Figure
 from peephole.evaluate.supervisor import children_of
 from peephole.evaluate.workload import Workload
@@ -40,6 +40,7 @@ def record(workload: Workload, env: dict[str, str], capture: Path, streams: Path
     Raises RunError when it takes too long, a server does not become ready, or a driver fails.
     """
     freshen(workload)
+    check_free(workload)
     streams.mkdir(parents=True, exist_ok=True)
     before = os.times()
     run = _driven if workload.drive else _plain
@@ -133,26 +134,9 @@ def _drive(workload: Workload, server: threading.Thread, streams: Path) -> str |
             return f"the driver did not end within {workload.timeout_s:g} s"
         except OSError as e:
             return f"the driver {workload.drive[0]}: {e.strerror}"
-    return None if done.returncode == 0 else f"the driver ended with code {done.returncode}"
-
-
-def is_ready(workload: Workload) -> bool:
-    """Whether the workload's server answers."""
-    if workload.ready is None:
-        return True
-    kind, what = workload.ready
-    if kind == "file":
-        return Path(str(what)).exists()
-    if kind == "exec":
-        null = subprocess.DEVNULL
-        return subprocess.run(what, env=workload.env, stdin=null, stdout=null, stderr=null).returncode == 0
-    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as s:
-        s.settimeout(1)
-        try:
-            s.connect(str(what) if kind == "unix" else ("127.0.0.1", int(str(what))))
-            return True
-        except OSError:
-            return False
+    if done.returncode == 0:
+        return None
+    return f"the driver ended with code {done.returncode}{last_words(streams / 'driver.stderr')}"
 
 
 def _stop(thread: threading.Thread, others: set[int], grace_s: float) -> None:

@@ -64,7 +64,7 @@ class Evaluation:
 
     def result(self) -> Result:
         """What is known now."""
-        held = conditions.of_workload(self.workload)
+        held = conditions.of_workload(self.pairs.workload)
         return Result(
             verdict=self.verdict,
             reason=self.reason,

@@ -11,6 +11,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, median
@@ -18,7 +19,7 @@ from statistics import mean, median
 from peephole.errors import UsageError
 from peephole.evaluate import same, statistics
 from peephole.evaluate.repeats import MOST_REPEATS, TRIALS, may_repeat, repeats_for
-from peephole.evaluate.run import MEANS, Run, run, unit_of
+from peephole.evaluate.run import MEANS, Run, last_words, run, unit_of
 from peephole.evaluate.workload import Workload
 
 LINK_BYTES = 1 << 20  # equal outputs of at least this size are kept once
@@ -75,6 +76,7 @@ class Pairs:
     on_run: Callable[[str], None] = lambda what: None
     done: list[Pair] = field(default_factory=list)
     runs: int = 0
+    varies: str | None = None  # what was left out of the comparison because unchanged runs differ in it
     _first_stdout: Path | None = None
 
     def most(self) -> int:
@@ -131,12 +133,23 @@ class Pairs:
     def _warm_up(self) -> None:
         """One pair that is left out; then, for a short command, unchanged runs that show how much they scatter."""
         wanted, self.repeat = self.repeat, 1
-        pair = self._pair(0, "A")
+        try:
+            pair = self._pair(0, "A")
+        except Differs as e:
+            if not e.unstable or any(self._asked(one) for one in e.found):
+                raise
+            # Nobody asked for it and it never repeats itself: a driver that prints times, say.
+            self.workload = replace(self.workload, same=tuple(same for same in self.workload.same if same.asked))
+            self.varies = str(e.found[0])
+            pair = self._pair(0, "A")
         self._check_primary(pair)
         if wanted is None and self.fixed is None and may_repeat(self.workload, pair.before.figures["wall"]):
             trials = [self._trial(number) for number in range(TRIALS)]
             wanted = repeats_for([one.figures["cpu"] for one in trials], pair.before.figures["wall"])
         self.repeat = wanted or 1
+
+    def _asked(self, found: same.Difference) -> bool:
+        return next((one.asked for one in self.workload.same if one.kind == found.what), True)
 
     def _trial(self, number: int) -> Run:
         outcome = self._one(0, "A", f"00-{number + 2}-A")
@@ -158,14 +171,18 @@ class Pairs:
 
     def _turn(self, number: int, order: str, name: str) -> tuple[Run, Run]:
         """One run of each side, what comes out compared."""
-        outcomes = {side: self._one(number, side, f"{name}-{side}") for side in order}
-        before, after = outcomes["A"], outcomes["B"]
-        found = same.differences(self.workload, before, after)
-        if found:
-            again = self._one(number, "A", f"{name}-again")
-            raise Differs(found, unstable=bool(same.differences(self.workload, before, again)))
+        with ExitStack() as kept:
+            outcomes = {}
+            for side in order:
+                outcomes[side] = self._one(number, side, f"{name}-{side}")
+                kept.callback(outcomes[side].drop)
+            before, after = outcomes["A"], outcomes["B"]
+            found = same.differences(self.workload, before, after)
+            if found:
+                again = self._one(number, "A", f"{name}-again")
+                kept.callback(again.drop)
+                raise Differs(found, unstable=bool(same.differences(self.workload, before, again)))
         for outcome in (before, after):
-            outcome.drop()
             self._share_stdout(outcome.run)
         return before.run, after.run
 
@@ -182,17 +199,18 @@ class Pairs:
         see = f"see {one.stderr}"
         if one.timed_out:
             limit = f"{self.workload.timeout_s:g} s"
+            name = f"the driver of {name}" if self.workload.drive else name
             raise Failed(f"{name} ({which}) did not end within {limit}; give a longer --timeout, or {see}")
         if self.workload.drive:
             if one.raw["ended_early"]:
-                raise Failed(f"{name} ({which}) ended while it was driven, with {same.ending(one.exit_code)}; {see}")
+                how = same.ending(one.exit_code) + last_words(one.stderr)
+                raise Failed(f"{name} ({which}) ended while it was driven, with {how}; {see}")
             if one.drive_exit != 0:
                 driver = one.folder / "driver.stderr"
-                raise Failed(
-                    f"the driver of {name} ({which}) ended with {same.ending(one.drive_exit or 0)}; see {driver}"
-                )
+                how = same.ending(one.drive_exit or 0) + last_words(driver)
+                raise Failed(f"the driver of {name} ({which}) ended with {how}; see {driver}")
         elif one.exit_code != 0 and (which == "unchanged" or not self.workload.wants("exit")):
-            raise Failed(f"{name} ({which}) ended with {same.ending(one.exit_code)}; {see}")
+            raise Failed(f"{name} ({which}) ended with {same.ending(one.exit_code)}{last_words(one.stderr)}; {see}")
 
     def _share_stdout(self, one: Run) -> None:
         if self._first_stdout is None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from peephole.errors import RunError
+from peephole.evaluate.ready import check_free
 from peephole.evaluate.workload import Workload
 
+LAST_BYTES = 1 << 16  # a line of figures is not longer
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 #: figures of a run in the result's order: name -> (unit, better)
@@ -131,18 +133,34 @@ def freshen(workload: Workload) -> None:
 
 def driver_figures(path: Path) -> dict[str, float]:
     """Figures that the driver reports: its last line of standard output, when that is a JSON object of numbers."""
-    try:
-        last = path.read_bytes().strip().rsplit(b"\n", 1)[-1]
-        found = json.loads(last)
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
+    found = _figures_line(path)[0]
     return {
         f"driver.{name}": float(value)
         for name, value in found.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def said_bytes(path: Path) -> int:
+    """How much of a driver's standard output comes before its line of figures."""
+    return _figures_line(path)[1]
+
+
+def _figures_line(path: Path) -> tuple[dict[str, Any], int]:
+    """The JSON object on the last line of a file, and where that line begins; an empty one and the file's size."""
+    try:
+        with path.open("rb") as f:
+            size = f.seek(0, os.SEEK_END)
+            f.seek(max(0, size - LAST_BYTES))
+            tail = f.read().rstrip()
+        line = tail.rsplit(b"\n", 1)[-1]
+        found = json.loads(line)
+        begin = max(0, size - LAST_BYTES) + len(tail) - len(line)
+    except FileNotFoundError:
+        return {}, 0
+    except (OSError, ValueError):
+        return {}, size
+    return (found, begin) if isinstance(found, dict) else ({}, size)
 
 
 def unit_of(figure: str) -> tuple[str, str]:
@@ -160,6 +178,7 @@ def run(workload: Workload, env: dict[str, str], folder: Path) -> Run:
     """
     folder.mkdir(parents=True, exist_ok=True)
     freshen(workload)
+    check_free(workload)
     out = _supervise(_job(workload, env, folder))
     if out["trouble"] is not None:
         raise RunError(f"{workload.command[0]}: {out['trouble']}{_hint(out, folder)}")
@@ -179,5 +198,16 @@ def run(workload: Workload, env: dict[str, str], folder: Path) -> Run:
     )
 
 
+def last_words(stderr: Path) -> str:
+    """The last line that a failed program printed, for a message: ` (like this)`, or nothing."""
+    try:
+        with stderr.open("rb") as f:
+            f.seek(max(0, f.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = f.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f" ({lines[-1][:200]})" if lines else ""
+
+
 def _hint(out: dict[str, Any], folder: Path) -> str:
-    return f"; see {folder / 'stderr'}" if out["started"] else ""
+    return f"{last_words(folder / 'stderr')}; see {folder / 'stderr'}" if out["started"] else ""

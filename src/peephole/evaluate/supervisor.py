@@ -242,13 +242,21 @@ def is_ready(tree: Tree, kind: str, what: str | list[str], env: dict[str, str]) 
     if kind == "exec":
         probe = tree.start(list(what), env, [os.devnull] * 3, aside=True)
         return tree.wait(probe, time.monotonic() + 5) and tree.status[probe] == 0
-    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as s:
-        s.settimeout(1)
-        try:
-            s.connect(str(what) if kind == "unix" else ("127.0.0.1", int(str(what))))
+    if kind == "unix":
+        return connects(socket.AF_UNIX, str(what))
+    port = int(str(what))
+    return connects(socket.AF_INET, ("127.0.0.1", port)) or connects(socket.AF_INET6, ("::1", port))
+
+
+def connects(family: int, address: object) -> bool:
+    """Whether something listens there."""
+    try:
+        with socket.socket(family) as s:
+            s.settimeout(1)
+            s.connect(address)  # type: ignore[arg-type]
             return True
-        except OSError:
-            return False
+    except OSError:
+        return False
 
 
 def wait_ready(tree: Tree, pid: int, job: dict) -> str | None:  # type: ignore[type-arg]
@@ -324,7 +332,8 @@ def work(job: dict, tree: Tree, out: dict) -> None:  # type: ignore[type-arg]
         if tree.status[pid] is None:
             os.kill(pid, signal.SIGTERM)
             out["killed"] = not tree.wait(pid, time.monotonic() + job["grace_s"])
-    if not out["timed_out"] and not out["killed"] and not tree.wait_all(time.monotonic() + job["grace_s"]):
+    failed = out["timed_out"] or out["killed"] or out["trouble"] is not None
+    if not failed and not tree.wait_all(time.monotonic() + job["grace_s"]):
         out["left_behind"] = len(descendants())
     tree.kill()
     out["exit"] = os.waitstatus_to_exitcode(tree.status[pid] or 0)

@@ -89,7 +89,11 @@ def of_pairs(pairs: Pairs) -> list[Warning]:
     if len(done) >= 5:
         found += _noise(done) + _drift(done)
     if done:
-        found += _load(done) + _short(done, pairs.workload) + _left(done)
+        found += _load(done) + _short(done, pairs.workload) + _left(done) + _killed(done, pairs.workload)
+    if pairs.varies is not None:
+        advice = f"two unchanged runs differ in it ({pairs.varies}), so it was not compared; let the driver print only "
+        advice += "what the server answers, and its figures as one JSON object on the last line"
+        found.append(Warning("driver-varies", advice))
     return found
 
 
@@ -161,6 +165,13 @@ def _short(done: list[Pair], workload: Workload) -> list[Warning]:
     return [
         Warning("short-run", f"a run takes less than {SHORT_S * 1000:.0f} ms, mostly start-up; give it more work to do")
     ]
+
+
+def _killed(done: list[Pair], workload: Workload) -> list[Warning]:
+    if not any(pair.before.killed or pair.after.killed for pair in done):
+        return []
+    advice = f"the server did not end within {workload.grace_s:g} s of TERM and was killed; what it does at its end is "
+    return [Warning("server-killed", advice + "not in the figures (--grace gives it longer)")]
 
 
 def _left(done: list[Pair]) -> list[Warning]:

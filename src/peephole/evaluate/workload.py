@@ -12,16 +12,20 @@ from pathlib import Path
 
 from peephole.errors import RunError, UsageError
 
-SAME_KINDS = ("exit", "stdout", "stderr", "files", "exec", "none")
+SAME_KINDS = ("exit", "stdout", "stderr", "driver", "files", "exec", "none")
 READY_KINDS = ("tcp", "unix", "file", "exec")
 
 
 @dataclass(frozen=True)
 class Same:
-    """One thing that must come out equal: `kind` is one of SAME_KINDS; `what` a folder or the words of a command."""
+    """One thing that must come out equal: `kind` is one of SAME_KINDS; `what` a folder or the words of a command.
+
+    What was not asked for is compared only when two unchanged runs agree in it.
+    """
 
     kind: str
     what: str | tuple[str, ...] = ""
+    asked: bool = True
 
     def __str__(self) -> str:
         what = self.what if isinstance(self.what, str) else shlex.join(self.what)
@@ -67,13 +71,16 @@ def split(words: str, option: str) -> tuple[str, ...]:
     return found
 
 
-def parse_same(specs: tuple[str, ...]) -> tuple[Same, ...]:
-    """The values of --same. Raises UsageError; `none` can't stand beside others."""
+def parse_same(specs: tuple[str, ...], driven: bool = False) -> tuple[Same, ...]:
+    """The values of --same. Raises UsageError; `none` can't stand beside others.
+
+    By default exit codes and standard output; of a server also what the driver prints, if that repeats itself.
+    """
     found: list[Same] = []
     for spec in specs:
         kind, _, what = spec.partition(":")
         if kind not in SAME_KINDS or (kind in ("files", "exec")) != bool(what):
-            raise UsageError(f"--same {spec}: use exit, stdout, stderr, files:DIR, exec:CMD or none")
+            raise UsageError(f"--same {spec}: use exit, stdout, stderr, driver, files:DIR, exec:CMD or none")
         if kind == "exec":
             found.append(Same(kind, split(what, "--same exec:")))
         else:
@@ -82,7 +89,10 @@ def parse_same(specs: tuple[str, ...]) -> tuple[Same, ...]:
         if len(found) > 1:
             raise UsageError("--same none: nothing else can be asked to be the same beside it")
         return ()
-    return tuple(found) or (Same("exit"), Same("stdout"))
+    if not driven and any(same.kind == "driver" for same in found):
+        raise UsageError("--same driver: there is no driver; give --drive CMD too")
+    usual = (Same("exit"), Same("stdout"), *([Same("driver", asked=False)] if driven else []))
+    return tuple(found) or usual
 
 
 def parse_ready(spec: str | None) -> tuple[str, str | tuple[str, ...]] | None:
