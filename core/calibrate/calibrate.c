@@ -16,26 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 #define ROUNDS 11
-#define BUDGET_NS 15000000LL	/* wall time of one price in one round: all of them stay under 20 s */
-#define NAME_BYTES 4096
-#define OVERWRITE_BYTES 4096
-#define PIECE_MAX 65536
-
-struct bench {
-	char folder[NAME_BYTES];
-	char file[NAME_BYTES + 16];
-	char *bytes;
-	int fd;
-};
-
-struct op {
-	const char *name;
-	int batch;
-	int (*prepare)(struct bench *b);	/* before each batch, not timed; may be NULL */
-	int (*run)(struct bench *b, long arg);
-	long arg;
-};
+#define BUDGET_NS 8000000LL	/* wall time of one price in one round: all of them stay under 20 s */
+#define OPS_MAX 96
 
 static volatile sig_atomic_t interrupted;
 
@@ -51,98 +36,6 @@ static long long now_ns(clockid_t clock)
 	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
-
-static int result(long r)
-{
-	return r < 0 ? -errno : 0;
-}
-
-static int empty_file(struct bench *b)
-{
-	if (ftruncate(b->fd, 0))
-		return -errno;
-	return result(lseek(b->fd, 0, SEEK_SET));
-}
-
-static int fill_file(struct bench *b)
-{
-	return result(pwrite(b->fd, b->bytes, OVERWRITE_BYTES, 0));
-}
-
-static int run_getppid(struct bench *b, long arg)
-{
-	(void)b;
-	(void)arg;
-	return result(syscall(SYS_getppid));
-}
-
-static int run_write(struct bench *b, long n)
-{
-	return result(write(b->fd, b->bytes, n));
-}
-
-static int run_pread(struct bench *b, long n)
-{
-	return result(pread(b->fd, b->bytes, n, 0));
-}
-
-static int run_fsync(struct bench *b, long n)
-{
-	if (pwrite(b->fd, b->bytes, n, 0) < 0)
-		return -errno;
-	return result(fsync(b->fd));
-}
-
-static int run_open_close(struct bench *b, long flags)
-{
-	int fd = open(b->file, flags | O_CLOEXEC);
-
-	return fd < 0 ? -errno : result(close(fd));
-}
-
-static int run_stat(struct bench *b, long flags)
-{
-	struct stat st;
-
-	return result(fstatat(AT_FDCWD, b->file, &st, flags));
-}
-
-static int run_access(struct bench *b, long mode)
-{
-	return result(access(b->file, mode));
-}
-
-/* The pair that truncate_in_place is about: the same bytes over the same file, two ways. */
-static int run_overwrite(struct bench *b, long truncating)
-{
-	int fd = open(b->file, O_WRONLY | O_CLOEXEC | (truncating ? O_TRUNC : 0));
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = result(write(fd, b->bytes, OVERWRITE_BYTES));
-	if (!r && !truncating)
-		r = result(ftruncate(fd, OVERWRITE_BYTES));
-	close(fd);
-	return r;
-}
-
-static const struct op ops[] = {
-	{ "getppid", 1024, NULL, run_getppid, 0 },
-	{ "write_64", 256, empty_file, run_write, 64 },
-	{ "write_512", 256, empty_file, run_write, 512 },
-	{ "write_4096", 64, empty_file, run_write, 4096 },
-	{ "write_65536", 8, empty_file, run_write, 65536 },
-	{ "open_close", 64, fill_file, run_open_close, O_RDONLY },
-	{ "stat", 64, NULL, run_stat, 0 },
-	{ "lstat", 64, NULL, run_stat, AT_SYMLINK_NOFOLLOW },
-	{ "access", 64, NULL, run_access, R_OK },
-	{ "pread_4096", 64, fill_file, run_pread, 4096 },
-	{ "fsync", 1, NULL, run_fsync, 512 },
-	{ "overwrite_truncating", 16, fill_file, run_overwrite, 1 },
-	{ "overwrite_in_place", 16, fill_file, run_overwrite, 0 },
-};
-#define N_OPS ((int)(sizeof(ops) / sizeof(ops[0])))
 
 /* One price in one round: nanoseconds of CPU a time, or -errno. */
 static int measure(struct bench *b, const struct op *op, double *cpu_ns, double *wall_ns)
@@ -164,7 +57,7 @@ static int measure(struct bench *b, const struct op *op, double *cpu_ns, double 
 		wall += now_ns(CLOCK_MONOTONIC) - w;
 		if (r)
 			return r;
-		count += op->batch;
+		count += (long)op->batch * (op->per ? op->per : 1);
 	} while (!interrupted && now_ns(CLOCK_MONOTONIC) - start < BUDGET_NS);
 	*cpu_ns = (double)cpu / count;
 	*wall_ns = (double)wall / count;
@@ -186,26 +79,52 @@ static void print_price(const char *name, double *cpu, double *wall, bool last)
 	       cpu[ROUNDS / 4], cpu[ROUNDS - 1 - ROUNDS / 4], wall[ROUNDS / 2], last ? "" : ",");
 }
 
+static const struct op *const tables[] = { ph_file_ops, ph_name_ops, ph_socket_ops, ph_memory_ops };
+#define N_TABLES (sizeof(tables) / sizeof(tables[0]))
+
+/* Some file systems have no exchange of names, no attributes, no copies inside: their prices are left out. */
+static bool missing_here(int r)
+{
+	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS || r == -EXDEV;
+}
+
 static int measure_all(struct bench *b)
 {
-	static double cpu[N_OPS][ROUNDS + 1], wall[N_OPS][ROUNDS + 1];
-	int round, i, r;
+	static double cpu[OPS_MAX][ROUNDS + 1], wall[OPS_MAX][ROUNDS + 1];
+	static const struct op *ops[OPS_MAX];
+	int round, i, n = 0, last, r;
+	size_t t;
 
+	for (t = 0; t < N_TABLES; t++) {
+		const struct op *op;
+
+		for (op = tables[t]; op->name && n < OPS_MAX; op++)
+			ops[n++] = op;
+	}
 	/* The first round warms caches and is overwritten by the last. */
 	for (round = 0; round <= ROUNDS; round++) {
-		for (i = 0; i < N_OPS; i++) {
-			r = measure(b, &ops[i], &cpu[i][round % ROUNDS], &wall[i][round % ROUNDS]);
+		for (i = 0; i < n; i++) {
+			if (!ops[i])
+				continue;
+			r = measure(b, ops[i], &cpu[i][round % ROUNDS], &wall[i][round % ROUNDS]);
+			if (round == 0 && missing_here(r)) {
+				ops[i] = NULL;
+				continue;
+			}
 			if (r) {
-				fprintf(stderr, "%s: %s: %s\n", b->folder, ops[i].name, strerror(-r));
+				fprintf(stderr, "%s: %s: %s\n", b->folder, ops[i]->name, strerror(-r));
 				return r;
 			}
 			if (interrupted)
 				return -EINTR;
 		}
 	}
+	for (last = n - 1; last > 0 && !ops[last];)
+		last--;
 	printf("{\n");
-	for (i = 0; i < N_OPS; i++)
-		print_price(ops[i].name, cpu[i], wall[i], i == N_OPS - 1);
+	for (i = 0; i <= last; i++)
+		if (ops[i])
+			print_price(ops[i]->name, cpu[i], wall[i], i == last);
 	printf("}\n");
 	return 0;
 }
@@ -213,8 +132,11 @@ static int measure_all(struct bench *b)
 static int bench_init(struct bench *b, const char *dir)
 {
 	int n = snprintf(b->folder, sizeof(b->folder), "%s/.peephole-calibrate-XXXXXX", dir);
+	int r;
 
-	b->fd = -1;
+	b->fd = b->other_fd = b->epoll = -1;
+	b->pipe[0] = b->pipe[1] = b->pipe2[0] = b->pipe2[1] = -1;
+	b->near[0] = b->near[1] = b->far[0] = b->far[1] = -1;
 	if (n < 0 || n >= (int)sizeof(b->folder))
 		return -ENAMETOOLONG;
 	b->bytes = calloc(1, PIECE_MAX);
@@ -225,15 +147,25 @@ static int bench_init(struct bench *b, const char *dir)
 		return -errno;
 	}
 	snprintf(b->file, sizeof(b->file), "%s/file", b->folder);
+	snprintf(b->other, sizeof(b->other), "%s/other", b->folder);
+	snprintf(b->absent, sizeof(b->absent), "%s/absent", b->folder);
 	b->fd = open(b->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return b->fd < 0 ? -errno : 0;
+	b->other_fd = open(b->other, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (b->fd < 0 || b->other_fd < 0)
+		return -errno;
+	r = ph_socket_init(b);
+	return r ? r : ph_memory_init(b);
 }
 
 static void bench_fini(struct bench *b)
 {
 	if (b->fd >= 0)
 		close(b->fd);
+	if (b->other_fd >= 0)
+		close(b->other_fd);
 	unlink(b->file);
+	unlink(b->other);
+	unlink(b->absent);
 	rmdir(b->folder);
 	free(b->bytes);
 }
@@ -254,7 +186,7 @@ int main(int argc, char **argv)
 	r = bench_init(&b, argv[1]);
 	if (r) {
 		fprintf(stderr, "%s: %s\n", argv[1], strerror(-r));
-		if (b.fd < 0 && b.file[0])
+		if (b.file[0])
 			bench_fini(&b);
 		return 1;
 	}

@@ -1,0 +1,53 @@
+/* What the prices are measured with: a file and its neighbours, pipes, two connections, a region of memory. */
+#ifndef PH_CALIBRATE_BENCH_H
+#define PH_CALIBRATE_BENCH_H
+
+#include <errno.h>
+
+#define NAME_BYTES 4096
+#define PIECE_MAX 65536
+#define SAVE_BYTES 4096		/* what a save of a file writes, in every way of saving it */
+#define REGION_BYTES (64L << 20)
+
+struct bench {
+	char folder[NAME_BYTES];
+	char file[NAME_BYTES + 16];
+	char other[NAME_BYTES + 16];
+	char absent[NAME_BYTES + 16];
+	char *bytes;
+	int fd, other_fd;
+	int pipe[2], pipe2[2];
+	int near[2], far[2];	/* two loopback connections: sent into [0], received from [1] */
+	int epoll;
+	char *region;		/* reserved memory that the heap of heap_grow grows into */
+	long grown;
+};
+
+/* One price. `per`: how many calls one run stands for, 0 for one. */
+struct op {
+	const char *name;
+	int batch;
+	int (*prepare)(struct bench *b);	/* before each batch, not timed; may be NULL */
+	int (*run)(struct bench *b, long arg);
+	long arg;
+	int per;
+};
+
+static inline int ph_result(long r)
+{
+	return r < 0 ? -errno : 0;
+}
+
+/* For calls that fail, and are priced for failing. */
+static inline int ph_fails(long r, int error, int other)
+{
+	return r < 0 && (errno == error || errno == other) ? 0 : r < 0 ? -errno : -EPROTO;
+}
+
+extern const struct op ph_file_ops[], ph_name_ops[], ph_socket_ops[], ph_memory_ops[];
+
+int ph_fill_file(struct bench *b);
+int ph_socket_init(struct bench *b);
+int ph_memory_init(struct bench *b);
+
+#endif
