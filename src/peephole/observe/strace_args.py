@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterable
 
 #: what -y and -yy print behind a descriptor; `<` and `>` of a name are escaped, but `->` and `<char 1:3>` are not
@@ -130,6 +131,7 @@ def _symbols() -> dict[bytes, int]:
         (socket, ("AF_", "SOCK_", "MSG_", "SOL_", "SO_", "IPPROTO_", "TCP_")),
         (signal, ("SIG",)),
         (select, ("EPOLL", "POLL")),
+        (time, ("CLOCK_",)),
     )
     for module, prefixes in wanted:
         for name, value in vars(module).items():

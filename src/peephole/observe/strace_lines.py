@@ -233,7 +233,9 @@ def _result(event: Event, text: bytes, resumed: int | None) -> None:
         error = _ERROR.match(text, m.end())
         event.ret = _negative(error[1]) if error else None
     else:
-        event.ret = signed(int(m[1], 16)) if m[1][:2] == b"0x" else int(m[1])
+        # A mask of modes (umask) is printed as octal.
+        base = 16 if m[1][:2] == b"0x" else 8 if m[1][:1] == b"0" else 10
+        event.ret = signed(int(m[1], base)) if base != 10 else int(m[1])
         if event.ret == -1:
             error = _ERROR.match(text, m.end())
             if error is not None:
