@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from peephole.diagnose.detectors import detectors
 from peephole.diagnose.prices import Price, Prices
 from peephole.observe.capture import write_capture
 from peephole.observe.strace import parse
 from peephole.trace import Capture, Meta
 
-NAMES = (
-    *("getppid", "write_64", "write_512", "write_4096", "write_65536", "open_close", "stat", "lstat", "access"),
-    *("pread_4096", "fsync", "overwrite_in_place"),
-)
+NAMES = sorted({name for d in detectors().values() for name in (*d.before, *d.after)} - {"answered"})
 PRICES = Prices(
     "example",
     {name: Price(1000, 900, 1100) for name in NAMES} | {"overwrite_truncating": Price(50_000, 45_000, 60_000)},

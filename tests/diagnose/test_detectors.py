@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from helpers_capture import capture_of
 
+from peephole.diagnose.catalogue import index
 from peephole.diagnose.detectors import Detector, detectors, example
 from peephole.diagnose.tables import tables_of
 
@@ -45,3 +46,8 @@ def test_a_detector_is_complete(detector: Detector) -> None:
     assert detector.fires and detector.silent
     for section in ("Why it costs", "Rewritten by", "Gives up", "How it is found"):
         assert re.search(rf"^{section}$", detector.page, re.M), section
+
+
+def test_the_page_of_detectors_is_up_to_date() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text()
+    assert page == index(), "run: peephole explain --index > docs/detectors.md"

@@ -7,9 +7,16 @@ import click
 
 @click.command("explain")
 @click.argument("slug", required=False)
-def command(slug: str | None) -> None:
+@click.option("--index", "as_index", is_flag=True, help="Print the list as docs/detectors.md has it.")
+def command(slug: str | None, as_index: bool) -> None:
     """Explain a kind of waste: why it costs, what rewrites it, what that gives up. Without SLUG, list them."""
+    from peephole.diagnose.catalogue import index
     from peephole.diagnose.detectors import detectors
+    from peephole.diagnose.gives_up import exists
+
+    if as_index:
+        click.echo(index(), nl=False)
+        return
 
     known = detectors()
     if slug is None:
@@ -22,6 +29,8 @@ def command(slug: str | None) -> None:
     detector = known[slug]
     click.echo(detector.page)
     click.echo(f"\nKind\n    {detector.kind}")
+    if detector.rule and not exists(detector.rule):
+        click.echo(f"\nRule\n    {detector.rule} is not part of this Peephole: the finding is advice")
     click.echo(f"\nWithout Peephole\n    {detector.advice}")
     for name, text in list(detector.fires.items())[:1]:
         lines = [line.strip() for line in text.splitlines() if line.strip()]

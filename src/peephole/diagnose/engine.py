@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.diagnose.detectors import Detector, detectors
-from peephole.diagnose.gives_up import gives_up
+from peephole.diagnose.gives_up import exists, gives_up
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.prices import Prices
 from peephole.diagnose.tables import Tables, tables_of
@@ -18,6 +19,10 @@ from peephole.trace import Capture, Finding, Saving
 
 #: a finding that saves less than this share of its program's time is not worth saying
 WORTH_SHARE = 0.01
+#: nor are all of a program together, when they save less than this: `evaluate` calls no smaller effect a gain
+WORTH_SHARE_TOGETHER = 0.02
+#: unless it waits for this share of its program's life
+WORTH_BLOCKED_SHARE = 0.05
 #: nor is one of fewer calls than this: it is not a habit, and attaching costs more
 WORTH_CALLS = 50
 #: more trees than this that one program treats alike are told as one
@@ -52,6 +57,7 @@ class _Sum:
     pids: set[int] = field(default_factory=set)
     calls: int = 0
     bytes: int = 0
+    blocked_ns: int = 0
     before: tuple[float, float, float] = (0, 0, 0)  # low, middle, high
     after: tuple[float, float, float] = (0, 0, 0)
 
@@ -61,6 +67,7 @@ class _Sum:
         self.pids |= other.pids
         self.calls += other.calls
         self.bytes += other.bytes
+        self.blocked_ns += other.blocked_ns
         self.before = _both(self.before, other.before)
         self.after = _both(self.after, other.after)
 
@@ -86,21 +93,52 @@ class _Places:
         return self.prices(dev if mounted or point is None else point)
 
 
+@dataclass
+class _Time:
+    """A program's time: on the CPU (None where the capture has no times), and from its first call to its last."""
+
+    busy_ns: int | None = None
+    alive_ns: int = 0
+
+
 def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
     """The findings in `captures`, with savings at `prices`, or at what `prices` gives for each file's file system."""
     sums: dict[tuple[str, str, str, bool], _Sum] = {}
-    busy: dict[str, int | None] = {}
+    times: dict[str, _Time] = {}
+    made: Counter[str] = Counter()
     withheld = 0
-    for capture in captures:
-        price_at = _Places(prices, capture)
+    counts = [_counts(capture) for capture in captures]
+    for count in counts:
+        made.update(count)
+    for capture, count in zip(captures, counts, strict=True):
+        wanted = [d for d in detectors().values() if any(count[name] for name in d.calls) and _enough(d, made)]
         with tables_of(capture) as tables:
-            _add_programs(tables, capture.meta.engine, busy)
+            _add_programs(tables, capture.meta.engine, times)
             gaps = _gaps(tables)
-            for detector in detectors().values():
+            price_at = _Places(prices, capture)
+            for detector in wanted:
                 withheld += _add(sums, tables, detector, gaps, price_at)
-    findings = [finding for part in _merged(sums) if (finding := _finding(part, busy)) is not None]
+    findings = [finding for part in _merged(sums) if (finding := _finding(part, times)) is not None]
+    findings = _worth_together(findings, times)
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
+    busy = {program: time.busy_ns for program, time in times.items()}
     return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy)
+
+
+def _counts(capture: Capture) -> Counter[str]:
+    """How often each call was made."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    made: Counter[str] = Counter()
+    with pq.ParquetFile(capture.calls) as file:
+        for batch in file.iter_batches(1 << 20, columns=["name"]):
+            made.update({str(row["values"]): row["counts"] for row in pc.value_counts(batch.column(0)).to_pylist()})
+    return made
+
+
+def _enough(detector: Detector, made: Counter[str]) -> bool:
+    return sum(made[name] for name in detector.calls) >= WORTH_CALLS
 
 
 def _gaps(tables: Tables) -> list[tuple[int | None, int | None]]:
@@ -113,19 +151,21 @@ def _gaps(tables: Tables) -> list[tuple[int | None, int | None]]:
     return [(None if None in after else min(after), None if None in before else max(before))]
 
 
-def _add_programs(tables: Tables, engine: str, busy: dict[str, int | None]) -> None:
+def _add_programs(tables: Tables, engine: str, times: dict[str, _Time]) -> None:
     from ibis import _
 
-    programs = tables.images.group_by("program").aggregate(busy_ns=_.busy_ns.sum(), calls=_.calls.sum())
+    programs = tables.images.mutate(alive_ns=_.end_ns - _.begin_ns).group_by("program")
+    programs = programs.aggregate(busy_ns=_.busy_ns.sum(), alive_ns=_.alive_ns.sum(), calls=_.calls.sum())
     for row in programs.to_pyarrow().to_pylist():
+        time = times.setdefault(row["program"], _Time())
+        time.alive_ns += row["alive_ns"] or 0
         ns = row["busy_ns"]
-        if ns is not None:
-            # A stop by strace takes 10 to 100 us, as the load will have it: little of that is the program's.
-            least = ns // 20
-            ns = max(ns - RECORDING_NS[engine] * row["calls"], least) if engine in RECORDING_NS else least
-            known = busy.get(row["program"])
-            ns += known if known is not None else 0
-        busy[row["program"]] = None if ns is None else int(ns)
+        if ns is None:
+            continue
+        # A stop by strace takes 10 to 100 us, as the load will have it: little of that is the program's.
+        least = ns // 20
+        ns = max(ns - RECORDING_NS[engine] * row["calls"], least) if engine in RECORDING_NS else least
+        time.busy_ns = int(ns) + (time.busy_ns or 0)
 
 
 def _add(
@@ -140,7 +180,10 @@ def _add(
     from ibis import _
 
     items = detector.find(tables).mutate(withheld=_rests_on(list(gaps)))
-    counts = sorted({*detector.before.values(), *detector.after.values()})
+    counts = sorted({*detector.before.values(), *detector.after.values()} | {"calls", "bytes", "blocked_ns"})
+    items = items.group_by("image", "object", "dev", "handled", "withheld", "certainty").aggregate(
+        instances=_.count(), **{name: _[name].sum() for name in counts}
+    )
     folder = ibis.ifelse(_.object.contains("/"), _.object.re_replace("/[^/]*$", "/"), ibis.literal(""))
     items = items.join(tables.images.select("image", "pid", "program"), "image").mutate(folder=folder)
     # three levels of certainty: certain, likely, possible
@@ -150,19 +193,17 @@ def _add(
         for at, level in (("low", 2), ("mid", 1), ("high", 0))
     }
     rows = items.group_by("program", "folder", "dev", "handled", "withheld").aggregate(
-        found=_.calls.sum(where=_.certainty >= 1),
-        size=_.bytes.sum(where=_.certainty >= 1),
         files=_.object.nunique(),
         first=_.object.min(),
         pids=_.pid.collect(distinct=True),
-        instances=_.count(),
+        instances=_.instances.sum(),
         **sums_of,
     )
     withheld = 0
     for row in rows.to_pyarrow().to_pylist():
         if row["withheld"]:
             withheld += row["instances"]
-        elif row["found"]:
+        elif row["calls_mid"]:
             _sum(sums, detector, row, price_at(row["dev"], row["folder"]))
     return withheld
 
@@ -189,8 +230,11 @@ def _sum(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: 
     )
     part.objects.add(row["folder"], row["first"], row["files"])
     part.pids.update(pid for pid in row["pids"] or [] if pid is not None)
-    part.calls += row["found"]
-    part.bytes += row["size"]
+    part.calls += row["calls_mid"]
+    part.bytes += row["bytes_mid"] or 0
+    part.blocked_ns += row["blocked_ns_mid"] or 0
+    if not prices.has((*detector.before, *detector.after)):
+        return  # counted, and no saving claimed
     part.before = _plus(part.before, detector.before, row, prices)
     part.after = _plus(part.after, detector.after, row, prices)
 
@@ -242,19 +286,20 @@ def _plus(
     return low, mid, high
 
 
-def _finding(part: _Sum, busy: dict[str, int | None]) -> Finding | None:
+def _finding(part: _Sum, times: dict[str, _Time]) -> Finding | None:
     """The finding, or None where it is not worth saying."""
     detector = part.detector
     before, after = part.before, part.after
     saved = before[1] - after[1]
     spread = (before[1] - before[0]) + (after[2] - after[1])
-    time_ns = busy.get(part.program)
-    if part.calls < WORTH_CALLS or saved <= 0 or (time_ns is not None and saved < WORTH_SHARE * time_ns):
+    time = times.get(part.program, _Time())
+    waits = part.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0
+    if part.calls < WORTH_CALLS and not (detector.waiting and waits):
         return None
-    rule = detector.rule if part.handled else None
-    advice = detector.advice
-    if detector.rule is not None and rule is None:
-        advice += f"; {detector.rule} leaves it alone, since another process shares the open file"
+    if not waits and (saved <= 0 or (time.busy_ns is not None and saved < WORTH_SHARE * time.busy_ns)):
+        return None
+    saving = Saving(round(saved), round(max(0.0, saved - spread)), round(max(saved, before[2] - after[0])))
+    rule, advice = _removed_by(part)
     return Finding(
         slug=detector.slug,
         kind=detector.kind,
@@ -266,9 +311,35 @@ def _finding(part: _Sum, busy: dict[str, int | None]) -> Finding | None:
         bytes=part.bytes,
         kernel_ns=round(before[1]),
         kernel_ns_estimated=True,
-        blocked_ns=0,
-        saving=Saving(round(saved), round(max(0.0, saved - spread)), round(max(saved, before[2] - after[0]))),
+        blocked_ns=part.blocked_ns,
+        saving=None if detector.waiting or saved <= 0 else saving,
         rule=rule,
         gives_up=gives_up(rule) if rule else [],
         advice=advice,
     )
+
+
+def _removed_by(part: _Sum) -> tuple[str | None, str]:
+    """The rule that removes it here, and the advice; a rule that there is none of yet is only spoken of."""
+    rule, advice = part.detector.rule, part.detector.advice
+    if rule is None:
+        return None, advice
+    if not exists(rule):
+        return None, f"{advice}; the rule {rule}, which would do it, is not part of this Peephole"
+    if not part.handled:
+        return None, f"{advice}; {rule} leaves it alone, since another process shares the open file"
+    return rule, advice
+
+
+def _worth_together(findings: list[Finding], times: dict[str, _Time]) -> list[Finding]:
+    """Without those of programs for which all findings together save too little to be seen."""
+    saved: dict[str, int] = {}
+    for finding in findings:
+        saved[finding.program] = saved.get(finding.program, 0) + (finding.saving.ns if finding.saving else 0)
+    return [f for f in findings if _shows(f, saved[f.program], times.get(f.program, _Time()))]
+
+
+def _shows(finding: Finding, together_ns: int, time: _Time) -> bool:
+    if time.busy_ns is None or together_ns >= WORTH_SHARE_TOGETHER * time.busy_ns:
+        return True
+    return finding.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0

@@ -8,6 +8,11 @@ from pathlib import Path
 RULES = Path(__file__).resolve().parent.parent / "rules"
 
 
+def exists(rule: str) -> bool:
+    """Whether there is such a rule."""
+    return (RULES / rule / "rule.py").exists()
+
+
 def gives_up(rule: str) -> list[str]:
     """The guarantees in the rule's `relaxes` and `relaxes_on`, by their names in lower case."""
     source = RULES / rule / "rule.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -25,6 +25,10 @@ class Prices:
 
     where: str
     of: Mapping[str, Price] = field(default_factory=dict)
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether all of these could be measured there: some file systems lack the calls that they are prices of."""
+        return all(name == "answered" or name in self.of for name in names)
 
     def __getitem__(self, name: str) -> Price:
         return ANSWERED if name == "answered" else self.of[name]

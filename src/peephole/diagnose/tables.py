@@ -68,6 +68,22 @@ _DETECTABLE = tuple(
 assert not _DETECTABLE, _DETECTABLE
 
 
+#: calls that put bytes into a socket
+SENDS = ("write", "writev", "sendto", "sendmsg", "sendmmsg")
+#: calls that take bytes out of a socket
+RECEIVES = ("read", "readv", "recvfrom", "recvmsg")
+#: waits that come before a receive in the classical loop
+POLLS = ("poll", "ppoll", "select", "pselect6")
+#: calls that make what was written durable
+SYNCS = ("fsync", "fdatasync")
+SOCKET, FIFO, DEVICE = 12, 1, 2
+
+
+def numbers(*names: str) -> list[int]:
+    """The numbers of calls, as `steps` has them."""
+    return [NUMBERS[name] for name in names]
+
+
 def ordered(*keys: str) -> Any:
     """The window of all rows that agree in `keys`, in the order of the calls."""
     import ibis
@@ -96,6 +112,14 @@ class Tables:
         self.kept.append(cached)
         return cached
 
+    def release(self) -> None:
+        """Give back what was computed; it is computed again when asked for."""
+        for cached in self.kept:
+            cached.release()
+        self.kept.clear()
+        for name in [name for name, of in vars(type(self)).items() if isinstance(of, cached_property)]:
+            self.__dict__.pop(name, None)
+
     @cached_property
     def calls(self) -> Any:
         """Every call, with `path` as text, `ns` (its end, else its begin), `file` (its file's key) and `regular`.
@@ -114,10 +138,70 @@ class Tables:
         plausible = (
             _.ftype.isnull() & ~other.fill_null(False) & _.ofd.notnull() & ~_.path.contains(":[").fill_null(False)
         )
+        # Only some engines know how long a call was off the CPU; of a sync all of its time is waiting.
+        elapsed = ibis.ifelse(_.name.isin(WAITS), _.exit_ns - _.enter_ns, ibis.null("int64"))
+        recorded = _.blocked_ns if "blocked_ns" in calls.columns else ibis.null("int64")
         return calls.mutate(
             file=ibis.ifelse(_.ino.notnull(), identity, named),
             regular=((_.ftype == REGULAR) | plausible).fill_null(False),
+            blocked_ns=ibis.coalesce(recorded, elapsed),
         )
+
+    def off_cpu_ns(self) -> Any:
+        """How long a call of `calls` was off the CPU, for engines that record it; null for the others."""
+        import ibis
+        from ibis import _
+
+        return _.blocked_ns if "blocked_ns" in self.recorded.columns else ibis.null("int64")
+
+    @cached_property
+    def steps(self) -> Any:
+        """Every call with its neighbours in the same thread; in numbers only, since every call is in it.
+
+        Columns: seq, image, ofd, nr (null for a 32-bit call), ret, ns, regular; before, before_ofd, before_ret,
+        before_seq and after, after_ofd, after_ret (the call before and after it in its thread); gap_ns (the time since
+        the one before ended); waits (how many calls of its thread before it could wait, sends left out).
+        """
+        import ibis
+        from ibis import _
+
+        nr = ibis.ifelse(_.compat.fill_null(False), ibis.null("int32"), _.nr).cast("int16")
+        rows = self.calls.select(
+            "seq", "tid", "ret", "ns", "regular", image=_.image.cast("int32"), ofd=_.ofd.cast("int32"), nr=nr
+        )
+        here = ordered("image", "tid")
+        waiting = [number for number in numbers(*WAITS) if number not in numbers("sendto", "sendmsg")]
+        rows = rows.mutate(
+            before=_.nr.lag().over(here),
+            before_ofd=_.ofd.lag().over(here),
+            before_ret=_.ret.lag().over(here),
+            before_seq=_.seq.lag().over(here),
+            after=_.nr.lead().over(here),
+            after_ofd=_.ofd.lead().over(here),
+            after_ret=_.ret.lead().over(here),
+            gap_ns=_.ns - _.ns.lag().over(here),
+            waits=_.nr.isin(waiting).fill_null(False).cast("int32").sum().over(so_far("image", "tid")).cast("int32"),
+        )
+        return self._keep(rows.drop("tid"))
+
+    @cached_property
+    def send_runs(self) -> Any:
+        """Sends through a socket with how many are in their run: one after the other, with no wait between.
+
+        Columns: image, ofd, seq, ns, ret, run (the number of sends in it), first (whether it begins the run).
+        """
+        import ibis
+        from ibis import _
+
+        sends = self.steps.filter(_.nr.isin(numbers(*SENDS)), ~_.regular, _.ofd.notnull(), _.ret > 0)
+        sockets = self.calls.filter(_.ftype == SOCKET).select("ofd").distinct()
+        here = ordered("image", "ofd")
+        rows = sends.semi_join(sockets, "ofd").mutate(
+            first=((_.waits != _.waits.lag().over(here)) | (_.nr.isnull())).fill_null(True)
+        )
+        rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
+        rows = rows.mutate(run=_.count().over(ibis.window(group_by=["image", "ofd", "number"])))
+        return self._keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first"))
 
     @cached_property
     def opens(self) -> Any:
@@ -197,7 +281,7 @@ class Tables:
 
     @cached_property
     def images(self) -> Any:
-        """One row a process image: image, pid, program (the executable's name), busy_ns, calls.
+        """One row a process image: image, pid, program (the executable's name), busy_ns, calls, begin_ns, end_ns.
 
         `busy_ns` is the time between its calls, waits left out: CPU time as nearly as a capture shows it; null
         without times.
@@ -205,30 +289,41 @@ class Tables:
         import ibis
         from ibis import _
 
-        rows = self.calls.select("image", "tid", "seq", "ns", "name", "regular")
-        rows = rows.mutate(gap=_.ns - _.ns.lag().over(ordered("image", "tid")))
-        waits = _.name.isin(WAITS) | (_.name.isin(_WAITS_OFF_FILES) & ~_.regular)
-        work = ibis.ifelse(waits, ibis.least(_.gap, _WAIT_WORK_NS), _.gap)
-        busy = rows.mutate(work=work).group_by("image").aggregate(busy_ns=_.work.sum(), calls=_.count())
+        waits = _.nr.isin(numbers(*WAITS)) | (_.nr.isin(numbers(*_WAITS_OFF_FILES)) & ~_.regular)
+        work = ibis.ifelse(waits.fill_null(False), ibis.least(_.gap_ns, _WAIT_WORK_NS), _.gap_ns)
+        busy = (
+            self.steps.mutate(work=work)
+            .group_by("image")
+            .aggregate(busy_ns=_.work.sum(), calls=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+        )
         exe = _.exe.cast("string").re_replace("^.*/", "")
         named = self.recorded_processes.select("image", "pid", program=ibis.coalesce(exe.nullif(""), ibis.literal("?")))
         return self._keep(busy.left_join(named, "image").drop("image_right").mutate(program=_.program.fill_null("?")))
 
 
+#: what the embedded engine may use before it writes to a private temporary folder
+MEMORY_LIMIT = "3GB"
+
+
 @contextmanager
 def tables_of(capture: Capture) -> Iterator[Tables]:
     """The tables of a capture, in an embedded DuckDB that lives as long as they do."""
+    import tempfile
+
     import ibis
 
-    connection = ibis.duckdb.connect()
-    try:
-        tables = Tables(
-            *(connection.read_parquet(str(file)) for file in (capture.calls, capture.processes, capture.gaps))
+    with tempfile.TemporaryDirectory(prefix="peephole-") as spill:
+        # The order of rows is never relied on, and keeping it costs memory.
+        connection = ibis.duckdb.connect(
+            temp_directory=spill, memory_limit=MEMORY_LIMIT, preserve_insertion_order=False
         )
         try:
-            yield tables
+            tables = Tables(
+                *(connection.read_parquet(str(file)) for file in (capture.calls, capture.processes, capture.gaps))
+            )
+            try:
+                yield tables
+            finally:
+                tables.release()
         finally:
-            for cached in tables.kept:
-                cached.release()
-    finally:
-        connection.disconnect()
+            connection.disconnect()

@@ -30,6 +30,8 @@ class Detector:
     fires: dict[str, str]
     silent: dict[str, str]
     find: Callable[[Tables], Any]
+    calls: tuple[str, ...] = ()  # the calls it may name; where a capture has none of them it is not looked for
+    waiting: bool = False  # what is wasted is time off the CPU: there is no saving of CPU to estimate
 
     @property
     def title(self) -> str:
@@ -52,6 +54,8 @@ def _detector(module: Any) -> Detector:
         module.FIRES,
         module.SILENT,
         module.find,
+        module.CALLS,
+        getattr(module, "WAITING", False),
     )
 
 

@@ -4,7 +4,7 @@ Why it costs
     stat, access and readlink walk the path each time: one to three microseconds, several times that when it is deep.
 
 Rewritten by
-    No rule yet. Programs can keep the answer, or keep the file open and ask the descriptor.
+    `cache_stat`. Programs can keep the answer, or keep the file open and ask the descriptor.
 
 Gives up
     A kept answer misses what other programs change in the meantime.
@@ -19,15 +19,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from peephole.diagnose.instances import instances
 from peephole.diagnose.tables import Tables, ordered, so_far
 
 SLUG = "repeated_stat"
+CALLS = ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat")
 KIND = "redundant"
-RULE = None
+RULE = "cache_stat"
 LAYER = ("library", "program")
 ADVICE = "keep the answer while nothing can have changed it, or keep the file open and use fstat"
 BEFORE = {"stat": "calls"}
-AFTER: dict[str, str] = {}
+AFTER = {"answered": "calls"}
 
 #: after these, any path may name something else
 _ANY = (
@@ -97,14 +99,4 @@ def find(t: Tables) -> Any:
     after = ordered("image", "name", "at", "path")
     same = ibis.and_(*[(column == column.lag().over(after)).fill_null(False) for column in (_.ret, _.epoch, _.changed)])
     again = asked.mutate(same=same, begin_ns=_.ns.lag().over(after)).filter(_.same)
-    return again.select(
-        "image",
-        "begin_ns",
-        dev=ibis.null("int64"),
-        object=_.path,
-        certainty=ibis.literal(2),
-        calls=ibis.literal(1),
-        bytes=ibis.literal(0),
-        end_ns=_.ns,
-        handled=ibis.literal(False),
-    )
+    return instances(again, _.path, begin_ns=_.begin_ns, end_ns=_.ns)

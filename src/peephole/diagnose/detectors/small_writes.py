@@ -22,9 +22,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from peephole.diagnose.instances import described, instances
 from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, Tables, ordered, so_far
 
 SLUG = "small_writes"
+CALLS = ("write", "writev")
 KIND = "crossing"
 RULE = "coalesce_writes"
 LAYER = ("standard library's buffer, flushed or bypassed",)
@@ -81,7 +83,6 @@ SILENT = {
 
 def find(t: Tables) -> Any:
     """One row a description that is written in small pieces."""
-    import ibis
     from ibis import _
 
     # A call that would make the rule write out everything begins a new epoch of its process.
@@ -101,22 +102,18 @@ def find(t: Tables) -> Any:
         bytes=_.ret.sum(),
         begin_ns=_.ns.min(),
         end_ns=_.ns.max(),
-        named=_.path.min(),
+        path=_.path.min(),
         dev=_.dev.max(),
     )
-    runs = runs.filter(_.joined >= ENOUGH)
-    opened = t.opens.select("ofd", "path", opener=_.image)
-    runs = runs.left_join(opened, "ofd")
-    return runs.select(
-        "image",
-        "dev",
-        "begin_ns",
-        "end_ns",
-        "bytes",
-        "calls",
-        object=ibis.coalesce(_.path, _.named, ibis.literal("an inherited file")),
-        certainty=ibis.literal(2),
-        handled=(_.opener == _.image).fill_null(False),
+    runs = described(t, runs.filter(_.joined >= ENOUGH))
+    return instances(
+        runs,
+        _.object,
+        calls=_.calls,
+        bytes=_.bytes,
+        begin_ns=_.begin_ns,
+        end_ns=_.end_ns,
+        handled=_.own,
         flushes=_.calls - _.joined,
-        full=(_.bytes / 65536).floor().cast("int64"),
+        full=(_.bytes / 65536).floor(),
     )

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from peephole.diagnose.instances import instances
 from peephole.diagnose.tables import O_CREAT, O_TRUNC, Tables
 
 SLUG = "truncating_overwrite"
+CALLS = ("open", "openat", "creat")
 KIND = "guarantee"
 RULE = "truncate_in_place"
 LAYER = ("file system",)
@@ -107,18 +109,12 @@ def find(t: Tables) -> Any:
     emptied = emptied.left_join(looked, ["image", "path"]).drop("image_right", "path_right")
     existed = ((_.flags & O_CREAT) == 0) | (_.examined < _.seq).fill_null(False)
     certainty = ibis.cases((_.before > 0, 2), (_.before == 0, -1), (existed, 1), else_=0)
-    return (
-        emptied.mutate(certainty=certainty)
-        .filter(_.certainty >= 0)
-        .select(
-            "image",
-            "certainty",
-            "dev",
-            "end_ns",
-            begin_ns=ibis.coalesce(_.before_ns, _.begin_ns),
-            object=_.path,
-            calls=ibis.literal(1),
-            bytes=_.written + _.copied_in,
-            handled=_.images == 1,
-        )
+    return instances(
+        emptied.mutate(certainty=certainty).filter(_.certainty >= 0),
+        _.path,
+        bytes=_.written + _.copied_in,
+        begin_ns=ibis.coalesce(_.before_ns, _.begin_ns),
+        end_ns=_.end_ns,
+        certainty=_.certainty,
+        handled=_.images == 1,
     )

@@ -1,0 +1,92 @@
+"""A file is read in small pieces.
+
+Why it costs
+    Each read enters the kernel for a few bytes; a window of 64 KB costs one entry for hundreds of them: up to 18 times
+    less in the kernel.
+
+Rewritten by
+    `read_window`: pieces are answered from a window that is read ahead.
+
+Gives up
+    freshness: what others change in the window is seen later.
+
+How it is found
+    16 or more reads that ask for less than 4096 bytes through one description of a regular file: one behind the
+    other, or by position and within 64 KB of the one before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peephole.diagnose.instances import described, instances
+from peephole.diagnose.tables import Tables, ordered
+
+SLUG = "small_reads"
+CALLS = ("read", "pread64")
+KIND = "crossing"
+RULE = "read_window"
+LAYER = ("standard library's buffer", "library")
+ADVICE = "read larger pieces: give the library a larger buffer (setvbuf, BufferedReader(buffer_size=))"
+BEFORE = {"pread_256": "calls"}
+AFTER = {"answered": "calls", "pread_65536": "windows"}
+
+SMALL_BYTES = 4096
+WINDOW_BYTES = 65536
+ENOUGH = 16
+
+_OPEN = 'openat(AT_FDCWD, "book.pdf", O_RDONLY) = 3\n'
+FIRES = {
+    "one behind the other": _OPEN + 'read(3, "x"..., 256) = 256\n' * 40,
+    "by position": _OPEN + "".join(f'pread64(3, "x"..., 256, {256 * n}) = 256\n' for n in range(40)),
+}
+SILENT = {
+    "few": _OPEN + 'read(3, "x"..., 256) = 256\n' * 5,
+    "large": _OPEN + 'read(3, "x"..., 65536) = 65536\n' * 40,
+    "far apart": _OPEN + "".join(f'pread64(3, "x"..., 256, {1000000 * n}) = 256\n' for n in range(40)),
+    "a pipe": "pipe2([3<pipe:[7]>, 4<pipe:[7]>], 0) = 0\n" + 'read(3, "x", 1) = 1\n' * 40,
+    "at the end": _OPEN + 'read(3, "", 100) = 0\n' * 40,
+}
+
+
+def find(t: Tables) -> Any:
+    """One row a description that is read in small pieces."""
+    import ibis
+    from ibis import _
+
+    reads = t.calls.filter(_.name.isin(CALLS), _.ret > 0, _.regular, _.ofd.notnull())
+    at = ibis.ifelse(_.name == "pread64", _.a3, _.offset - _.ret)
+    here = ordered("image", "ofd")
+    reads = reads.select("image", "seq", "ns", "ofd", "dev", "path", "ftype", "ret", "a2", "name", at=at)
+    window = (_["at"] / WINDOW_BYTES).floor()
+    reads = reads.mutate(
+        small=_.a2 < SMALL_BYTES,
+        # Where the text does not know the position, reads that are no positional ones follow one another.
+        near=((_["at"] - _["at"].lag().over(here)).abs() < WINDOW_BYTES).fill_null(_.name == "read"),
+        moved=(window != window.lag().over(here)).fill_null(False),
+    )
+    files = (
+        reads.filter(_.small, _.near)
+        .group_by("image", "ofd")
+        .aggregate(
+            n=_.count(),
+            bytes=_.ret.sum(),
+            begin_ns=_.ns.min(),
+            end_ns=_.ns.max(),
+            dev=_.dev.max(),
+            path=_.path.min(),
+            ftype=_.ftype.max(),
+            windows=_.moved.sum(),
+        )
+    )
+    files = described(t, files.filter(_.n >= ENOUGH))
+    return instances(
+        files,
+        _.object,
+        calls=_.n,
+        bytes=_.bytes,
+        begin_ns=_.begin_ns,
+        end_ns=_.end_ns,
+        handled=_.own,
+        windows=_.windows + 1,
+    )
