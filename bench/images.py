@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -88,10 +89,13 @@ def _restore(source: Path, target: Path, size: int) -> None:
 
 
 def warm(top: Path) -> None:
-    """Read every file below `top` once."""
+    """Read every regular file below `top` once."""
     for folder, _, files in os.walk(top):
         for name in files:
-            fd = os.open(os.path.join(folder, name), os.O_RDONLY)  # noqa: PTH118 - forty thousand of them
+            path = os.path.join(folder, name)  # noqa: PTH118 - forty thousand of them
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            fd = os.open(path, os.O_RDONLY)
             while os.read(fd, 1 << 20):
                 pass
             os.close(fd)

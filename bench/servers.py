@@ -78,7 +78,7 @@ def user(name: str) -> User:
 def installed(*programs: str, packages: str) -> None:
     """Make sure that these programs are there: by apt when root. Raises NoBench."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    missing = [name for name in programs if not shutil.which(name, path=path)]
+    missing = [name for name in programs if not shutil.which(name, path=path) and not Path(name).is_file()]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
