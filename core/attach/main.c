@@ -139,7 +139,7 @@ static int change(struct job *job, uint64_t function, bool out)
 
 	if (!still_the_same_program(job))
 		return fail("pid %d became another program meanwhile", job->target.pid);
-	if (out && someone_inside(job))
+	if (out ? someone_inside(job) : patches_awaited(&job->target, job->live))
 		return 1;
 	th = any_to_borrow(job);
 	if (!th)
@@ -289,7 +289,7 @@ static int begin(struct job *job)
 		return -1;
 	if (job->live->missing) {
 		print_missing(job, numbers, sizeof(numbers));
-		return fail("pid %d: %u call sites can't be patched while it runs, for lack of room where their jumps lead (calls%s)",
+		return fail("pid %d: %u call sites can't be patched while it runs, no jump from there reaches free room (calls%s)",
 			    job->target.pid, job->live->missing, numbers);
 	}
 	return 0;
@@ -300,9 +300,9 @@ static void print_result(const struct job *job, const char *what)
 	const struct ph_live *live = job->live;
 
 	printf("{\"what\": \"%s\", \"pid\": %d, \"threads\": %u, \"still_ms\": %.3f, \"lent_ms\": %.3f, \"tries\": %d, "
-	       "\"patches\": %u, \"tiers\": {\"T1\": %u, \"T2\": %u, \"T3\": %u}, \"missing\": %u, \"rules\": %s}\n",
+	       "\"patches\": %u, \"tiers\": {\"T1\": %u, \"T1r\": %u, \"T2\": %u, \"T3\": %u}, \"missing\": %u, \"rules\": %s}\n",
 	       what, job->target.pid, count_threads(&job->target), (double)job->still_us / 1e3, (double)job->lent_us / 1e3,
-	       job->tries, live->n_patches, live->by_tier[1], live->by_tier[4], live->by_tier[5], live->missing,
+	       job->tries, live->n_patches, live->by_tier[1], live->by_tier[2], live->by_tier[4], live->by_tier[5], live->missing,
 	       live->own_calls ? "false" : "true");
 }
 

@@ -2,6 +2,7 @@
 #include "patches.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,58 @@ int spans_write(const struct target *t, const struct span *spans, size_t n)
 	return 0;
 }
 
+#define STACK_LOOKED_AT (1ull << 20)	/* signal frames of a thread lie within this of its stack pointer */
+#define USER_CS 0x33ull
+#define EFLAGS_ALWAYS 2ull
+
+static bool in_a_run(const struct ph_live *live, uint64_t ip)
+{
+	for (uint32_t i = 0; i < live->n_patches; i++) {
+		const struct ph_live_patch *p = &live->patches[i];
+
+		if (p->run && ip > p->at && ip < p->resume)
+			return true;
+	}
+	return false;
+}
+
+/* A signal frame holds ip, flags and code segment in this order. */
+static bool stack_awaits(struct target *t, const struct ph_live *live, uint64_t sp)
+{
+	const struct mapping *m = target_mapping(t, sp);
+	uint64_t *words, bytes;
+	bool found = false;
+
+	if (!m && target_read_maps(t) == 0)
+		m = target_mapping(t, sp);
+	if (!m)
+		return true;
+	sp &= ~7ull;
+	bytes = m->end - sp < STACK_LOOKED_AT ? m->end - sp : STACK_LOOKED_AT;
+	words = malloc(bytes + 8);
+	if (!words || target_read(t, sp, words, bytes) < 0)
+		found = true;
+	for (uint64_t i = 0; !found && i + 2 < bytes / 8; i++)
+		found = (words[i + 2] & 0xffff) == USER_CS && (words[i + 1] & EFLAGS_ALWAYS) && in_a_run(live, words[i]);
+	free(words);
+	return found;
+}
+
+bool patches_awaited(struct target *t, const struct ph_live *live)
+{
+	bool runs = false;
+
+	for (uint32_t i = 0; i < live->n_patches; i++)
+		runs = runs || live->patches[i].run;
+	for (size_t i = 0; runs && i < t->n_threads; i++) {
+		const struct thread *th = &t->threads[i];
+
+		if (!th->gone && (th->in_kernel || stack_awaits(t, live, th->regs.rsp)))
+			return true;
+	}
+	return false;
+}
+
 static bool restarts(const struct user_regs_struct *r)
 {
 	int64_t result = (int64_t)r->rax;
@@ -89,15 +142,17 @@ void patches_move(struct target *t, const struct ph_live *live, bool out)
 		struct thread *th = &t->threads[i];
 		uint64_t to = 0;
 
-		if (th->gone || !th->stopped || (!out && !restarts(&th->regs)))
+		if (th->gone || !th->stopped)
 			continue;
 		for (uint32_t p = 0; p < live->n_patches && !to; p++) {
 			const struct ph_live_patch *patch = &live->patches[p];
 
 			if (out && patch->resume && th->regs.rip == patch->stub_after)
 				to = patch->resume;
-			else if (!out && patch->moved && th->regs.rip == patch->resume)
+			else if (!out && patch->moved && th->regs.rip == patch->resume && restarts(&th->regs))
 				to = patch->stub_after;
+			else if (!out && patch->run && th->regs.rip > patch->at && th->regs.rip < patch->resume)
+				to = patch->stub + (th->regs.rip - patch->at);
 		}
 		if (!to)
 			continue;

@@ -18,6 +18,9 @@ int spans_make(const struct target *t, const struct ph_live *live, struct span *
 /* All or none. */
 int spans_write(const struct target *t, const struct span *spans, size_t n);
 
+/* Whether some thread may come back, by way of a signal frame on its stack, into the middle of what is replaced. */
+bool patches_awaited(struct target *t, const struct ph_live *live);
+
 /* Threads that wait in the kernel at a patched call; see struct ph_live_patch. */
 void patches_move(struct target *t, const struct ph_live *live, bool out);
 

@@ -9,7 +9,7 @@
 #define PAGE 4096ull
 #define SYSCALL_BYTES 2
 #define JUMP_BYTES 5
-#define PADS 192
+#define PADS 384
 #define PUN_PAGES 128
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
@@ -79,6 +79,7 @@ static struct ph_stub *stub_for(const struct ph_site *site, uint64_t start)
 static struct {
 	uint64_t at;		/* of padding in the program's text that holds a jump of ours */
 	uint32_t stub;		/* index + 1; 0: put back */
+	uint8_t bytes;
 	uint8_t before[JUMP_BYTES];
 } pads[PADS];
 static unsigned n_pads;
@@ -116,36 +117,60 @@ static bool add_site_patch(struct ph_live *live, uint64_t at, const void *bytes,
 		return false;
 	p->resume = stub->resume;
 	p->stub_after = (uint64_t)stub->code + stub->pass_at + SYSCALL_BYTES;
+	p->stub = (uint64_t)stub->code;
 	p->moved = stub->before != 0;
 	return true;
 }
 
-static bool is_padding(const uint8_t *at)
+static bool is_padding(const uint8_t *at, unsigned n)
 {
-	/* What peephole-sites takes for padding begins so, whatever follows. */
-	return at[0] == 0x90 || at[0] == 0x66 || at[0] == 0x2e || at[0] == 0x0f || at[0] == 0x1f || at[0] == 0x00 ||
-	       at[0] == 0x84 || at[0] == 0x40 || at[0] == 0x44 || at[0] == 0x80;
+	static const uint8_t of_nops[] = { 0x90, 0x66, 0x2e, 0x0f, 0x1f, 0x00, 0x84, 0x40, 0x44, 0x80 };
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned known = 0;
+
+		while (known < sizeof(of_nops) && of_nops[known] != at[i])
+			known++;
+		if (known == sizeof(of_nops))
+			return false;
+	}
+	return true;
 }
 
-/* T3: a short jump to padding that jumps on. */
-static bool patch_pad(struct ph_live *live, const struct ph_site *site, const struct ph_stub *stub)
+/* Padding at `at` will hold a jump for the stub. */
+static bool take_pad(struct ph_live *live, uint64_t at, const uint8_t *bytes, unsigned n, const struct ph_stub *stub)
 {
-	uint64_t pad = stub->resume + (uint64_t)(int64_t)site->pad;
-	uint8_t hop[SYSCALL_BYTES] = { 0xeb, (uint8_t)site->pad }, bytes[JUMP_BYTES];
-	uint32_t index = (uint32_t)(stub - ph_stubs) + 1;
 	unsigned i = 0;
 
-	if (!site->pad || site->pad < -128 || site->pad > 127 || !jump(bytes, pad, (uint64_t)stub->code))
-		return false;
-	while (i < n_pads && pads[i].at != pad)
+	while (i < n_pads && pads[i].at != at)
 		i++;
-	if (i == PADS || !is_padding((const uint8_t *)pad) || live->n_patches + 2 > PH_LIVE_PATCHES)
+	if (i == PADS || !is_padding((const uint8_t *)at, n))
 		return false;
-	pads[i].at = pad;
-	pads[i].stub = index;
-	memcpy(pads[i].before, (const void *)pad, JUMP_BYTES);
+	pads[i].at = at;
+	pads[i].stub = (uint32_t)(stub - ph_stubs) + 1;
+	pads[i].bytes = (uint8_t)n;
+	memcpy(pads[i].before, (const void *)at, n);
 	n_pads += i == n_pads;
-	return add_patch(live, pad, bytes, JUMP_BYTES) &&
+	return add_patch(live, at, bytes, n) != NULL;
+}
+
+/* T3: short jumps through padding, the last of which jumps to the stub. */
+static bool patch_pad(struct ph_live *live, const struct ph_site *site, const struct ph_stub *stub)
+{
+	uint64_t from = stub->resume - SYSCALL_BYTES, at = 0;
+	uint8_t hop[SYSCALL_BYTES] = { 0xeb }, bytes[JUMP_BYTES], first = (uint8_t)site->pads[0];
+
+	for (unsigned i = 0; i < PH_PADS && site->pads[i]; i++) {
+		at = from + SYSCALL_BYTES + (uint64_t)(int64_t)site->pads[i];
+		if (i + 1 == PH_PADS || !site->pads[i + 1])
+			break;
+		hop[1] = (uint8_t)site->pads[i + 1];
+		if (!take_pad(live, at, hop, SYSCALL_BYTES, stub))
+			return false;
+		from = at;
+	}
+	hop[1] = first;
+	return at && jump(bytes, at, (uint64_t)stub->code) && take_pad(live, at, bytes, JUMP_BYTES, stub) &&
 	       add_site_patch(live, stub->resume - SYSCALL_BYTES, hop, SYSCALL_BYTES, stub);
 }
 
@@ -232,8 +257,8 @@ static bool patch_pun(struct ph_live *live, const struct ph_stub *stub)
 
 /* --- putting in ------------------------------------------------------------------------------------------------ */
 
-/* Only patches after which every address that may lie in a saved signal frame still works: nothing that moves what
- * stands around the two instructions. */
+/* Patches after which every address that may lie in a saved signal frame still works: nothing that moves what stands
+ * around the two instructions. Where none is to be had, one that moves what stands before them. */
 static enum ph_tier patch_site(struct ph_live *live, const struct ph_site *site, uint64_t base)
 {
 	uint64_t start = base + site->start, call = start + site->before;
@@ -251,11 +276,15 @@ static enum ph_tier patch_site(struct ph_live *live, const struct ph_site *site,
 	}
 	memcpy(two.bytes, site->bytes + site->before, SYSCALL_BYTES);
 	stub = stub_for(&two, call);
-	if (!stub)
-		return PH_TIER_NONE;
-	if (patch_pad(live, site, stub))
+	if (stub && patch_pad(live, site, stub))
 		return PH_TIER_PAD;
-	return patch_pun(live, stub) ? PH_TIER_PUN : PH_TIER_NONE;
+	if (stub && patch_pun(live, stub))
+		return PH_TIER_PUN;
+	stub = site->tier == PH_TIER_RUN ? stub_for(site, start) : NULL;
+	if (!stub || !ph_write_jump(bytes, site, start, stub) || !add_site_patch(live, start, bytes, site->length, stub))
+		return PH_TIER_NONE;
+	live->patches[live->n_patches - 1].run = site->before;
+	return PH_TIER_RUN;
 }
 
 static int64_t patch_objects(struct ph_live *live)
@@ -351,7 +380,8 @@ static int64_t commit(struct ph_live *live)
 	}
 	__atomic_fetch_add(&control->processes, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&control->sites_patched,
-			   live->by_tier[PH_TIER_MOV] + live->by_tier[PH_TIER_PAD] + live->by_tier[PH_TIER_PUN], __ATOMIC_RELAXED);
+			   live->by_tier[PH_TIER_MOV] + live->by_tier[PH_TIER_PAD] + live->by_tier[PH_TIER_PUN] +
+				   live->by_tier[PH_TIER_RUN], __ATOMIC_RELAXED);
 	__atomic_fetch_add(&control->sites_unpatched, live->missing, __ATOMIC_RELAXED);
 	ph_anchor.state = PH_LIVE_IN;
 	return 0;
@@ -391,7 +421,7 @@ static void list_originals(struct ph_live *live)
 
 		if (!pads[i].stub)
 			continue;
-		p = add_patch(live, pads[i].at, pads[i].before, JUMP_BYTES);
+		p = add_patch(live, pads[i].at, pads[i].before, pads[i].bytes);
 		if (!p)
 			continue;
 		/* One that was about to take this jump makes its call in the old way. */

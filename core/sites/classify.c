@@ -168,36 +168,82 @@ static unsigned padding_at(const struct flow *flow, uint64_t offset)
 	return (unsigned)(at - offset);
 }
 
-static int32_t take_pad(const struct flow *flow, uint64_t end, uint8_t *taken)
+/* Bytes of padding from each offset on that nobody has taken yet. */
+static uint8_t *free_padding(const struct flow *flow)
+{
+	uint64_t bytes = flow->image->text_bytes;
+	uint8_t *room = calloc(bytes + 1, 1);
+
+	for (uint64_t at = 0; room && at < bytes; at++) {
+		unsigned n = room[at] ? 0 : padding_at(flow, at);
+
+		for (unsigned i = 0; i < n; i++)
+			room[at + i] = (uint8_t)(n - i < 255 ? n - i : 255);
+	}
+	return room;
+}
+
+static void take(uint8_t *room, uint64_t at, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		room[at + i] = 0;
+	for (uint64_t before = 1; before <= at && room[at - before] > before; before++)
+		room[at - before] = (uint8_t)before;
+}
+
+/* The offset of padding of `n` bytes in reach of a short jump that ends at `end`, the `skip`th; or 0. */
+static uint64_t near_pad(const uint8_t *room, uint64_t text_bytes, uint64_t end, unsigned n, unsigned skip)
 {
 	uint64_t first = end >= (uint64_t)-SHORT_MIN ? end + (uint64_t)(int64_t)SHORT_MIN : 0;
 
-	for (uint64_t at = first; at <= end + SHORT_MAX && at < flow->image->text_bytes; at++) {
-		unsigned bytes = padding_at(flow, at);
-
-		for (unsigned i = 0; i + PH_PAD_BYTES <= bytes; i += PH_PAD_BYTES) {
-			int64_t distance = (int64_t)(at + i) - (int64_t)end;
-
-			if (taken[at + i] || distance > SHORT_MAX || !distance)
-				continue;
-			taken[at + i] = 1;
-			return (int32_t)distance;
-		}
+	for (uint64_t at = first; at <= end + SHORT_MAX && at < text_bytes; at++) {
+		if (room[at] < n || at == end)
+			continue;
+		if (!skip--)
+			return at;
+		at += n - 1;
 	}
 	return 0;
 }
 
+/* Padding of five bytes, by way of at most `hops` times two bytes; what is found is taken. */
+static bool find_pads(uint8_t *room, uint64_t text_bytes, uint64_t end, unsigned hops, int8_t *pads)
+{
+	uint64_t at = near_pad(room, text_bytes, end, PH_PAD_BYTES, 0);
+
+	if (at) {
+		take(room, at, PH_PAD_BYTES);
+		*pads = (int8_t)(at - end);
+		return true;
+	}
+	for (unsigned skip = 0; hops && (at = near_pad(room, text_bytes, end, SYSCALL_BYTES, skip)); skip++) {
+		uint8_t before[2 * SYSCALL_BYTES + 255];
+		uint64_t from = at > 255 ? at - 255 : 0;
+		size_t n = at + SYSCALL_BYTES - from;
+
+		memcpy(before, room + from, n);
+		take(room, at, SYSCALL_BYTES);
+		*pads = (int8_t)(at - end);
+		if (find_pads(room, text_bytes, at + SYSCALL_BYTES, hops - 1, pads + 1))
+			return true;
+		memcpy(room + from, before, n);
+	}
+	*pads = 0;
+	return false;
+}
+
 void site_pads(const struct flow *flow, struct ph_sites *sites)
 {
-	uint8_t *taken = calloc(flow->image->text_bytes, 1);
+	uint8_t *room = free_padding(flow);
 
-	if (!taken)
-		return;		/* they go without */
-	for (uint32_t i = 0; i < sites->n; i++) {
-		struct ph_site *site = &sites->sites[i];
+	/* Fewer jumps first, for as many as that reaches. */
+	for (unsigned hops = 0; room && hops < PH_PADS; hops++)
+		for (uint32_t i = 0; i < sites->n; i++) {
+			struct ph_site *site = &sites->sites[i];
+			uint64_t end = site->start - flow->image->text_start + site->before + SYSCALL_BYTES;
 
-		if (site->tier != PH_TIER_MOV)
-			site->pad = take_pad(flow, site->start - flow->image->text_start + site->before + SYSCALL_BYTES, taken);
-	}
-	free(taken);
+			if (site->tier != PH_TIER_MOV && !site->pads[0])
+				find_pads(room, flow->image->text_bytes, end, hops, site->pads);
+		}
+	free(room);		/* without memory, they go without */
 }

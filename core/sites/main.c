@@ -49,8 +49,8 @@ static void print_sites(const struct ph_sites *sites)
 		const struct ph_site *s = &sites->sites[i];
 
 		by_tier[s->tier]++;
-		padded += s->pad != 0;
-		printf("%x %d %s %u%s\n", s->start + s->before, s->nr, tier_names[s->tier], s->length, s->pad ? " T3" : "");
+		padded += s->pads[0] != 0;
+		printf("%x %d %s %u%s\n", s->start + s->before, s->nr, tier_names[s->tier], s->length, s->pads[0] ? " T3" : "");
 	}
 	printf("# %u sites:", sites->n);
 	by_tier[PH_TIER_PAD] = padded;

@@ -217,6 +217,16 @@ def test_waits_signals_threads_and_children_go_on_undisturbed() -> None:
     assert process.returncode == 0
 
 
+def test_fifty_threads_whose_stacks_lie_where_jumps_would_lead() -> None:
+    with running(str(native.path("cost_peers")), "threads", "50") as process:
+        for rules in (RULES, [], RULES):
+            change = attach(process.pid, rules)
+            assert (change["missing"], change["threads"]) == (0, 50)
+            detach(process.pid)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 WRITES = """
 import os, signal, sys
 fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600)

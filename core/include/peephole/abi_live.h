@@ -15,13 +15,17 @@
 /* Bytes to be written while every thread stands still. A thread that waits in the kernel in a call made at `resume`
  * (the address behind the instruction) has to go on at `stub_after` when `moved`, since the kernel would restart the call
  * two bytes before, where now something else stands; when taking out, any thread at `stub_after` goes to
- * `resume`. */
+ * `resume`.
+ * `run`: bytes of instructions before the call that are replaced too (a last resort). No saved signal frame may lie in
+ * between, which the attacher looks for; a thread that stands there goes on in the stub, which begins at `stub`. */
 struct ph_live_patch {
 	uint64_t at;
 	uint64_t resume, stub_after;	/* 0: nothing to move (padding) */
+	uint64_t stub;
 	uint8_t length;
 	uint8_t moved;
-	uint8_t reserved[6];
+	uint8_t run;
+	uint8_t reserved[5];
 	uint8_t bytes[PH_LIVE_BYTES];
 };
 
@@ -66,7 +70,7 @@ struct ph_anchor {
 	uint64_t live_mapped_bytes;
 };
 
-_Static_assert(sizeof(struct ph_live_patch) == 56, "ph_live_patch");
+_Static_assert(sizeof(struct ph_live_patch) == 64, "ph_live_patch");
 _Static_assert(sizeof(struct ph_anchor) == 128, "ph_anchor");
 
 #endif

@@ -6,9 +6,10 @@
 #include <stdint.h>
 
 #define PH_SITES_MAGIC 0x3153455449534850ull	/* "PHSITES1" */
-#define PH_SITES_VERSION 2u
+#define PH_SITES_VERSION 3u
 #define PH_SITE_BYTES 24			/* of original code that are kept, to be compared before patching */
 #define PH_PAD_BYTES 5
+#define PH_PADS 4
 #define PH_SITE_UNKNOWN (-1)			/* the number is not known before the call */
 
 enum ph_tier {
@@ -17,7 +18,7 @@ enum ph_tier {
 	PH_TIER_RUN,		/* T1r: a run of plain instructions before it, moved into the stub; launch only */
 	PH_TIER_AFTER,		/* T1f: the same with instructions after it; launch only */
 	PH_TIER_PUN,		/* T2: two bytes, with the following three as the jump's distance */
-	PH_TIER_PAD,		/* T3: two bytes, a jump to five bytes of padding near by; never listed, see `pad` */
+	PH_TIER_PAD,		/* T3: two bytes, short jumps to five bytes of padding; never listed, see `pads` */
 	PH_TIER_COUNT
 };
 
@@ -29,7 +30,9 @@ struct ph_site {
 	uint8_t before;		/* bytes of instructions before the syscall in it */
 	uint8_t after;
 	uint8_t bytes[PH_SITE_BYTES];	/* what must be there: `length` bytes, or the syscall and three more for T2 */
-	int32_t pad;		/* distance from the syscall's end to padding that is its own, of PH_PAD_BYTES; 0: none */
+	/* Short jumps through padding that is this site's own: from the syscall's end, then from the end of the jump before.
+	 * The last one leads to PH_PAD_BYTES, the others to two bytes. 0 ends them. */
+	int8_t pads[PH_PADS];
 };
 
 struct ph_sites {

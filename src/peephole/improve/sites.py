@@ -12,7 +12,7 @@ from peephole import native
 from peephole.errors import EngineError
 
 #: of the finder and its format; another one never reads this one's lists
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<QII32sII")  # magic, version, count, build-id, its bytes, rejected: core's abi_sites.h
 _MAGIC = 0x3153455449534850
 _SYSTEM_LIBRARIES = ("libc.so.", "ld-linux", "libpthread.so.", "librt.so.")
