@@ -4,6 +4,7 @@
 
 #include "layers.h"
 #include "numbers.h"
+#include "process.h"
 
 enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT };
 
@@ -26,7 +27,9 @@ int ph_dispatch_init(struct ph_control *control)
 
 	if (r < 0 || ph_n_layers == 0)
 		return r;
-	r = ph_hold_init();
+	r = ph_process_init();
+	if (r == 0)
+		r = ph_hold_init();
 	if (r == 0)
 		r = ph_descriptions_init();
 	armed = r == 0;
@@ -170,6 +173,7 @@ void ph_handler_begin(void)
 static void adopt_child(void)
 {
 	ph_descriptions_forget();
+	ph_process_forget();
 	ph_hold_adopt();
 }
 
@@ -574,6 +578,7 @@ static void on_passing(const struct ph_call *c)
 		return;
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
+	case PH_NR_setns:
 		ph_disarm(PH_WHY_SHARED);
 		return;
 	default:
@@ -620,6 +625,8 @@ static enum ph_verdict on_any(struct ph_call *c)
 		return on_description(c, ph_description_of(c->a[0]));
 	}
 	ph_settle_everything(PH_WHY_BLOCKING);
+	if (ph_process_handles(c->nr))
+		return answer(c, ph_process_call(c));
 	on_passing(c);
 	if (brings_descriptors(c->nr))
 		ph_fds_unknown();
@@ -659,7 +666,7 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	}
 	switch ((enum call_class)rows[c->nr].class) {
 	case INERT:
-		return PH_PASS;
+		return ph_process_handles(c->nr) ? answer(c, ph_process_call(c)) : PH_PASS;
 	case FD:
 		if (c->nr == PH_NR_fcntl) {
 			int32_t cmd = (int32_t)c->a[1];

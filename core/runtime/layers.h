@@ -17,6 +17,7 @@ struct ph_walk {
 	bool hit;		/* some rule paid */
 	uint32_t hits;		/* by layer */
 	uint64_t stamp;		/* of fork windows, when the walk began */
+	uint64_t *process;	/* in a trial of the process's states: their copy */
 	int64_t known_fd;	/* 1 + a descriptor that was looked up on the way, or 0 */
 	struct ph_identity known;
 };

@@ -7,7 +7,7 @@ enum {
 	PH_NR_rt_sigprocmask = 14, PH_NR_pwrite64 = 18, PH_NR_madvise = 28, PH_NR_dup = 32, PH_NR_dup2 = 33,
 	PH_NR_sendmsg = 46, PH_NR_recvmsg = 47, PH_NR_clone = 56, PH_NR_fcntl = 72, PH_NR_ftruncate = 77,
 	PH_NR_creat = 85, PH_NR_fstatfs = 138, PH_NR_futex = 202, PH_NR_getdents64 = 217, PH_NR_openat = 257, PH_NR_newfstatat = 262, PH_NR_unshare = 272,
-	PH_NR_dup3 = 292, PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_io_uring_setup = 425,
+	PH_NR_dup3 = 292, PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_setns = 308, PH_NR_io_uring_setup = 425,
 	PH_NR_close_range = 436, PH_NR_openat2 = 437, PH_NR_pidfd_getfd = 438, PH_NR_MAX = 512
 };
 

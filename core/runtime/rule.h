@@ -30,6 +30,7 @@ struct ph_rule {
 	const char *name;
 	const char *digest;	/* sha256 of the rule's source, as in its certificate */
 	uint32_t state_bytes;	/* sizeof the generated struct, <= PH_STATE_MAX */
+	uint32_t process_bytes;	/* 0, or sizeof the generated struct of the process's state, <= PH_STATE_MAX */
 	uint32_t buffer_bytes;	/* 0, or the capacity of the buffer of each state */
 	bool (*pending)(struct ph_k *k, struct ph_state *f, int64_t fd);
 	int64_t (*settle)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* 0 or more, or -errno */
@@ -67,6 +68,9 @@ int64_t ph_clones(struct ph_k *k, int64_t fd);	/* 0: surely on a file system wit
 bool ph_writable(int64_t flags);		/* O_WRONLY or O_RDWR in open's flags */
 int64_t ph_size(struct ph_k *k, int64_t fd);	/* st_size, or -errno */
 int64_t ph_position(struct ph_k *k, int64_t fd);/* lseek(fd, 0, SEEK_CUR) */
+
+/* --- the process ------------------------------------------------------------------------------------- */
+void *ph_process(struct ph_k *k);		/* this rule's state of the process; never NULL */
 
 /* --- the buffer of a state (buffer_bytes > 0) ---------------------------------------------------------- */
 int64_t ph_buffer_len(struct ph_state *f);

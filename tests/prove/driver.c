@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -282,6 +283,17 @@ static void run(char *line)
 		got(pipe(ends));
 		slot[a[0] - '0'] = ends[0];
 		slot[b[0] - '0'] = ends[1];
+	} else if (IS("who")) {			/* who this process and thread are; the pid is checked another way */
+		char self[32] = "";
+
+		if (readlink("/proc/self", self, sizeof(self) - 1) < 0)
+			perror("/proc/self");
+		say(" %s %ld %ld %ld %ld", syscall(SYS_getpid) == atol(self) ? "self" : "ANOTHER", syscall(SYS_getuid),
+		    syscall(SYS_geteuid), syscall(SYS_getgid), syscall(SYS_getegid));
+	} else if (IS("setegid")) {		/* setegid N: of this thread alone */
+		got(syscall(SYS_setresgid, -1, atoi(a), -1));
+	} else if (IS("setgids")) {		/* setgids N, of all threads */
+		got(setregid((gid_t)-1, (gid_t)atoi(a)));
 	} else if (IS("exec")) {
 		say("\n");
 		exec_rest();

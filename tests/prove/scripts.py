@@ -65,5 +65,8 @@ def _call(rng: random.Random) -> str:
         (4, f"cat {name}"),
         (2, f"badwrite {slot} {rng.choice((20, 600))} {rng.choice((0, 5, 12))}"),
         (1, f"nullwrite {slot} 10"),
+        (3, "who"),
+        (0.2, f"setegid {rng.choice((0, 7))}"),
+        (0.1, f"setgids {rng.choice((0, 7))}"),
     )
     return rng.choices([k for _, k in kinds], [w for w, _ in kinds])[0]

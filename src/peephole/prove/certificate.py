@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from peephole.errors import RuleError
 from peephole.prove.calls import table_path
 from peephole.prove.language import RuleText, load_rule, rule_path
-from peephole.prove.model.alphabet import ALPHABET, opaque_calls
+from peephole.prove.model.alphabet import alphabet_of, opaque_calls
 from peephole.prove.model.kernel import EXCLUDED
 from peephole.prove.model.machine import BOUNDS
 from peephole.prove.obligations import CallProof, find_invariant, interrupting, prove_call, prove_interrupted
@@ -114,8 +114,8 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
     began = time.monotonic()
     with _workers() as pool:
         # What a run breaks is lost: the solver is asked only for the rest.
-        first = pool.submit(find_stories, rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS)
-        invariant_found = pool.submit(find_invariant, rule, ALPHABET)
+        first = pool.submit(find_stories, rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS, (), False)
+        invariant_found = pool.submit(find_invariant, rule, alphabet_of(rule))
         progress("stories", 0, 1)
         stories = _result(first, rule)
         refuting = [(path, pool.submit(refute, path)) for path in _neighbours(rule)] if neighbours else []
@@ -145,7 +145,7 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
     return Proof(
         rule.name, rule.digest, not reasons, round(time.monotonic() - began, 2), dict(BOUNDS), guarantees, refuted,
         reasons, invariant, sum(r.queries for r in results), round(max((r.worst_ms for r in results), default=0.0), 1),
-        len({s.name for s in ALPHABET}), opaque_calls(), list(EXCLUDED),
+        len({s.name for s in alphabet_of(rule)}), opaque_calls(), list(EXCLUDED),
         [{"call": r.call, "queries": r.queries, "seconds": round(r.seconds, 3)} for r in results],
     )  # fmt: skip
 
@@ -187,7 +187,7 @@ def _all_calls(
     progress: Callable[[str, int, int], None],
 ) -> list[CallProof]:
     """Every call of the alphabet, the dearest first."""
-    shapes = sorted(ALPHABET, key=lambda s: s.name not in rule.handlers)
+    shapes = sorted(alphabet_of(rule), key=lambda s: s.name not in rule.handlers)
     waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in shapes]
     if "openat" in rule.handlers:
         waiting += [pool.submit(prove_interrupted, rule, shape, invariant) for shape in interrupting(rule)]

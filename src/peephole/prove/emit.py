@@ -32,6 +32,12 @@ def emit_rule(rule: RuleText) -> str:
         f"\tint64_t {name};" + ("\t/* 0 or 1 */" if kind == "bool" else "") for name, kind in rule.fields.items()
     ]
     struct += ["};", "", f'_Static_assert(sizeof(struct {rule.name}) <= PH_STATE_MAX, "{rule.name}");']
+    if rule.process:
+        struct += ["", f"struct {rule.name}_process {{"]
+        struct += [
+            f"\tint64_t {name};" + ("\t/* 0 or 1 */" if kind == "bool" else "") for name, kind in rule.process.items()
+        ]
+        struct += ["};"]
     defines = [f"#define {name} INT64_C({value})" for name, value in rule.constants.items()]
     functions = [_function(rule, rule.pending), _function(rule, rule.settle)]
     functions += [_function(rule, h) for h in rule.handlers.values()]
@@ -80,6 +86,7 @@ def _table(rule: RuleText) -> str:
             f'\t.name = "{rule.name}",',
             f'\t.digest = "{rule.digest}",',
             f"\t.state_bytes = sizeof(struct {rule.name}),",
+            *([f"\t.process_bytes = sizeof(struct {rule.name}_process),"] if rule.process else []),
             f"\t.buffer_bytes = {rule.buffer[1] if rule.buffer else 0},",
             f"\t.pending = {rule.name}_pending,",
             f"\t.settle = {rule.name}_settle,",
@@ -113,6 +120,9 @@ def _function(rule: RuleText, f: Function) -> str:
         lines.append(f"\tstruct {rule.name} *f = (struct {rule.name} *)state;")
     elif "f" in printer.used:
         lines.append(f"\tstruct {rule.name} *f;")
+    if f.has_process and "p" in printer.used:
+        lines.append(f"\tstruct {rule.name}_process *p = (struct {rule.name}_process *)ph_process(k);")
+        unused = [name for name in unused if name != "k"]
     if not f.has_state or "f" not in printer.used:
         unused.append("state")
     locals_ = [name for name in printer.assigned if name not in dict(f.parameters)]
@@ -174,12 +184,13 @@ class _Printer:
     def assign(self, s: ast.Assign, depth: int) -> None:
         target = s.targets[0]
         if isinstance(target, ast.Attribute):
-            is_bool = self.rule.fields[target.attr] == "bool"
-            self.used.add("f")
+            owner = ast.unparse(target.value)
+            is_bool = (self.rule.fields if owner == "f" else self.rule.process)[target.attr] == "bool"
+            self.used.add(owner)
             value = self.expression(s.value)
             if is_bool and not isinstance(s.value, ast.Constant):
                 value = f"({value} != 0)"
-            self.put(depth, f"f->{target.attr} = {value};")
+            self.put(depth, f"{owner}->{target.attr} = {value};")
             return
         assert isinstance(target, ast.Name)
         if target.id == "f":
@@ -204,8 +215,9 @@ class _Printer:
         if isinstance(e, ast.Name):
             return self.name(e)
         if isinstance(e, ast.Attribute):
-            self.used.add("f")
-            return f"f->{e.attr}"
+            owner = ast.unparse(e.value)
+            self.used.add(owner)
+            return f"{owner}->{e.attr}"
         if isinstance(e, ast.BoolOp):
             word = " && " if isinstance(e.op, ast.And) else " || "
             return "(" + word.join(self.expression(v) for v in e.values) + ")"

@@ -12,7 +12,7 @@ from typing import Any
 
 from peephole.prove.language import RuleText
 from peephole.prove.model.dispatch import pending
-from peephole.prove.model.machine import DESCRIPTIONS, INODES, Machine, Sizes
+from peephole.prove.model.machine import DESCRIPTIONS, IDENTITIES, INODES, Machine, Sizes, process_keys
 from peephole.prove.model.terms import Bool, and_, eq, iff, implies, ite, le, lt, most, not_
 
 Fact = Callable[[dict[str, Any], int], Bool]
@@ -55,12 +55,46 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
                 facts[f"{a} <= {b}"] = _two(a, b)
             if a < b:
                 facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
+    if not rule.per_file:
+        return process_candidates(rule)
     return [
         Candidate(f"{guard}: {fact}", _guarded(g, f))
         for guard, g in guards.items()
         for fact, f in facts.items()
         if fact != f"not {guard}"
-    ]
+    ] + process_candidates(rule)
+
+
+def process_candidates(rule: RuleText) -> list[Candidate]:
+    """Facts about the state of the process: what is remembered is what the kernel would answer."""
+    bools = [n for n, kind in rule.process.items() if kind == "bool"]
+    out = []
+    for guard in [*bools, *[f"not {n}" for n in bools]]:
+        for name, kind in rule.process.items():
+            if kind == "num":
+                out += [_process_fact(guard, f"{name} is {key}", name, key) for key in process_keys()[:-1]]
+        out += [_threads_agree(guard, name) for name in IDENTITIES]
+        out.append(Candidate(f"{guard}: users are mapped", _of_process(guard, lambda s: s["t.mapped"])))
+    return out if rule.process else []
+
+
+def _of_process(guard: str, fact: Callable[[dict[str, Any]], Bool]) -> Fact:
+    def holds(s: dict[str, Any], d: int) -> Bool:
+        if d > 0:
+            return True
+        on = s[f"p.f.{guard.removeprefix('not ')}"]
+        return implies(not_(on) if guard.startswith("not ") else on, fact(s))
+
+    return holds
+
+
+def _process_fact(guard: str, label: str, name: str, key: str) -> Candidate:
+    return Candidate(f"{guard}: {label}", _of_process(guard, lambda s: eq(s[f"p.f.{name}"], s[key])))
+
+
+def _threads_agree(guard: str, name: str) -> Candidate:
+    label = f"{guard}: threads have the same {name}"
+    return Candidate(label, _of_process(guard, lambda s: eq(s[f"t0.{name}"], s[f"t1.{name}"])))
 
 
 def all_hold(found: list[Candidate], state: dict[str, Any]) -> Bool:

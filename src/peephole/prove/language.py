@@ -29,10 +29,11 @@ _PARAMETER_TYPES = ("num", "word", "fd", "flags", "path", "buf")
 
 @dataclass(frozen=True)
 class Function:
-    """`pending`, `settle` or a handler: its parameters after `k` and `f`, in the system call's order."""
+    """`pending`, `settle` or a handler: its parameters after `k`, `f` and `p`, in the system call's order."""
 
     name: str
     has_state: bool  # takes f
+    has_process: bool  # takes p
     parameters: tuple[tuple[str, str], ...]  # (name, type)
     body: tuple[ast.stmt, ...]
     may_answer: bool  # some path returns without any kernel call
@@ -58,11 +59,13 @@ class RuleText:
     relaxes: frozenset[str]
     relaxes_on: dict[str, frozenset[str]]
     constants: dict[str, int]
-    fields: dict[str, str]  # name -> num | bool
+    fields: dict[str, str]  # of an open file description: name -> num | bool
+    process: dict[str, str]  # of the process
     buffer: tuple[str, int] | None  # name, capacity
     pending: Function
     settle: Function
     handlers: dict[str, Function] = field(default_factory=dict)
+    per_file: bool = True  # has state of open files
     model_only: bool = False  # uses a mechanism that has no C: refuted neighbours only
 
     def given_up(self, profile: str) -> frozenset[str]:
@@ -112,12 +115,22 @@ def mechanism(node: ast.expr) -> str | None:
     return None
 
 
+#: What a rule without state of open files has in their place.
+_NOTHING_PENDING = [
+    s
+    for s in ast.parse("def pending(k, f, fd: fd):\n    return False\ndef settle(k, f, fd: fd):\n    return 0\n").body
+    if isinstance(s, ast.FunctionDef)
+]
+
+
 class _Reader:
     def __init__(self, source: bytes, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self.digest = hashlib.sha256(source).hexdigest()
         self.constants: dict[str, int] = {}
         self.fields: dict[str, str] = {}
+        self.process: dict[str, str] = {}
+        self.per_file = False
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
         try:
@@ -176,6 +189,12 @@ class _Reader:
         read = {f.name: self._function(f) for f in functions}
         if len(read) != len(functions):
             self.fail(c, "two functions have the same name")
+        if not self.per_file:
+            if not self.process:
+                self.fail(c, "a rule has state: a class with base PerOpenFile or PerProcess")
+            if "pending" in read or "settle" in read:
+                self.fail(c, "pending and settle belong to the state of open files; this rule has none")
+            read |= {f.name: self._function(f) for f in _NOTHING_PENDING}
         for needed in ("pending", "settle"):
             if needed not in read or not read[needed].has_state or read[needed].parameters != (("fd", "fd"),):
                 self.fail(c, f"a rule defines {needed}(k, f, fd: fd)")
@@ -183,7 +202,7 @@ class _Reader:
         pending, settle = read.pop("pending"), read.pop("settle")
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
-            self.fields, self.buffer, pending, settle, read, self.model_only,
+            self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.model_only,
         )  # fmt: skip
 
     def _guarantees(self, node: ast.expr) -> frozenset[str]:
@@ -211,8 +230,14 @@ class _Reader:
         return out
 
     def _state(self, c: ast.ClassDef) -> None:
-        if [ast.unparse(b) for b in c.bases] != ["PerOpenFile"]:
-            self.fail(c, "the class of a rule's state has the base PerOpenFile")
+        bases = [ast.unparse(b) for b in c.bases]
+        if bases not in (["PerOpenFile"], ["PerProcess"]):
+            self.fail(c, "a class of a rule's state has the base PerOpenFile or PerProcess")
+        per_file = bases == ["PerOpenFile"]
+        fields = self.fields if per_file else self.process
+        if fields or (per_file and self.per_file):
+            self.fail(c, f"a rule has at most one class with base {bases[0]}")
+        self.per_file = self.per_file or per_file
         for s in c.body:
             if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant):
                 continue
@@ -221,14 +246,14 @@ class _Reader:
             name, kind = s.target.id, s.annotation
             if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "buffer":
                 size = kind.slice.value if isinstance(kind.slice, ast.Constant) else None
-                if self.buffer or not isinstance(size, int) or not 0 < size <= BUFFER_MAX:
-                    self.fail(s, f"state may hold one buffer[N], N from 1 to {BUFFER_MAX}")
+                if not per_file or self.buffer or not isinstance(size, int) or not 0 < size <= BUFFER_MAX:
+                    self.fail(s, f"state of an open file may hold one buffer[N], N from 1 to {BUFFER_MAX}")
                 self.buffer = (name, size)
             elif isinstance(kind, ast.Name) and kind.id in ("num", "bool"):
-                self.fields[name] = kind.id
+                fields[name] = kind.id
             else:
                 self.fail(s, "a field is num, bool or buffer[N]")
-        if 8 + 8 * len(self.fields) > STATE_MAX:
+        if 8 + 8 * len(fields) > STATE_MAX:
             self.fail(c, f"state is at most {STATE_MAX} bytes: {(STATE_MAX - 8) // 8} fields")
 
     # -- functions ----------------------------------------------------------------------------------------
@@ -241,8 +266,11 @@ class _Reader:
         if not names or names[0] != "k":
             self.fail(f, "a function's first parameter is k")
         has_state = names[1:2] == ["f"]
+        has_process = "p" in names[1:3]
+        if has_process and (not self.process or names[1 + has_state] != "p"):
+            self.fail(f, "p is the state of the process, a class with base PerProcess; it follows k, or k and f")
         parameters = []
-        for p in a.args[2 if has_state else 1 :]:
+        for p in a.args[1 + has_state + has_process :]:
             kind = ast.unparse(p.annotation) if p.annotation else ""
             if kind not in _PARAMETER_TYPES:
                 self.fail(p, f"parameter {p.arg} needs one of the types {', '.join(_PARAMETER_TYPES)}")
@@ -252,18 +280,20 @@ class _Reader:
         if len(parameters) > 6:
             self.fail(f, "a system call has at most six arguments")
         body = tuple(f.body)
-        scope = _Scope(self, dict(parameters), has_state, f.name)
+        scope = _Scope(self, dict(parameters), has_state, f.name, has_process)
         if scope.block(body):
             self.fail(f, f"{f.name}: every path ends with return")
         answers = f.name not in ("pending", "settle") and any(_answering_paths(body))
-        return Function(f.name, has_state, tuple(parameters), body, answers, f.lineno)
+        return Function(f.name, has_state, has_process, tuple(parameters), body, answers, f.lineno)
 
 
 class _Scope:
     """Checks the statements of one function: types, definite assignment, that kernel calls stand alone."""
 
-    def __init__(self, reader: _Reader, names: dict[str, str], has_state: bool, function: str) -> None:
-        self.r, self.function = reader, function
+    def __init__(
+        self, reader: _Reader, names: dict[str, str], has_state: bool, function: str, has_process: bool
+    ) -> None:
+        self.r, self.function, self.has_process = reader, function, has_process
         self.types = dict(names)
         self.known = set(names)
         self.state = has_state  # whether f surely names a state here
@@ -349,7 +379,7 @@ class _Scope:
             self.r.fail(s, "one target an assignment")
         target = s.targets[0]
         kind = self.right_hand(s.value)
-        if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "f":
+        if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id in ("f", "p"):
             self.field(target)
         elif isinstance(target, ast.Name):
             if (target.id == "f") != (kind == "state"):
@@ -357,18 +387,29 @@ class _Scope:
             if target.id == "f":
                 self.maybe_state, self.state = True, False
                 return
-            if target.id == "k" or target.id in NUMBERS or target.id in self.r.constants:
+            if (
+                target.id == "k"
+                or (target.id == "p" and self.r.process)
+                or target.id in NUMBERS
+                or target.id in self.r.constants
+            ):
                 self.r.fail(s, f"{target.id} can't be assigned")
             if self.types.setdefault(target.id, kind) != kind and "bool" in (kind, self.types[target.id]):
                 self.r.fail(s, f"{target.id} is {self.types[target.id]}, not {kind}")
             self.known.add(target.id)
         else:
-            self.r.fail(s, "a name or a field of f can be assigned, nothing else")
+            self.r.fail(s, "a name or a field of f or p can be assigned, nothing else")
 
     def right_hand(self, e: ast.expr) -> str:
         return self.call(e, alone=True) if isinstance(e, ast.Call) else self.expression(e)
 
     def field(self, e: ast.Attribute) -> str:
+        if isinstance(e.value, ast.Name) and e.value.id == "p":
+            if not self.has_process:
+                self.r.fail(e, "p is not a parameter of this function")
+            if e.attr not in self.r.process:
+                self.r.fail(e, f"the state of the process has no field {e.attr}")
+            return self.r.process[e.attr]
         if not self.state:
             self.r.fail(e, "f may be absent here: test it first, `if f:` or `if not f:`")
         if e.attr not in self.r.fields:
@@ -383,7 +424,7 @@ class _Scope:
                 return "num"
         elif isinstance(e, ast.Name):
             return self.name(e)
-        elif isinstance(e, ast.Attribute) and isinstance(e.value, ast.Name) and e.value.id == "f":
+        elif isinstance(e, ast.Attribute) and isinstance(e.value, ast.Name) and e.value.id in ("f", "p"):
             return self.field(e)
         elif isinstance(e, ast.BoolOp):
             for v in e.values:

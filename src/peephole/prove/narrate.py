@@ -31,7 +31,15 @@ _REQUESTS = {20: "TCGETS", 21: "FICLONE"}
 
 def tell(rule: RuleText, start: dict[str, Any], steps: list[tuple[Call, Freedom, Step]], broken: str) -> list[str]:
     """The first state, the calls with their results, and what is wrong after the last one."""
-    story = [files(start)] if any(start[f"n{j}"] >= 0 for j in range(NAMES)) else ["no file is there"]
+    story = (
+        []
+        if not rule.per_file
+        else [files(start)]
+        if any(start[f"n{j}"] >= 0 for j in range(NAMES))
+        else ["no file is there"]
+    )
+    if "t.mapped" in start and not start["t.mapped"]:
+        story.append("a user namespace without a map")
     for call, free, step in steps:
         line = _call(call, step.before) + (f" = {_result(step.result)}" if call.by == "us" else "")
         failed = [_result(o.fail) for o in free.own.values()]
@@ -107,6 +115,13 @@ def _call(call: Call, before: dict[str, Any]) -> str:
             return f"another process truncates {file} to {w['n']}"
         case "load" | "store":
             return f"the program {'reads' if call.name == 'load' else 'writes to'} its mapping of {file}"
+        case "fork_child":
+            space = ", in a user namespace of its own" if w["placed"] else ""
+            return f"thread {w['thread']} forks, and we follow the child{space}: its pid is {w['id']}"
+        case "other_maps":
+            return "another process maps our user namespace's users"
+        case _ if "thread" in w:
+            return f"thread {w['thread']}: {call.name}({w.get('id', '')})"
         case "other_moves":
             return f"another process moves the shared offset of {call.slot}"
     words = [_NAMES[w[n]] for n in ("name", "to") if n in w]

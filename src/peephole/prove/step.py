@@ -174,7 +174,7 @@ def _group(key: str) -> str:
         return "identity"
     if key.endswith(".lock"):
         return "locking"
-    return "results" if key[0] == "d" else "contents"
+    return "results" if key[0] in "dt" else "contents"
 
 
 def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine, off: Machine, end: Machine) -> None:

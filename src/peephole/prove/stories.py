@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from peephole.prove.language import RuleText
-from peephole.prove.model.alphabet import ALPHABET, ERRORS, Shape, plain_sizes, random_call, random_oracle
+from peephole.prove.model.alphabet import ERRORS, PROCESS, Shape, alphabet_of, plain_sizes, random_call, random_oracle
 from peephole.prove.model.kernel import CREAT, Call, Data, Flags
-from peephole.prove.model.machine import CELL_MAX, CELLS, CHUNK, DESCRIPTIONS, Machine, Oracle, start_state
+from peephole.prove.model.machine import CELL_MAX, CELLS, CHUNK, DESCRIPTIONS, IDENTITIES, Machine, Oracle, start_state
 from peephole.prove.narrate import tell
 from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_step
 
@@ -32,22 +32,22 @@ class Run:
 
 
 def find_stories(
-    rule: RuleText, wanted: Iterable[str], trials: int, seed: int = SEED, focus: Iterable[str] = ()
+    rule: RuleText, wanted: Iterable[str], trials: int, focus: Iterable[str] = (), patient: bool = True
 ) -> dict[str, list[str]]:
     """A short run for each broken obligation, told in words; those not found within so many trials are left out.
 
     Trials are counted, not timed, so that what is found does not depend on the machine. `wanted` holds names as in
     `Step.differs`; "discipline" stands for each of those. `focus` names calls to make, and flags to open with,
-    more often than others.
+    more often than others. Without `patient` it ends when all that the rule says it gives up was found.
     """
     open_ = set(wanted)
     disciplines = DISCIPLINE in open_
     found: dict[str, Run] = {}
-    pool = _Pool(rule, random.Random(seed), frozenset(focus))
+    pool = _Pool(rule, random.Random(SEED), frozenset(focus))
     expected = {*rule.relaxes, *(f"crash {p}" for p, names in rule.relaxes_on.items() if "crash" in names)} & open_
     last = 0
     for trial in range(trials):
-        if not open_ or (expected and expected <= found.keys() and trial - last > ENOUGH):
+        if not open_ or (not patient and expected <= found.keys() and trial - last > ENOUGH):
             break
         run, step = pool.extend(open_)
         if step is None:
@@ -69,16 +69,18 @@ def _is_broken(step: Step, name: str) -> bool:
 
 
 def _shape(rule: RuleText, focus: frozenset[str], rng: random.Random) -> Shape:
-    chance = rng.random()
-    likely = [s for s in ALPHABET if s.name in focus]
+    chance, alphabet = rng.random(), alphabet_of(rule)
+    likely = [s for s in alphabet if s.name in focus]
     if likely and rng.random() < 0.5:
         return rng.choice(likely)
+    if not rule.per_file and chance < 0.9:
+        return rng.choice(PROCESS)
     if chance < 0.2:
-        return rng.choice(ALPHABET)
-    if chance < 0.35:
-        return ALPHABET[0]
+        return rng.choice(alphabet)
+    if rule.per_file and chance < 0.35:
+        return alphabet[0]
     also = ("write", "close", "other_reads", "other_writes")
-    return rng.choice([s for s in ALPHABET[1:] if s.name in rule.handlers or s.name in also])
+    return rng.choice([s for s in alphabet[1:] if s.name in rule.handlers or (rule.per_file and s.name in also)])
 
 
 class _Pool:
@@ -94,7 +96,9 @@ class _Pool:
         rng = self.rng
         if not self.runs or rng.random() < 0.1:
             state = _random_start(self.rule, rng)
-            run, shape = Run(state, []), ALPHABET[0]
+            run, shape = Run(state, []), _shape(self.rule, self.focus, rng)
+            if self.rule.per_file:
+                shape = alphabet_of(self.rule)[0]
         else:
             # Of two, the one where the rule has more state: there it can go wrong.
             run, state = max(rng.choice(self.runs), rng.choice(self.runs), key=lambda known: _handled(known[1]))
@@ -144,6 +148,10 @@ def _random_start(rule: RuleText, rng: random.Random) -> dict[str, Any]:
             state[f"i{j}.covered"] = rng.random() > 0.03
     if rng.random() < 0.05:
         state["n2"] = state["n0"]
+    if rule.process:
+        for name in IDENTITIES:
+            state[f"t0.{name}"] = state[f"t1.{name}"] = rng.randint(0, 2)
+        state["t.mapped"] = rng.random() < 0.7
     state["reflink"] = rng.random() < (0.5 if "ioctl" in rule.handlers else 0.1)
     return state
 
@@ -201,6 +209,8 @@ def _smaller(run: Run) -> Iterable[Run]:
             yield Run(run.start | {f"n{j}": -1, f"i{j}.size": 0} | {f"i{j}.c{c}": 0 for c in range(CELLS)}, run.calls)
             if size > 0:
                 yield Run(run.start | {f"i{j}.size": size - 1, f"i{j}.c{size - 1}": 0}, run.calls)
+    if not run.start.get("t.mapped", True):
+        yield Run(run.start | {"t.mapped": True}, run.calls)
     if run.start["n2"] >= 0:
         yield Run(run.start | {"n2": -1}, run.calls)
     if run.start["reflink"]:

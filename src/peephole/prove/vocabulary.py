@@ -63,6 +63,7 @@ _NUMBERS = {
     "F_SETFL": (4, 4),
     "TCGETS": (0x5401, 20),
     "FICLONE": (0x40049409, 21),
+    "OVERFLOW_ID": (65534, 90),  # of users that a user namespace does not map (yet)
 }
 NUMBERS: dict[str, Number] = (
     {n: Number(v, "flag", v) for n, v in _FLAGS.items()}
@@ -127,7 +128,10 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
 O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
 EINTR, EIO, EBADF, EFAULT, EEXIST, EINVAL, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
-SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = (v for v, _ in _NUMBERS.values())
+SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
+    :9
+]
+OVERFLOW_ID = 65534
 
 SURVIVAL, ERROR_TIMING, FRESHNESS, VISIBILITY, ATOMICITY, APPEND_ATOMICITY, ORDERING = GUARANTEES[2:9]
 DURABILITY, CRASH, IDENTITY, TIMESTAMPS, LOCKING, RESOURCES, TIMING = GUARANTEES[9:]
@@ -140,6 +144,10 @@ class Rule:
 
 class PerOpenFile:
     """The base of the class that holds a rule's state: one for each open file description."""
+
+
+class PerProcess:
+    """The base of the class that holds a rule's state of the whole process: all zero in a new one, and after fork."""
 
 
 num = int  # a signed 64-bit number

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import peephole.prove.model.process  # noqa: F401  (puts its calls beside the kernel's)
 from peephole.prove.calls import call_table
 from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import APPEND, CREAT, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags
@@ -36,6 +37,8 @@ _WORDS: dict[str, tuple[int, int]] = {
     "command": (1, 5),
     "request": (20, 22),
     "lock": (0, 2),
+    "thread": (0, 1),
+    "id": (0, CELL_MAX),
 }
 
 
@@ -100,6 +103,24 @@ ALPHABET: tuple[Shape, ...] = (
     Shape("link", "", ("name", "to"), by="other"),
     Shape("other_moves", "d", ("offset", "append"), by="other"),
 )
+
+#: Calls about the process itself: they matter to rules that have state of it, and to no other.
+PROCESS: tuple[Shape, ...] = (
+    Shape("getpid"),
+    *[Shape(name, "", ("thread",)) for name in ("getuid", "geteuid", "getgid", "getegid")],
+    *[
+        Shape(name, "", ("thread", "id"))
+        for name in ("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid")
+    ],
+    Shape("umask", "", ("id",)),
+    Shape("fork_child", "", ("thread", "id", "placed")),
+    Shape("other_maps", by="other"),
+)
+
+
+def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
+    """The calls that a proof of this rule looks at."""
+    return ALPHABET + PROCESS if rule.process else ALPHABET
 
 
 def opaque_calls() -> list[str]:

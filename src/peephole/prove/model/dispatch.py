@@ -18,7 +18,7 @@ from peephole.prove.model.machine import CELLS, CHUNK, DESCRIPTIONS, IDEAL, INOD
 from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, le, least, lt, not_, or_, sub
 
 #: calls of the alphabet that stand for others: which row of calls.def they take
-_AS = {"opaque": "fallocate"}
+_AS = {"opaque": "fallocate", "fork_child": "fork"}
 
 
 def kind_of(name: str) -> str:
@@ -83,12 +83,20 @@ class _Dispatch:
             case "CLOSE":
                 return self.close()
             case "INERT":
-                return self.forward()
+                return self.on_process()
         settle_all(self.m, self.rule)
         if kind == "FORK":
             for slot in range(DESCRIPTIONS):
                 self.take_away(slot)
-        return self.forward()
+        if self.call.name == "fork_child":
+            for name, what in self.rule.process.items():
+                self.m.set(f"p.f.{name}", False if what == "bool" else 0)
+        return self.on_process()
+
+    def on_process(self) -> Num:
+        """A call that names no description: the rule's handler, or the kernel."""
+        handler = self.handler()
+        return self.run_handler(handler) if handler else self.forward()
 
     def forward(self) -> Num:
         self.m.forwarded = or_(self.m.forwarded, self.m.guard)
@@ -241,6 +249,10 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "ioctl": ("fd", "request", "other"),
     "flock": ("fd", "lock"),
     "copy_file_range": ("other", "memory", "fd", "placed", "n", "zero"),
+    **{name: () for name in ("getpid", "getuid", "geteuid", "getgid", "getegid")},
+    **{name: ("id",) for name in ("setuid", "setgid", "umask")},
+    **{name: ("id", "id") for name in ("setreuid", "setregid")},
+    **{name: ("id", "id", "id") for name in ("setresuid", "setresgid")},
 }
 
 

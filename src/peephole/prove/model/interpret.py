@@ -121,8 +121,8 @@ class _Interpreter:
     def assign(self, s: ast.Assign) -> None:
         target, value = s.targets[0], self.value(s.value)
         if isinstance(target, ast.Attribute):
-            kind = self.rule.fields[target.attr]
-            self.m.set(f"d{self.frame.state}.f.{target.attr}", truth(value) if kind == "bool" else number(value))
+            key, kind = self.field(target)
+            self.m.set(key, truth(value) if kind == "bool" else number(value))
             return
         assert isinstance(target, ast.Name)
         if target.id == "f":
@@ -136,6 +136,12 @@ class _Interpreter:
             value = ite(self.m.guard, self._plain(value), old)
         self.frame.values[target.id] = value
 
+    def field(self, e: ast.Attribute) -> tuple[str, str]:
+        """The key and the kind of a field of f or of p."""
+        if ast.unparse(e.value) == "p":
+            return f"p.f.{e.attr}", self.rule.process[e.attr]
+        return f"d{self.frame.state}.f.{e.attr}", self.rule.fields[e.attr]
+
     def _plain(self, value: Any) -> Any:
         return number(value)
 
@@ -145,7 +151,7 @@ class _Interpreter:
         if isinstance(e, ast.Name):
             return self.name(e.id)
         if isinstance(e, ast.Attribute):
-            return self.m.state[f"d{self.frame.state}.f.{e.attr}"]
+            return self.m.state[self.field(e)[0]]
         if isinstance(e, ast.BoolOp):
             parts = [truth(self.value(v)) for v in e.values]
             return and_(*parts) if isinstance(e.op, ast.And) else or_(*parts)

@@ -31,6 +31,7 @@ EXCLUDED = (
     "exhaustion of memory, quotas and limits other than as ENOSPC, EIO or EINTR of a call",
     "fstat, lseek and F_SETFL on an open regular file do not fail",
     "what inotify, fanotify and /proc report",
+    "threads that had different users when the program began, and an overflow id other than 65534",
 )
 
 
@@ -81,7 +82,9 @@ Function = Callable[[Machine, Call, Oracle], Num]
 CALLS: dict[str, Function] = {}
 
 
-def _call(*names: str) -> Callable[[Function], Function]:
+def kernel_call(*names: str) -> Callable[[Function], Function]:
+    """Puts a function into the alphabet under these calls' names."""
+
     def keep(function: Function) -> Function:
         CALLS.update({name: function for name in names})
         return function
@@ -160,13 +163,13 @@ def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Nu
     return ite(fine, count, error)  # type: ignore[no-any-return]
 
 
-@_call("write", "writev")
+@kernel_call("write", "writev")
 def write(m: Machine, call: Call, oracle: Oracle) -> Num:
     at = ite(m.d(call.slot, "app"), m.of_file(call.slot, "size"), m.d(call.slot, "pos"))
     return _store(m, call, oracle, at, advance=True)
 
 
-@_call("pwrite64")
+@kernel_call("pwrite64")
 def pwrite(m: Machine, call: Call, oracle: Oracle) -> Num:
     # With O_APPEND the offset is not looked at: pwrite(2), BUGS.
     special = m.of_file(call.slot, "special")
@@ -191,12 +194,12 @@ def _load(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Num
     return ite(fine, count, error)  # type: ignore[no-any-return]
 
 
-@_call("read")
+@kernel_call("read")
 def read(m: Machine, call: Call, oracle: Oracle) -> Num:
     return _load(m, call, oracle, m.d(call.slot, "pos"), advance=True)
 
 
-@_call("pread64")
+@kernel_call("pread64")
 def pread(m: Machine, call: Call, oracle: Oracle) -> Num:
     return _load(m, call, oracle, call["offset"], advance=False)
 
@@ -214,7 +217,7 @@ def cut(m: Machine, slot: int, size: Num) -> None:
     m.snapshot()
 
 
-@_call("ftruncate")
+@kernel_call("ftruncate")
 def ftruncate(m: Machine, call: Call, oracle: Oracle) -> Num:
     slot, n = call.slot, call["n"]
     error, fine = _first(
@@ -227,7 +230,7 @@ def ftruncate(m: Machine, call: Call, oracle: Oracle) -> Num:
     return error
 
 
-@_call("copy_file_range")
+@kernel_call("copy_file_range")
 def copy_file_range(m: Machine, call: Call, oracle: Oracle) -> Num:
     """From `other` at its position to `slot`, at its position or at a given offset."""
     out, source, n = call.slot, call.other, call["n"]
@@ -255,7 +258,7 @@ def copy_file_range(m: Machine, call: Call, oracle: Oracle) -> Num:
 # -- descriptions ----------------------------------------------------------------------------------------------
 
 
-@_call("lseek")
+@kernel_call("lseek")
 def lseek(m: Machine, call: Call, oracle: Oracle) -> Num:
     slot, whence = call.slot, call["whence"]
     size = m.of_file(slot, "size")
@@ -277,7 +280,7 @@ def links(m: Machine, slot: int) -> Num:
     return count
 
 
-@_call("fstat")
+@kernel_call("fstat")
 def fstat(m: Machine, call: Call, oracle: Oracle) -> Num:
     m.emit("size", m.of_file(call.slot, "size"))
     m.emit("ino", m.d(call.slot, "ino"))
@@ -285,7 +288,7 @@ def fstat(m: Machine, call: Call, oracle: Oracle) -> Num:
     return 0
 
 
-@_call("fsync", "fdatasync")
+@kernel_call("fsync", "fdatasync")
 def fsync(m: Machine, call: Call, oracle: Oracle) -> Num:
     error, _ = _first((m.of_file(call.slot, "special"), -EINVAL), (not_(eq(oracle.fail, 0)), oracle.fail))
     return error
@@ -294,7 +297,7 @@ def fsync(m: Machine, call: Call, oracle: Oracle) -> Num:
 F_GETFD, F_SETFD, F_GETFL, F_SETFL = 1, 2, 3, 4
 
 
-@_call("fcntl")
+@kernel_call("fcntl")
 def fcntl(m: Machine, call: Call, oracle: Oracle) -> Num:
     slot, command = call.slot, call["command"]
     with m.under(eq(command, F_GETFL)):
@@ -309,7 +312,7 @@ def fcntl(m: Machine, call: Call, oracle: Oracle) -> Num:
 TCGETS, FICLONE = 20, 21
 
 
-@_call("ioctl")
+@kernel_call("ioctl")
 def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
     out, source, request = call.slot, call.other, call["request"]
     size = m.of_file(source, "size")
@@ -331,14 +334,14 @@ def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
     return error
 
 
-@_call("flock")
+@kernel_call("flock")
 def flock(m: Machine, call: Call, oracle: Oracle) -> Num:
     with m.under(eq(oracle.fail, 0)):
         m.set_d(call.slot, "lock", call["lock"])
     return oracle.fail
 
 
-@_call("dup")
+@kernel_call("dup")
 def dup(m: Machine, call: Call, oracle: Oracle) -> Num:
     room = lt(m.d(call.slot, "refs"), 2)
     with m.under(room):
@@ -346,7 +349,7 @@ def dup(m: Machine, call: Call, oracle: Oracle) -> Num:
     return ite(room, 0, -EMFILE)  # type: ignore[no-any-return]
 
 
-@_call("dup2")
+@kernel_call("dup2")
 def dup2(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A descriptor of `other` becomes one of `slot`."""
     room = and_(lt(m.d(call.slot, "refs"), 2), m.is_open(call.other))
@@ -356,14 +359,14 @@ def dup2(m: Machine, call: Call, oracle: Oracle) -> Num:
     return ite(room, 0, -EMFILE)  # type: ignore[no-any-return]
 
 
-@_call("close")
+@kernel_call("close")
 def close(m: Machine, call: Call, oracle: Oracle) -> Num:
     m.set_d(call.slot, "refs", sub(m.d(call.slot, "refs"), 1))
     # Locks die with the last descriptor that our process, or one that shares it, has.
     return 0
 
 
-@_call("mmap")
+@kernel_call("mmap")
 def mmap(m: Machine, call: Call, oracle: Oracle) -> Num:
     fine = and_(m.d(call.slot, "rd"), not_(m.of_file(call.slot, "special")), eq(oracle.fail, 0))
     with m.under(fine):
@@ -371,7 +374,7 @@ def mmap(m: Machine, call: Call, oracle: Oracle) -> Num:
     return ite(fine, 0, -EINVAL)  # type: ignore[no-any-return]
 
 
-@_call("opaque")
+@kernel_call("opaque")
 def opaque(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Any call of class FD that the model does not spell out: it sees and may change its description and file."""
     slot = call.slot
@@ -416,7 +419,7 @@ def new_slot(m: Machine) -> int:
     return free[0] if free else -1
 
 
-@_call("openat")
+@kernel_call("openat")
 def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
     flags: Flags = call["flags"]
     slot, j = new_slot(m), call["name"]
@@ -451,7 +454,7 @@ def _writable(flags: Flags) -> Bool:
     return not_(iff(flags.has(WRONLY), flags.has(RDWR)))
 
 
-@_call("stat")
+@kernel_call("stat")
 def stat(m: Machine, call: Call, oracle: Oracle) -> Num:
     ino = m.state[f"n{call['name']}"]
     m.emit("ino", ino)
@@ -461,7 +464,7 @@ def stat(m: Machine, call: Call, oracle: Oracle) -> Num:
     return ite(le(0, ino), 0, -ENOENT)  # type: ignore[no-any-return]
 
 
-@_call("truncate")
+@kernel_call("truncate")
 def truncate(m: Machine, call: Call, oracle: Oracle) -> Num:
     """By name: also what another process does to a file through a descriptor of its own."""
     ino, n = m.state[f"n{call['name']}"], call["n"]
@@ -480,14 +483,14 @@ def cut_inode(m: Machine, i: int, n: Num) -> None:
     m.snapshot()
 
 
-@_call("unlink")
+@kernel_call("unlink")
 def unlink(m: Machine, call: Call, oracle: Oracle) -> Num:
     there = le(0, m.state[f"n{call['name']}"])
     m.set(f"n{call['name']}", -1)
     return ite(there, 0, -ENOENT)  # type: ignore[no-any-return]
 
 
-@_call("rename")
+@kernel_call("rename")
 def rename(m: Machine, call: Call, oracle: Oracle) -> Num:
     old, to = m.state[f"n{call['name']}"], m.state[f"n{call['to']}"]
     there = le(0, old)
@@ -497,7 +500,7 @@ def rename(m: Machine, call: Call, oracle: Oracle) -> Num:
     return ite(there, 0, -ENOENT)  # type: ignore[no-any-return]
 
 
-@_call("link")
+@kernel_call("link")
 def link(m: Machine, call: Call, oracle: Oracle) -> Num:
     old, to = m.state[f"n{call['name']}"], m.state[f"n{call['to']}"]
     error, fine = _first((lt(old, 0), -ENOENT), (le(0, to), -EEXIST))
@@ -509,7 +512,7 @@ def link(m: Machine, call: Call, oracle: Oracle) -> Num:
 # -- processes ---------------------------------------------------------------------------------------------------
 
 
-@_call("fork")
+@kernel_call("fork")
 def fork(m: Machine, call: Call, oracle: Oracle) -> Num:
     for d in range(DESCRIPTIONS):
         with m.under(m.is_open(d)):
@@ -523,7 +526,7 @@ def see_everything(m: Machine) -> None:
             m.emit(f"saw.{key}", m.state[key])
 
 
-@_call("poll", "kill", "sendto", "futex", "wait4", "sync", "execve", "exit_group")
+@kernel_call("poll", "kill", "sendto", "futex", "wait4", "sync", "execve", "exit_group")
 def communicate(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A call that may block, or by which others learn how far we are: they may then look at any file."""
     see_everything(m)
@@ -533,7 +536,7 @@ def communicate(m: Machine, call: Call, oracle: Oracle) -> Num:
 # -- what happens without a call of ours -------------------------------------------------------------------------
 
 
-@_call("load")
+@kernel_call("load")
 def load(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Our process reads its mapping of a file."""
     i = call["inode"]
@@ -543,7 +546,7 @@ def load(m: Machine, call: Call, oracle: Oracle) -> Num:
     return 0
 
 
-@_call("store")
+@kernel_call("store")
 def store(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Our process writes through its shared mapping of a file."""
     i = call["inode"]
@@ -555,7 +558,7 @@ def store(m: Machine, call: Call, oracle: Oracle) -> Num:
     return 0
 
 
-@_call("other_reads")
+@kernel_call("other_reads")
 def other_reads(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Another process looks at a file: its size and contents."""
     i = call["inode"]
@@ -565,7 +568,7 @@ def other_reads(m: Machine, call: Call, oracle: Oracle) -> Num:
     return 0
 
 
-@_call("other_writes")
+@kernel_call("other_writes")
 def other_writes(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Another process writes a cell of a file at a place, or at its end."""
     i = call["inode"]
@@ -581,14 +584,14 @@ def other_writes(m: Machine, call: Call, oracle: Oracle) -> Num:
     return 0
 
 
-@_call("other_truncates")
+@kernel_call("other_truncates")
 def other_truncates(m: Machine, call: Call, oracle: Oracle) -> Num:
     with m.under(not_(m.state[f"i{call['inode']}.special"])):
         cut_inode(m, call["inode"], call["n"])
     return 0
 
 
-@_call("other_moves")
+@kernel_call("other_moves")
 def other_moves(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A process that shares a description moves its offset and changes its flags."""
     with m.under(and_(m.is_open(call.slot), m.d(call.slot, "shared"))):

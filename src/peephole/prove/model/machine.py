@@ -13,6 +13,13 @@ State is a flat dict from keys to terms or plain values:
     d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
     reflink                     the file system has reflinks
 
+and for rules with state of the process:
+
+    t{t}.uid .euid .gid .egid   who a thread is: the kernel keeps it for each thread
+    t.pid .mask                 the process's number; its umask
+    t.mapped                    its user namespace maps its users (else they are OVERFLOW_ID)
+    p.f.NAME                    the rule's fields
+
 A cell stands for a block of any number of bytes.
 """
 
@@ -193,14 +200,28 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"i{i}.c{k}": num_var(f"i{i}.c{k}") for k in range(CELLS)}
         state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("special", "covered", "mapped")}
         state[f"i{i}.touched"] = False
+    if rule.process:
+        state |= {k: num_var(k) for k in process_keys() if k != "t.mapped"} | {"t.mapped": bool_var("t.mapped")}
+        state |= {f"p.f.{n}": (bool_var if k == "bool" else num_var)(f"p.f.{n}") for n, k in rule.process.items()}
     for d in range(DESCRIPTIONS):
         state |= {f"d{d}.{n}": num_var(f"d{d}.{n}") for n in ("pos", "lock")}
         state[f"d{d}.refs"] = one_of(f"d{d}.refs", (0, 1, 2))
         state[f"d{d}.ino"] = one_of(f"d{d}.ino", tuple(range(INODES)))
         state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "h")}
+        if not rule.per_file:
+            state[f"d{d}.h"] = False
         state[f"d{d}.err"] = 0
         state |= unknown_fields(rule, d)
     return state
+
+
+IDENTITIES = ("uid", "euid", "gid", "egid")
+THREADS = 2
+
+
+def process_keys() -> list[str]:
+    """What the kernel knows of a process and its threads."""
+    return [f"t{t}.{n}" for t in range(THREADS) for n in IDENTITIES] + ["t.pid", "t.mask", "t.mapped"]
 
 
 def unknown_fields(rule: RuleText, d: int) -> dict[str, Any]:
@@ -224,6 +245,8 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     for i in range(INODES):
         state[f"i{i}.covered"] = True
     state["reflink"] = False
+    if rule.process:
+        state |= {"t.pid": 1, "t.mapped": True}
     return state
 
 
@@ -231,7 +254,8 @@ _TRUTHS = ("special", "covered", "mapped", "touched", "rd", "wr", "app", "sync",
 
 
 def _is_bool_field(rule: RuleText, key: str) -> bool:
-    return ".f." in key and rule.fields[key.split(".f.")[1]] == "bool"
+    fields = rule.process if key.startswith("p.") else rule.fields
+    return ".f." in key and fields[key.split(".f.")[1]] == "bool"
 
 
 def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
@@ -248,6 +272,8 @@ def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
             facts += [le(0, cell), le(cell, CELL_MAX), or_(lt(k, size), eq(cell, 0))]
     for d in range(DESCRIPTIONS):
         facts += _description_formed(state, sizes, d)
+    if "t.pid" in state:
+        facts += [and_(le(0, state[k]), le(state[k], CELL_MAX)) for k in process_keys() if k != "t.mapped"]
     return and_(*facts)
 
 
