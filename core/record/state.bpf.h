@@ -19,13 +19,38 @@ const volatile __u64 ring_mask;	/* bytes of a CPU's ring, less 1 */
 const volatile __u8 full;	/* entries are hooked */
 const volatile __u8 stacks;	/* some calls come with the top of their stack */
 
-/* Which image a thread runs: 0 is not observed. Indexed by tid, so one load decides for a bystander. */
-__u32 image_of[PH_TID_MAX];
 __u32 images;
 __u32 started;	/* the command's own exec was seen */
 __s32 alive;	/* observed processes that have not ended */
 struct ph_cpu_count counts[PH_CPUS_MAX];
-struct ph_note notes[PH_NOTES];
+
+struct images_of {
+	__u32 of[PH_TID_MAX];
+};
+
+/* Which image a thread runs: 0 is not observed. Indexed by tid, so one load decides for a bystander. In a map of its
+ * own: libbpf writes global variables in full at load, which for these 24 MiB takes longer than all else. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct images_of);
+} image_of SEC(".maps");
+
+struct all_notes {
+	struct ph_note of[PH_NOTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct all_notes);
+} notes SEC(".maps");
+
+/* Stand in for what a look-up of an only element never gives: NULL. */
+__u32 no_place;
+struct ph_note no_note;
 
 /* One element a CPU: struct ph_ring_head's page, the records, the slack. The value's size is set before load. */
 struct {
@@ -49,12 +74,18 @@ static __always_inline struct ph_cpu_count *count_of(__u32 cpu)
 
 static __always_inline __u32 *place_of(__u32 tid)
 {
-	return &image_of[tid & (PH_TID_MAX - 1)];
+	__u32 zero = 0;
+	struct images_of *images_of = bpf_map_lookup_elem(&image_of, &zero);
+
+	return images_of ? &images_of->of[tid & (PH_TID_MAX - 1)] : &no_place;
 }
 
 static __always_inline struct ph_note *note_of(__u32 tid)
 {
-	return &notes[tid & (PH_NOTES - 1)];
+	__u32 zero = 0;
+	struct all_notes *all = bpf_map_lookup_elem(&notes, &zero);
+
+	return all ? &all->of[tid & (PH_NOTES - 1)] : &no_note;
 }
 
 /* The innermost pid namespace of a task, and its number there. */

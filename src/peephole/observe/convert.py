@@ -137,7 +137,7 @@ def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
 
     cpus = calls["cpu"]
     # Of a recorder that was killed, the last numbers are not known, and so not what was lost after the last record.
-    counters = end["cpus"] or [[None, 0, 0, 0, 0]] * (int(cpus.max(initial=-1)) + 1)
+    counters = end["cpus"] or [[None, 0, 0, 0, 0]] * (int(cpus.max(initial=0)) + 1)
     for cpu, (last_seq, _lost, events_lost, _unread, _samples_lost) in enumerate(counters):
         rows = np.flatnonzero(cpus == cpu)
         seq, ns = calls["seq"][rows], calls["exit_ns"][rows]
