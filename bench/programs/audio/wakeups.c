@@ -1,4 +1,5 @@
-/* wakeups SERVER SECONDS: a JACK client that counts xruns and how late its cycles begin; prints one line of JSON. */
+/* wakeups SERVER WARM SECONDS: a JACK client that counts xruns and how late its cycles begin, after WARM seconds; prints
+ * one line of JSON. */
 #include <jack/jack.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -58,8 +59,9 @@ int main(int argc, char **argv)
 {
 	jack_client_t *client = NULL;
 	unsigned n;
+	int lost;
 
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
 	for (int i = 0; i < 100 && !client; i++) {
 		client = jack_client_open("wakeups", JackNoStartServer | JackServerName, NULL, argv[1]);
@@ -76,15 +78,19 @@ int main(int argc, char **argv)
 	if (jack_activate(client))
 		return 1;
 	sleep((unsigned)atoi(argv[2]));
-	jack_deactivate(client);
+	atomic_store(&xruns, 0);
+	atomic_store(&cycles, 0);
+	sleep((unsigned)atoi(argv[3]));
 	n = atomic_load(&cycles);
+	lost = atomic_load(&xruns);
+	jack_deactivate(client);
 	jack_client_close(client);
 	if (n < 100) {
 		fprintf(stderr, "only %u cycles\n", n);
 		return 1;
 	}
 	qsort(late_us, n, sizeof(*late_us), compare);
-	printf("{\"xruns\": %d, \"cycles\": %u, \"late_p50_us\": %.1f, \"late_p99_us\": %.1f}\n", atomic_load(&xruns), n,
+	printf("{\"xruns\": %d, \"cycles\": %u, \"late_p50_us\": %.1f, \"late_p99_us\": %.1f}\n", lost, n,
 	       late_us[n / 2], late_us[n * 99 / 100]);
 	return 0;
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from peephole.cli.chosen import chosen
+from peephole.cli.chosen import chosen, scheduling
 
 
 def say_change(change: dict[str, object] | object, as_json: bool, said: str) -> None:
@@ -28,6 +28,13 @@ def threads(change: object) -> str:
     )
 
 
+def _said(pid: int, given: list[dict[str, object]]) -> str:
+    if not given:
+        return f"scheduling of {pid}: no thread wakes on a period; nothing was changed"
+    threads = ", ".join(f"{one['thread']} ({one['wakes_per_s']}/s)" for one in given)
+    return f"scheduling of {pid}: real-time priority for {threads}"
+
+
 @click.command()
 @click.argument("pid", type=int)
 @click.option("--rules", metavar="LIST|none", help="Rules to apply, by name; none: patch every call, run no rule.")
@@ -38,7 +45,17 @@ def command(pid: int, rules: str | None, plan: Path | None, allow: str | None, a
     """Put rules into process PID while it runs, and into what it starts from now on.
 
     `peephole detach` takes them out again."""
-    names, mounts = chosen(rules, plan, allow)
+    rest, schedule = scheduling(rules, allow)
+    names, mounts = chosen(rest, plan, allow)
+    if schedule:
+        from peephole.improve import scheduling as priorities
+
+        given = priorities.attach(pid).report()
+        if not names:
+            say_change({"what": "attach", "pid": pid, "scheduling": given}, as_json, _said(pid, given))
+            return
+        if not as_json:
+            print(_said(pid, given))
     from peephole.improve.live import attach
 
     change = attach(pid, names, mounts=mounts)

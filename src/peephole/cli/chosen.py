@@ -27,3 +27,20 @@ def chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[lis
 
     made = of_rules(names, mounted(), parse(allow))
     return made.names(), made.mounts
+
+
+def scheduling(rules: str | None, allow: str | None) -> tuple[str | None, bool]:
+    """`rules` without `realtime_audio`, and whether it was there: it is scheduling, and has no place in a plan.
+
+    Raises UsageError without consent.
+    """
+    from peephole.improve.scheduling import GIVES_UP, NAME
+
+    names = [word.strip() for word in (rules or "").split(",")]
+    if NAME not in names:
+        return rules, False
+    from peephole.improve.consent import parse
+
+    if not parse(allow).covers(GIVES_UP, None):
+        raise UsageError(f"{NAME} gives up {GIVES_UP}: others wait while such a thread runs; add --allow {GIVES_UP}")
+    return ",".join(name for name in names if name != NAME) or "none", True

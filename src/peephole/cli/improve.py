@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from peephole.cli.chosen import chosen
+from peephole.cli.chosen import chosen, scheduling
 from peephole.errors import EngineError, PeepholeError, UsageError
 
 FAILED = 125
@@ -23,7 +23,36 @@ def _write_stats(path: Path, stats: Any) -> None:
     path.write_text(json.dumps({"schema": "peephole/stats", "version": 1, **stats}, indent=1) + "\n")
 
 
-def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None) -> int:
+def _beside(schedule: bool) -> Any:
+    from contextlib import nullcontext
+
+    if not schedule:
+        return nullcontext()
+    from peephole.improve.scheduling import Beside
+
+    return Beside()
+
+
+def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
+    """Run the command as it is: only its threads' priorities are looked after."""
+    from peephole.improve import launch
+
+    path = launch.find(command[0], os.environ)
+    if path is None:
+        print(f"peephole: {command[0]}: not found", file=sys.stderr)
+        return NOT_FOUND
+    with _beside(True) as beside:
+        try:
+            status = launch.run(command, path, os.environ)
+        except OSError as e:
+            print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
+            return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
+    if stats is not None:
+        _write_stats(stats, {"scheduling": beside.watch.report()})
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None, schedule: bool = False) -> int:
     from peephole.improve import launch
     from peephole.improve.arm import arm
 
@@ -32,7 +61,7 @@ def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | 
         print(f"peephole: {command[0]}: not found", file=sys.stderr)
         return NOT_FOUND
     target = launch.examine(path)
-    with arm(rules, mounts=mounts, target=target) as armed:
+    with arm(rules, mounts=mounts, target=target) as armed, _beside(schedule) as beside:
         try:
             status = launch.run(command, path, armed.environment(os.environ, target))
         except OSError as e:
@@ -45,7 +74,7 @@ def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | 
                 print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
                 return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
         if stats is not None:
-            _write_stats(stats, armed.stats())
+            _write_stats(stats, {**armed.stats(), **({"scheduling": beside.watch.report()} if beside else {})})
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -78,11 +107,16 @@ def command(
     if not command and not print_env:
         raise UsageError("no command; give one after --")
     try:
-        names, mounts = chosen(rules, plan, allow)
+        rest, schedule = scheduling(rules, allow)
+        names, mounts = chosen(rest, plan, allow)
         if print_env:
+            if schedule:
+                raise UsageError("realtime_audio can't be had from an environment; use improve or attach")
             _print_environment(names, mounts)
             return 0
-        return _run(command, names, mounts, stats)
+        if schedule and not names:
+            return _scheduled(command, stats)
+        return _run(command, names, mounts, stats, schedule)
     except UsageError:
         raise
     except PeepholeError as e:
