@@ -198,11 +198,6 @@ struct ph_description *ph_description_at(unsigned index)
 	return &descriptions[index];
 }
 
-unsigned ph_description_index(const struct ph_description *d)
-{
-	return (unsigned)(d - descriptions);
-}
-
 static bool is_free(const struct ph_description *d)
 {
 	return d->fds == 0 && !(atomic_load_explicit(&d->word, memory_order_relaxed) & PH_WORD_DEAD);
@@ -219,6 +214,7 @@ struct ph_description *ph_description_new(int64_t fd)
 			continue;
 		if (i >= ph_descriptions_used)
 			ph_descriptions_used = i + 1;
+		d->index = (uint16_t)i;
 		ph_fd_opened(fd);
 		d->fds = 1;
 		d->fd = (uint16_t)fd;
@@ -300,7 +296,7 @@ void ph_descriptions_forget(void)
 		d->fds = 0;
 		d->handled = 0;
 		/* A trial that a handler interrupted, which then forked, must not commit in the child. */
-		atomic_store(&d->word, (atomic_load(&d->word) & ~(PH_WORD_DEAD | PH_WORD_CURRENT)) + 2 * PH_WORD_STEP);
+		atomic_store(&d->word, (atomic_load(&d->word) & ~(PH_WORD_DEAD | PH_WORD_CURRENT)) + PH_WORD_STEP);
 	}
 	for (int64_t fd = 0; fd <= fd_highest; fd++)
 		description_of[fd] = 0;

@@ -14,17 +14,20 @@
 #define PH_BUFFERS 128
 #define PH_STATES_MAX 512	/* the states of all rules on one description, together */
 
-/* `word` of a description: bit 0 says which copy of the states is current; bit 1 that the description was taken from
- * under a trial and is dead; the rest counts commits, so that a late commit fails. */
-#define PH_WORD_CURRENT 1ull
-#define PH_WORD_DEAD 2ull
-#define PH_WORD_STEP 4ull
+/* `word` of a description: bit i says which copy of layer i's state is current; bit 16 that the description was taken
+ * from under a trial and is dead; the rest counts commits, so that a late commit fails. */
+#define PH_WORD_CURRENT 0xffffull
+#define PH_WORD_DEAD (1ull << 16)
+#define PH_WORD_COMMITS 17
+#define PH_WORD_STEP (1ull << PH_WORD_COMMITS)
+_Static_assert(PH_RULES_MAX <= 16, "a bit a layer");
 
 struct ph_description {
 	_Atomic uint64_t word;
 	uint16_t fds;		/* descriptors that name it; 0: free */
 	uint16_t fd;		/* one of them */
 	uint32_t handled;	/* bit i: layer i has state on it */
+	uint16_t index;
 	bool identified;	/* dev .. mount below are known */
 	bool regular;
 	uint32_t mount_rules;	/* rules that the mount admits */
@@ -51,7 +54,10 @@ extern unsigned ph_descriptions_used;
 /* The description of fd, or NULL. */
 struct ph_description *ph_description_of(int64_t fd);
 struct ph_description *ph_description_at(unsigned index);
-unsigned ph_description_index(const struct ph_description *d);
+static inline unsigned ph_description_index(const struct ph_description *d)
+{
+	return d->index;
+}
 
 /* A new description named by fd alone; NULL when none is free. */
 struct ph_description *ph_description_new(int64_t fd);

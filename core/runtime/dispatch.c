@@ -19,6 +19,12 @@ static const struct call_row rows[PH_NR_MAX] = {	/* no row: ANY */
 #undef PH_CALL
 };
 
+/* Calls that may be answered on trial: which layers can (bit i: layer i), and where the descriptor is. */
+static struct answerable {
+	uint32_t layers;
+	uint8_t fd_arg;
+} answerable[PH_NR_MAX];
+
 static bool armed;
 
 int ph_dispatch_init(struct ph_control *control)
@@ -32,6 +38,11 @@ int ph_dispatch_init(struct ph_control *control)
 		r = ph_hold_init();
 	if (r == 0)
 		r = ph_descriptions_init();
+	for (int64_t nr = 0; nr < PH_NR_MAX; nr++) {
+		answerable[nr] = (struct answerable){ 0 };
+		if (rows[nr].class == FD && rows[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
+			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr), (uint8_t)rows[nr].fd_arg };
+	}
 	armed = r == 0;
 	return r;
 }
@@ -50,25 +61,10 @@ static void walk_begin(struct ph_walk *walk, struct ph_description *d)
 	*walk = (struct ph_walk){ .d = d, .stamp = ph_window_stamp() };
 }
 
-/* Hits are counted here and handed to the control page now and then: an atomic step there costs as much as the whole
- * rest of an answered call. */
-#define HITS_BEFORE_HANDING_OVER 1024
-
 static void count_hits(uint32_t layers)
 {
-	for (unsigned i = 0; layers >> i; i++)
-		if (layers & (1u << i))
-			ph_layers[i].hits++;
-}
-
-static void hand_over_hits(uint64_t at_least)
-{
-	for (unsigned i = 0; i < ph_n_layers; i++) {
-		if (ph_layers[i].hits < at_least)
-			continue;
-		__atomic_fetch_add(&ph_layers[i].control->hits, ph_layers[i].hits, __ATOMIC_RELAXED);
-		ph_layers[i].hits = 0;
-	}
+	for (; layers; layers &= layers - 1)
+		ph_layers[__builtin_ctz(layers)].hits++;
 }
 
 static void walk_end(struct ph_walk *walk)
@@ -77,7 +73,7 @@ static void walk_end(struct ph_walk *walk)
 
 	count_hits(walk->hits);
 	if (held)
-		hand_over_hits(1);
+		ph_hits_publish();
 	ph_walk_release(walk);
 }
 
@@ -89,7 +85,7 @@ void ph_settle_everything(enum ph_why why)
 		return;
 	if (!ph_anything_pending()) {
 		if (why == PH_WHY_EXIT || why == PH_WHY_EXEC)
-			hand_over_hits(1);
+			ph_hits_publish();
 		return;
 	}
 	walk_begin(&walk, NULL);
@@ -126,12 +122,23 @@ static void share_everything(struct ph_walk *walk, enum ph_why why)
 			share(walk, ph_description_at(i), why);
 }
 
+/* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
+static void adopt_child(void)
+{
+	if (__builtin_expect(!ph_hold_forked(), 1))
+		return;
+	ph_descriptions_forget();
+	ph_process_forget();
+	ph_hold_adopt();
+}
+
 void ph_fork_begin(void)
 {
 	struct ph_walk walk;
 
 	if (!armed)
 		return;
+	adopt_child();
 	walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	share_everything(&walk, PH_WHY_FORK);
@@ -169,18 +176,23 @@ void ph_handler_begin(void)
 	walk_end(&walk);
 }
 
-/* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
-static void adopt_child(void)
+void ph_thread_begin(void)
 {
-	ph_descriptions_forget();
-	ph_process_forget();
-	ph_hold_adopt();
+	struct ph_walk walk;
+
+	if (!armed)
+		return;
+	adopt_child();
+	walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	ph_hold_threads();
+	walk_end(&walk);
 }
 
 /* --- one call ------------------------------------------------------------------------------------------------ */
 
 /* A trial of ours was taken over: its description is nobody's any more, and its memory comes back here. */
-static void bury(struct ph_description *d)
+static __attribute__((cold, noinline)) void bury(struct ph_description *d)
 {
 	struct ph_walk walk;
 
@@ -191,43 +203,56 @@ static void bury(struct ph_description *d)
 	walk_end(&walk);
 }
 
-/* The whole call in user space, on a copy of the states; false: it has to be done firmly. */
-static bool answered_on_trial(struct ph_call *c, struct ph_description *d)
+/* Many hits, counted in copies that are in force now. */
+static __attribute__((cold, noinline)) void hand_over(uint32_t layers)
 {
-	struct ph_walk walk;
-	uint64_t ticket, word;
-	unsigned index = ph_description_index(d);
+	for (; layers; layers &= layers - 1)
+		__atomic_fetch_add(&ph_layers[__builtin_ctz(layers)].control->hits, PH_MANY_HITS, __ATOMIC_RELAXED);
+}
+
+/* The call, from the first layer that has state on d; none without a state handles it. */
+static inline int64_t call_layers(struct ph_walk *walk, struct ph_description *d, const struct ph_call *c)
+{
+	unsigned first = (unsigned)__builtin_ctz(d->handled), h = ph_layers[first].handle_of[c->nr];
+	struct ph_k k = { .walk = walk, .call = c, .layer = first };
+
+	if (!h)
+		return ph_layer_call(walk, first, c);
+	k.f = ph_state_for(walk, d, first);
+	return ph_layers[first].handles[h - 1].run(&k, k.f, c->a);
+}
+
+/* The whole call in user space, on copies of the states; false: it has to be done firmly. */
+static inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
+{
+	struct ph_walk walk;	/* not all of it: that would take as long as the rest */
+	struct ph_trial trial;
 	bool done = false;
+	int64_t r;
 
-	word = atomic_load(&d->word);
-	if ((word & PH_WORD_DEAD) || d->error || !(d->handled & ph_layers_may_answer(c->nr)))
+	if (d->error || !ph_trial_begin(d, &trial))
 		return false;
-	if (!ph_trial_begin(index, &ticket))
-		return false;
-	word = atomic_load(&d->word);
-	if (!(word & PH_WORD_DEAD) && ph_description_of(c->a[rows[c->nr].fd_arg]) == d) {
-		uint64_t *to = (uint64_t *)d->states[!(word & PH_WORD_CURRENT)];
-		const uint64_t *from = (const uint64_t *)d->states[word & PH_WORD_CURRENT];
-		const struct ph_layer *last = &ph_layers[ph_n_layers - 1];
-
-		for (unsigned i = 0; i < (last->offset + last->rule->state_bytes + 7) / 8; i++)
-			to[i] = from[i];
-		walk = (struct ph_walk){ .d = d, .trial = true };
-		c->ret = ph_layer_call(&walk, 0, c);
+	if (!(trial.word & PH_WORD_DEAD) && ph_description_of(fd) == d && d->handled) {
+		walk.d = d;
+		walk.process = NULL;
+		walk.touched = walk.hits = walk.many_hits = 0;
+		walk.held = walk.aborted = false;
+		walk.trial = true;
+		walk.known_fd = 0;
+		r = call_layers(&walk, d, c);
 		if (!walk.aborted) {
 			/* Marked before the commit: a settle of nothing harms nobody, a pending effect that no
 			 * settle finds does. */
 			if (!ph_dirty_test(d))
 				ph_dirty_set(d);
-			done = atomic_compare_exchange_strong(&d->word, &word, (word ^ PH_WORD_CURRENT) + PH_WORD_STEP);
-			if (done) {
-				count_hits(walk.hits);
-				hand_over_hits(HITS_BEFORE_HANDING_OVER);
-			}
+			done = ph_trial_commit(d, &trial, walk.touched);
+			*ret = r;
 		}
 	}
-	if (!ph_trial_end(ticket))
+	if (!ph_trial_end(&trial, done))
 		bury(d);
+	if (done && walk.many_hits)
+		hand_over(walk.many_hits);
 	return done;
 }
 
@@ -236,7 +261,7 @@ static bool has_pending(struct ph_walk *walk, struct ph_description *d)
 	for (unsigned i = 0; i < ph_n_layers; i++) {
 		struct ph_k k = { .walk = walk, .layer = i };
 
-		if ((d->handled & (1u << i)) && ph_layers[i].rule->pending(&k, ph_state_of(d, i, false), d->fd))
+		if ((d->handled & (1u << i)) && ph_layers[i].rule->pending(&k, ph_state_of(walk, d, i), d->fd))
 			return true;
 	}
 	return false;
@@ -244,10 +269,12 @@ static bool has_pending(struct ph_walk *walk, struct ph_description *d)
 
 static void mark_pending(struct ph_walk *walk, struct ph_description *d)
 {
-	if (has_pending(walk, d))
+	if (has_pending(walk, d)) {
 		ph_dirty_set(d);
-	else
+	} else {
+		ph_hits_gather(d);
 		ph_dirty_clear(d);
+	}
 }
 
 /* Takes the error that an earlier settle left, or 0. */
@@ -368,8 +395,6 @@ static enum ph_verdict on_fd(struct ph_call *c)
 		return on_two(c);
 	if (!d)
 		return PH_PASS;
-	if (answered_on_trial(c, d))
-		return PH_ANSWERED;
 	return on_description(c, d);
 }
 
@@ -652,12 +677,49 @@ static bool switched_off(void)
 	return true;
 }
 
+/* Whether every one of these layers is on; in doubt not. */
+static inline bool switched_on(uint32_t layers)
+{
+	if (__atomic_load_n(&ph_control->master, __ATOMIC_RELAXED) != 1)
+		return false;
+	for (; layers; layers &= layers - 1)
+		if (!__atomic_load_n(&ph_layers[__builtin_ctz(layers)].control->enabled, __ATOMIC_RELAXED))
+			return false;
+	return true;
+}
+
+static inline bool is_dup(const struct ph_call *c)
+{
+	return c->nr == PH_NR_fcntl && ((int32_t)c->a[1] == PH_F_DUPFD || (int32_t)c->a[1] == PH_F_DUPFD_CLOEXEC);
+}
+
+/* What concerns the number only, not the description. */
+static inline bool is_of_descriptor(const struct ph_call *c)
+{
+	return c->nr == PH_NR_fcntl && ((int32_t)c->a[1] == PH_F_GETFD || (int32_t)c->a[1] == PH_F_SETFD);
+}
+
+bool ph_answer(const struct ph_call *c, int64_t *ret)
+{
+	const struct answerable *row;
+	struct ph_description *d;
+	int64_t fd;
+
+	if ((uint64_t)c->nr >= PH_NR_MAX)
+		return false;
+	row = &answerable[c->nr];
+	if (!row->layers || !armed || ph_hold_forked() || is_dup(c) || is_of_descriptor(c))
+		return false;
+	fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
+	d = ph_description_of(fd);
+	return d && (d->handled & row->layers) && switched_on(d->handled) && answered_on_trial(c, fd, d, ret);
+}
+
 enum ph_verdict ph_dispatch(struct ph_call *c)
 {
 	if (!armed)
 		return PH_PASS;
-	if (__builtin_expect(ph_hold_forked(), 0))
-		adopt_child();
+	adopt_child();
 	if (switched_off())
 		return PH_PASS;
 	if (c->nr < 0 || c->nr >= PH_NR_MAX) {
@@ -668,15 +730,9 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	case INERT:
 		return ph_process_handles(c->nr) ? answer(c, ph_process_call(c)) : PH_PASS;
 	case FD:
-		if (c->nr == PH_NR_fcntl) {
-			int32_t cmd = (int32_t)c->a[1];
-
-			if (cmd == PH_F_DUPFD || cmd == PH_F_DUPFD_CLOEXEC)
-				return on_dup(c, (int32_t)c->a[0], -1);
-			if (cmd == PH_F_GETFD || cmd == PH_F_SETFD)
-				return PH_PASS;
-		}
-		return on_fd(c);
+		if (is_dup(c))
+			return on_dup(c, (int32_t)c->a[0], -1);
+		return is_of_descriptor(c) ? PH_PASS : on_fd(c);
 	case MAPS:
 		return on_mmap(c);
 	case DUP:

@@ -10,8 +10,8 @@
 #include "peephole/abi_control.h"
 
 struct ph_call {
-	int64_t nr;
 	int64_t a[6];
+	int64_t nr;
 	int64_t ret;
 };
 
@@ -28,6 +28,10 @@ int ph_dispatch_init(struct ph_control *control);
 /* Whether any enabled rule, or the settling of its pending effects, needs to see this call. Calls it does not want
  * need no patch. Known after ph_dispatch_init. */
 bool ph_wants(int64_t nr);
+
+/* Whether the call could be answered in user space without a lock on anything; then *ret is the result. Of c only the
+ * arguments and the number are looked at. To be tried before ph_dispatch, under the same conditions. */
+bool ph_answer(const struct ph_call *c, int64_t *ret);
 
 /* Every call that reached C. Never called in a vfork child (see ph_fork_begin). */
 enum ph_verdict ph_dispatch(struct ph_call *c);
@@ -48,6 +52,9 @@ void ph_handler_begin(void);
 /* Descriptors, and files mapped, that came while nobody watched: before the runtime was put into a running program. */
 void ph_fds_unknown(void);
 void ph_inode_mapped(uint64_t dev, uint64_t ino);
+
+/* Before the program makes a thread; and after ph_dispatch_init in a process that has several. */
+void ph_thread_begin(void);
 
 /* Settle everything and let no rule act in this process again. */
 void ph_disarm(enum ph_why why);

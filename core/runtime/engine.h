@@ -33,6 +33,8 @@ struct ph_stub {
 
 _Static_assert(sizeof(struct ph_stub) == 64, "entry.S: .Lslot");
 _Static_assert(sizeof(struct ph_frame) == 80, "entry.S: .Lframe");
+_Static_assert(offsetof(struct ph_frame, a) == offsetof(struct ph_call, a) &&
+	       offsetof(struct ph_frame, rax) == offsetof(struct ph_call, nr), "ph_hook: a frame begins as a call does");
 
 struct ph_identity_of_file {
 	uint64_t dev, ino;

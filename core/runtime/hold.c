@@ -2,12 +2,14 @@
 
 #include <stdatomic.h>
 
+#include "descriptions.h"
 #include "dispatch.h"
 #include "numbers.h"
 
 #define ALIVE 0x70656570686f6c65ull
 #define FIRM 1ull
 #define SELF_BITS 0x0000fffffffffff0ull
+#define LOCAL_COMMITS 48		/* bits of a local ticket below the index */
 #define SPINS 200
 #define NAP_NS 1000000
 #define NAPS_BEFORE_TAKEOVER 5		/* of a trial, which lasts nanoseconds unless its thread does not run */
@@ -15,6 +17,8 @@
 struct shared_page {
 	_Atomic uint64_t alive;
 	_Atomic uint64_t owner;
+	_Atomic uint64_t local;
+	_Atomic uint64_t ended;		/* a value of `local` whose trial is over, so that it need not be looked up */
 	_Atomic uint32_t turn;		/* futex: counts releases */
 	_Atomic uint32_t sleepers;
 	_Atomic uint32_t windows;
@@ -23,6 +27,7 @@ struct shared_page {
 };
 
 static struct shared_page *page;
+static _Atomic bool threads;
 static _Atomic bool handlers;		/* the program has signal handlers: two calls a hold, which most programs save */
 
 int ph_hold_init(void)
@@ -47,6 +52,7 @@ bool ph_hold_forked(void)
 void ph_hold_adopt(void)
 {
 	atomic_store(&page->alive, ALIVE);
+	atomic_store(&threads, false);
 }
 
 static void released(void)
@@ -56,19 +62,89 @@ static void released(void)
 		ph_syscall(PH_NR_futex, (int64_t)&page->turn, PH_FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 }
 
-bool ph_trial_begin(unsigned description, uint64_t *ticket)
+/* Atomic to signal handlers of this thread, not to other threads. */
+static inline bool swap_here(_Atomic uint64_t *at, uint64_t from, uint64_t to)
 {
-	uint64_t free = 0, mine = ph_self() | (uint64_t)(description + 1) << 48;
+	bool done;
+
+	__asm__ volatile("cmpxchg %3, %1" : "=@ccz"(done), "+m"(*at), "+a"(from) : "r"(to) : "memory");
+	return done;
+}
+
+static uint64_t load(const _Atomic uint64_t *at)
+{
+	return atomic_load_explicit(at, memory_order_relaxed);
+}
+
+static inline uint64_t local_ticket(const struct ph_description *d, uint64_t word)
+{
+	return (uint64_t)(ph_description_index(d) + 1) << LOCAL_COMMITS | word >> PH_WORD_COMMITS;
+}
+
+/* The description of a trial that is still on, or NULL. */
+static inline struct ph_description *local_trial(uint64_t ticket)
+{
+	struct ph_description *d;
+
+	if (!ticket)
+		return NULL;
+	d = ph_description_at((unsigned)(ticket >> LOCAL_COMMITS) - 1);
+	return local_ticket(d, load(&d->word)) == ticket ? d : NULL;
+}
+
+static bool begin_alone(const struct ph_description *d, struct ph_trial *trial)
+{
+	uint64_t seen = load(&page->local);
+
+	trial->word = load(&d->word);
+	trial->threads = false;
+	trial->ticket = local_ticket(d, trial->word);
+	if ((seen != load(&page->ended) && local_trial(seen)) || load(&page->owner) || !swap_here(&page->local, seen, trial->ticket))
+		return false;
+	/* A handler before the swap may have changed everything, and made threads; one after it takes over. */
+	if (!atomic_load_explicit(&threads, memory_order_relaxed) && load(&d->word) == trial->word)
+		return true;
+	swap_here(&page->local, trial->ticket, 0);
+	return false;
+}
+
+static __attribute__((noinline)) bool begin_among_threads(const struct ph_description *d, struct ph_trial *trial)
+{
+	uint64_t free = 0, mine = ph_self() | (uint64_t)(ph_description_index(d) + 1) << 48;
 
 	if (!atomic_compare_exchange_strong(&page->owner, &free, mine))
 		return false;
-	*ticket = mine;
+	*trial = (struct ph_trial){ mine, atomic_load(&d->word), true };
 	return true;
 }
 
-bool ph_trial_end(uint64_t ticket)
+bool ph_trial_begin(const struct ph_description *d, struct ph_trial *trial)
 {
-	if (!atomic_compare_exchange_strong(&page->owner, &ticket, 0))
+	if (__builtin_expect(!atomic_load_explicit(&threads, memory_order_relaxed), 1))
+		return begin_alone(d, trial);
+	return begin_among_threads(d, trial);
+}
+
+bool ph_trial_commit(struct ph_description *d, const struct ph_trial *trial, uint32_t touched)
+{
+	uint64_t word = trial->word, next = (word ^ touched) + PH_WORD_STEP;
+
+	if (__builtin_expect(!trial->threads, 1)) {
+		if (!swap_here(&d->word, word, next))
+			return false;
+		atomic_store_explicit(&page->ended, trial->ticket, memory_order_relaxed);
+		return true;
+	}
+	return atomic_compare_exchange_strong(&d->word, &word, next);
+}
+
+bool ph_trial_end(const struct ph_trial *trial, bool committed)
+{
+	uint64_t mine = trial->ticket;
+
+	if (__builtin_expect(!trial->threads, 1))
+		return committed || swap_here(&page->local, mine, 0);
+	if (!atomic_compare_exchange_strong(&page->owner, &mine, 0))
 		return false;
 	if (atomic_load(&page->sleepers))
 		released();
@@ -119,6 +195,24 @@ static bool take(uint64_t self, bool from_stuck_trial, uint64_t *seen)
 	       atomic_compare_exchange_strong(&page->owner, seen, self | FIRM);
 }
 
+/* The local trial that a firm hold of the only thread finds in its way: the index, or -1. */
+static int take_local(void)
+{
+	struct ph_description *d;
+
+	if (atomic_load(&threads))
+		return -1;
+	d = local_trial(load(&page->local));
+	atomic_store_explicit(&page->local, 0, memory_order_relaxed);
+	return d ? (int)ph_description_index(d) : -1;
+}
+
+/* The index of the description whose trial was in the way of a hold that met `seen`, or -1. */
+static int taken_over(uint64_t seen)
+{
+	return seen >> 48 ? (int)(seen >> 48) - 1 : take_local();
+}
+
 int ph_firm_begin(struct ph_firm *firm)
 {
 	const uint64_t self = ph_self();
@@ -130,11 +224,11 @@ int ph_firm_begin(struct ph_firm *firm)
 		firm->signals = firm->blocked ? hold_signals() : 0;
 		if (take(self, naps >= NAPS_BEFORE_TAKEOVER, &seen)) {
 			/* Another thread may be installing the first handler just now; it waits for this hold. */
-			if (firm->blocked || !atomic_load(&handlers))
-				return (int)(seen >> 48) - 1;
-			firm->signals = hold_signals();
-			firm->blocked = true;
-			return (int)(seen >> 48) - 1;
+			if (!firm->blocked && atomic_load(&handlers)) {
+				firm->signals = hold_signals();
+				firm->blocked = true;
+			}
+			return taken_over(seen);
 		}
 		if (firm->blocked)
 			open_signals(firm->signals);
@@ -151,6 +245,11 @@ void ph_firm_end(const struct ph_firm *firm)
 		released();
 	if (firm->blocked)
 		open_signals(firm->signals);
+}
+
+void ph_hold_threads(void)
+{
+	atomic_store(&threads, true);
 }
 
 bool ph_hold_handlers(void)

@@ -1,15 +1,24 @@
-/* Who may touch the dispatcher's state: one owner word for the process.
+/* Who may touch the dispatcher's state.
  *
  * Two ways to hold it:
- *   trial   signals open; works on a copy of one description's states and commits by one compare-and-swap on
+ *   trial   signals open; works on copies of one description's states and commits by one compare-and-swap on
  *           that description's word. Anyone who finds the trial in the way (a signal handler on the same thread, or another
  *           thread after a bounded wait) takes over: marks the description dead, so that the commit fails.
  *   firm    signals held back (if the program has any handler); nobody takes over; ends with the owner's own kernel
  *           calls.
  *
- * The owner word: the thread's number (ph_self, 48 bits, low 4 zero), bit 0 firm, top 16 bits 1 + the index of the
- * description under trial. It lies in a page that a fork wipes, so a child never finds a lock held by a thread that it
- * does not have. */
+ * The owner word, for firm holds, and for trials once the program has threads: the thread's number (ph_self, 48 bits,
+ * low 4 zero), bit 0 firm, top 16 bits 1 + the index of the description under trial.
+ *
+ * The local word, for trials while there is one thread: top 16 bits 1 + the index, below them the description's commits
+ * when the trial began. The trial is on as long as the description still counts as many; so the commit ends it, and
+ * nothing has to be given back. Only signal handlers of the same thread can come between, at the borders of
+ * instructions: a cmpxchg without lock, a fraction of the price, is atomic to them. A handler may make the second
+ * thread; ph_hold_threads first takes over what it has interrupted, so that trial's commit fails on a description
+ * which nobody else touches any more; and a trial that has not marked the local word yet finds, when it has, that
+ * there are threads, and gives up. The local word is not looked at from then on.
+ *
+ * Both lie in a page that a fork wipes, so a child never finds a lock held by a thread that it does not have. */
 #ifndef PH_RUNTIME_HOLD_H
 #define PH_RUNTIME_HOLD_H
 
@@ -21,14 +30,23 @@ struct ph_firm {
 	bool blocked;		/* signals were held back */
 };
 
+struct ph_description;
+
+struct ph_trial {
+	uint64_t ticket, word;	/* what stands in the owner or local word; the description's word when it began */
+	bool threads;		/* begun when the program had threads */
+};
+
 int ph_hold_init(void);
 
 /* True once in a fork's child, before it has done anything. */
 bool ph_hold_forked(void);
 void ph_hold_adopt(void);
 
-bool ph_trial_begin(unsigned description, uint64_t *ticket);
-bool ph_trial_end(uint64_t ticket);	/* false: it was taken over */
+bool ph_trial_begin(const struct ph_description *d, struct ph_trial *trial);
+/* Puts the copies of the layers in `touched` in force. */
+bool ph_trial_commit(struct ph_description *d, const struct ph_trial *trial, uint32_t touched);
+bool ph_trial_end(const struct ph_trial *trial, bool committed);	/* false: it was taken over */
 
 /* Returns the index of the description whose trial was taken over, or -1. */
 int ph_firm_begin(struct ph_firm *firm);
@@ -37,6 +55,9 @@ void ph_firm_end(const struct ph_firm *firm);
 /* From now on firm holds keep signals back: the program is about to have a handler. True the first time; then a hold
  * that began without may still be on, and has to be waited for before the handler is installed. */
 bool ph_hold_handlers(void);
+
+/* From now on the program may have more than one thread. Firmly held. */
+void ph_hold_threads(void);
 
 /* Forks in flight: descriptions made meanwhile count as shared. Wiped in the child. */
 void ph_window_open(void);

@@ -153,8 +153,10 @@ static void make_process(struct ph_frame *f)
 
 	if (clone_flags(f, &flags) < 0)
 		return;		/* the kernel says EFAULT */
-	if ((flags & CLONE_VM) && (flags & CLONE_FILES) && (flags & CLONE_SETTLS) && !(flags & CLONE_VFORK))
-		return;		/* a thread */
+	if ((flags & CLONE_VM) && (flags & CLONE_FILES) && (flags & CLONE_SETTLS) && !(flags & CLONE_VFORK)) {
+		ph_thread_begin();
+		return;
+	}
 	if (!stub->fork_at || (flags & CLONE_FILES) || ((flags & CLONE_VM) && !(flags & CLONE_VFORK))) {
 		/* A process that shares our descriptors or our memory, and runs beside us. */
 		ph_disarm(PH_WHY_SHARED);
@@ -191,7 +193,7 @@ static void enter_sandbox(bool vfork_child)
 	ph_uncovered(PH_UNCOVERED_SANDBOX, ph_engine.exe);
 }
 
-__attribute__((used)) void ph_hook(struct ph_frame *f)
+static __attribute__((noinline)) void decide(struct ph_frame *f)
 {
 	struct ph_call call;
 	bool vfork_child = ph_vfork_child();
@@ -245,6 +247,16 @@ __attribute__((used)) void ph_hook(struct ph_frame *f)
 		answer(f, call.ret);
 	else
 		ph_engine.passed++;
+}
+
+__attribute__((used)) void ph_hook(struct ph_frame *f)
+{
+	int64_t ret;
+
+	if (ph_engine.rules && !ph_vfork_child() && ph_answer((const struct ph_call *)f, &ret))
+		answer(f, ret);
+	else
+		decide(f);
 }
 
 uint64_t ph_self(void)

@@ -8,6 +8,7 @@ struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
 static uint32_t may_answer[PH_NR_MAX];
+static uint32_t stateless[PH_NR_MAX];		/* layers whose handler needs no description */
 
 extern const struct ph_rule *const ph_rules[];
 extern const uint32_t ph_n_rules;
@@ -39,6 +40,7 @@ int ph_layers_init(struct ph_control *control)
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = false;
 		may_answer[nr] = 0;
+		stateless[nr] = 0;
 	}
 	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++) {
 		const struct ph_rule *rule = rule_named(control->rules[i].name);
@@ -54,6 +56,8 @@ int ph_layers_init(struct ph_control *control)
 			return -1;
 		*layer = (struct ph_layer){ 0 };
 		layer->rule = rule;
+		layer->handles = rule->handles;
+		layer->state_words = size / 8;
 		layer->control = &control->rules[i];
 		layer->index = i;
 		layer->offset = offset;
@@ -67,6 +71,8 @@ int ph_layers_init(struct ph_control *control)
 			handled[nr] = true;
 			if (rule->handles[h].may_answer)
 				may_answer[nr] |= 1u << ph_n_layers;
+			if (rule->handles[h].fd_arg < 0)
+				stateless[nr] |= 1u << ph_n_layers;
 		}
 		ph_n_layers++;
 	}
@@ -83,16 +89,38 @@ uint32_t ph_layers_may_answer(int64_t nr)
 	return nr >= 0 && nr < PH_NR_MAX ? may_answer[nr] : 0;
 }
 
+uint32_t ph_layers_stateless(int64_t nr)
+{
+	return nr >= 0 && nr < PH_NR_MAX ? stateless[nr] : 0;
+}
+
 void ph_count_why(unsigned layer, enum ph_why why)
 {
 	__atomic_fetch_add(&ph_layers[layer].control->why[why], 1, __ATOMIC_RELAXED);
 }
 
-struct ph_state *ph_state_of(struct ph_description *d, unsigned layer, bool trial)
+void ph_hits_gather(struct ph_description *d)
 {
-	uint64_t copy = atomic_load_explicit(&d->word, memory_order_relaxed) & PH_WORD_CURRENT;
+	static const struct ph_walk here;
 
-	return (struct ph_state *)(d->states[trial ? !copy : copy] + ph_layers[layer].offset);
+	for (unsigned i = 0; i < ph_n_layers; i++) {
+		struct ph_state *f = ph_state_of(&here, d, i);
+
+		if (!(d->handled & (1u << i)))
+			continue;
+		ph_layers[i].hits += (uint64_t)f->hits;
+		f->hits = 0;
+	}
+}
+
+void ph_hits_publish(void)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++) {
+		if (!ph_layers[i].hits)
+			continue;
+		__atomic_fetch_add(&ph_layers[i].control->hits, ph_layers[i].hits, __ATOMIC_RELAXED);
+		ph_layers[i].hits = 0;
+	}
 }
 
 void ph_walk_hold(struct ph_walk *walk)
@@ -154,26 +182,27 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
 }
 
-int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, struct ph_call *call)
+int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, const struct ph_call *call)
 {
 	struct ph_description *d = walk->d;
+	bool known = (uint64_t)call->nr < PH_NR_MAX;
+	uint32_t left = ((d ? d->handled : 0) | (known ? stateless[call->nr] : 0)) & (uint32_t)(~0ull << layer);
 
-	for (; layer < ph_n_layers; layer++) {
-		const struct ph_layer *l = &ph_layers[layer];
-		unsigned h = call->nr < PH_NR_MAX ? l->handle_of[call->nr] : 0;
-		bool mine = d && (d->handled & (1u << layer));
+	for (; left; left &= left - 1) {
+		unsigned i = (unsigned)__builtin_ctz(left), h = known ? ph_layers[i].handle_of[call->nr] : 0;
+		bool mine = d && (d->handled & (1u << i));
 
 		if (h) {
-			const struct ph_handles *handles = &l->rule->handles[h - 1];
-			struct ph_k k = { .walk = walk, .call = call, .layer = layer };
+			const struct ph_handles *handles = &ph_layers[i].handles[h - 1];
+			struct ph_k k = { .walk = walk, .call = call, .layer = i };
 
 			if (handles->fd_arg < 0)
 				return handles->run(&k, NULL, call->a);
-			if (mine)
-				return handles->run(&k, ph_state_of(d, layer, walk->trial), call->a);
+			k.f = ph_state_for(walk, d, i);
+			return handles->run(&k, k.f, call->a);
 		}
 		if (mine) {
-			int64_t r = ph_layer_settle(walk, layer, d, PH_WHY_UNHANDLED);
+			int64_t r = ph_layer_settle(walk, i, d, PH_WHY_UNHANDLED);
 
 			if (r < 0)
 				return r;
@@ -192,7 +221,7 @@ int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_descript
 
 	if (!(d->handled & (1u << layer)))
 		return 0;
-	f = ph_state_of(d, layer, walk->trial);
+	f = ph_state_of(walk, d, layer);
 	if (!l->rule->pending(&k, f, d->fd))
 		return 0;
 	if (walk->trial) {
@@ -223,8 +252,10 @@ int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, en
 		if (r < 0 && !first)
 			first = r;
 	}
-	if (!walk->trial)
+	if (!walk->trial) {
+		ph_hits_gather(d);
 		ph_dirty_clear(d);
+	}
 	return first;
 }
 

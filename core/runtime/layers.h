@@ -10,31 +10,36 @@
 /* One call on its way through the layers. */
 struct ph_walk {
 	struct ph_description *d;	/* what the call's descriptor names, or NULL */
-	struct ph_firm firm;
+	uint32_t touched;	/* in a trial: layers that work on their copy */
+	uint32_t hits;		/* by layer, of calls without a state */
+	uint32_t many_hits;	/* layers whose state has gathered many */
 	bool held;		/* firmly */
-	bool trial;		/* on a copy of the states, without kernel calls */
+	bool trial;		/* on copies of the states, without kernel calls */
 	bool aborted;		/* the trial met something that it can't do */
-	bool hit;		/* some rule paid */
-	uint32_t hits;		/* by layer */
-	uint64_t stamp;		/* of fork windows, when the walk began */
 	uint64_t *process;	/* in a trial of the process's states: their copy */
 	int64_t known_fd;	/* 1 + a descriptor that was looked up on the way, or 0 */
+	/* From here on of no use to a trial. */
 	struct ph_identity known;
+	struct ph_firm firm;
+	uint64_t stamp;		/* of fork windows, when the walk began */
 };
 
 /* The view of one layer. */
 struct ph_k {
 	struct ph_walk *walk;
-	struct ph_call *call;
+	const struct ph_call *call;
+	struct ph_state *f;	/* of a call on a description that the layer has state on */
 	unsigned layer;
 };
 
 struct ph_layer {
 	const struct ph_rule *rule;
+	const struct ph_handles *handles;
+	uint32_t state_words;
+	uint32_t offset;		/* of its states in a description's */
 	struct ph_rule_control *control;
 	unsigned index;			/* in the control page */
-	uint32_t offset;		/* of its states in a description's */
-	uint64_t hits;			/* not yet in the control page; touched only while holding */
+	uint64_t hits;			/* not yet in the control page; touched only while firmly held */
 	uint8_t handle_of[512];		/* number of a call -> 1 + index into rule->handles, or 0 */
 };
 
@@ -44,14 +49,46 @@ extern struct ph_control *ph_control;
 
 int ph_layers_init(struct ph_control *control);
 
-/* Whether any layer has a handler for this call; and one that may answer without the kernel. */
+/* Whether any layer has a handler for this call; and (bit i: layer i) those that may answer without the kernel, and
+ * those whose handler needs no description. */
 bool ph_layers_handle(int64_t nr);
-uint32_t ph_layers_may_answer(int64_t nr);	/* bit i: layer i */
+uint32_t ph_layers_may_answer(int64_t nr);
+uint32_t ph_layers_stateless(int64_t nr);
 
-struct ph_state *ph_state_of(struct ph_description *d, unsigned layer, bool trial);
+/* The state in force; in a trial that works on a copy, the copy. */
+static inline struct ph_state *ph_state_of(const struct ph_walk *walk, struct ph_description *d, unsigned layer)
+{
+	uint64_t current = atomic_load_explicit(&d->word, memory_order_relaxed) ^ walk->touched;
+
+	return (struct ph_state *)(d->states[current >> layer & 1] + ph_layers[layer].offset);
+}
+
+/* The state that a handler may change: in a trial a copy, which the commit puts in force. */
+static inline struct ph_state *ph_state_for(struct ph_walk *walk, struct ph_description *d, unsigned layer)
+{
+	struct ph_state *f = ph_state_of(walk, d, layer);
+	const uint64_t *from = (const uint64_t *)f;
+	uint64_t *to;
+
+	if (!walk->trial || walk->touched & (1u << layer))
+		return f;
+	walk->touched |= 1u << layer;
+	f = ph_state_of(walk, d, layer);
+	to = (uint64_t *)f;
+#pragma GCC unroll 1
+	for (unsigned i = 0; i < ph_layers[layer].state_words; i++)
+		to[i] = from[i];
+	return f;
+}
+
+/* Hits go from a description's states to the layers when nothing is pending any more, or a state has gathered many;
+ * from there to the control page now and then: an atomic step costs as much as the rest of an answered call. */
+#define PH_MANY_HITS 1024
+void ph_hits_gather(struct ph_description *d);
+void ph_hits_publish(void);
 
 /* The call, from `layer` downwards. */
-int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, struct ph_call *call);
+int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, const struct ph_call *call);
 
 /* What `layer` has pending on d; 0 or -errno. Firmly held. `why` PH_WHY_COUNT: in the course of things, nothing to
  * report. */

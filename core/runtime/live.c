@@ -347,8 +347,9 @@ static int64_t begin(struct ph_live *live)
 			r = ph_dispatch_init(ph_engine.control);
 		if (r < 0)
 			return r;
-		/* It may have handlers, descriptors and mappings already. */
+		/* It may have handlers, threads, descriptors and mappings already. */
 		ph_handler_begin();
+		ph_thread_begin();
 		for (uint32_t i = 0; i < live->n_mapped && i < PH_LIVE_MAPPED; i++)
 			ph_inode_mapped(live->mapped[i].dev, live->mapped[i].ino);
 		ph_engine.rules = true;

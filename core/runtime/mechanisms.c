@@ -16,7 +16,12 @@ bool ph_ok(int64_t r)
 
 void ph_hit(struct ph_k *k)
 {
-	k->walk->hits |= 1u << k->layer;
+	if (!k->f) {
+		k->walk->hits |= 1u << k->layer;
+	} else if (++k->f->hits >= PH_MANY_HITS && k->walk->trial) {
+		k->f->hits -= PH_MANY_HITS;
+		k->walk->many_hits |= 1u << k->layer;
+	}
 }
 
 /* --- kernel calls --- */
@@ -156,7 +161,7 @@ struct ph_state *ph_file(struct ph_k *k, int64_t fd)
 		ph_count_why(k->layer, PH_WHY_FULL);
 		return NULL;
 	}
-	f = ph_state_of(d, k->layer, false);
+	f = ph_state_of(walk, d, k->layer);
 	for (uint32_t i = 0; i < l->rule->state_bytes; i++)
 		((uint8_t *)f)[i] = 0;
 	d->handled |= 1u << k->layer;

@@ -12,9 +12,11 @@
 struct ph_k;		/* the rule's view of the kernel for one call: opaque to the rule */
 
 /* The state of one open file description in one rule. The generated struct begins with this header;
- * the rule's own int64_t fields follow. `len` is the buffer's committed length. */
+ * the rule's own int64_t fields follow. `len` is the buffer's committed length, `hits` what k.hit() counted and the
+ * control page does not know yet. */
 struct ph_state {
 	int64_t len;
+	int64_t hits;
 };
 
 typedef int64_t (*ph_handler)(struct ph_k *k, struct ph_state *f, const int64_t a[6]);

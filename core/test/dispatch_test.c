@@ -127,7 +127,7 @@ static int64_t do_call(int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a
 {
 	struct ph_call c = { .nr = nr, .a = { a0, a1, a2, a3 } };
 
-	if (ph_dispatch(&c) == PH_ANSWERED)
+	if (ph_answer(&c, &c.ret) || ph_dispatch(&c) == PH_ANSWERED)
 		return c.ret;
 	return ph_syscall(nr, a0, a1, a2, a3, 0, 0);
 }
@@ -333,6 +333,7 @@ static void test_threads_and_signals_lose_nothing(void)
 		ph_handler_begin();
 		sigaction(SIGALRM, &act, NULL);
 		setitimer(ITIMER_REAL, &often, NULL);
+		ph_thread_begin();
 		for (int i = 0; i < (round % 3 ? 1 : 3); i++)
 			pthread_create(&threads[i], NULL, writer, NULL);
 		for (int i = 0; i < (round % 3 ? 1 : 3); i++)
@@ -344,6 +345,31 @@ static void test_threads_and_signals_lose_nothing(void)
 	}
 	printf("contended %lu times, %lu hits\n", (unsigned long)control.rules[0].why[PH_WHY_CONTENDED],
 	       (unsigned long)control.rules[0].hits);
+}
+
+/* The same while there is one thread, where no step is locked: only the signal comes between. */
+static void test_signals_alone_lose_nothing(void)
+{
+	struct itimerval often = { { 0, 50 }, { 0, 50 } }, never = { 0 };
+	struct sigaction act = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	uint64_t contended = control.rules[0].why[PH_WHY_CONTENDED];
+
+	ph_handler_begin();
+	sigaction(SIGALRM, &act, NULL);
+	for (int round = 0; round < 300; round++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "alone.%d", round);
+		lines_made = 0;
+		line_fd = open_new(path);
+		setitimer(ITIMER_REAL, &often, NULL);
+		writer(NULL);
+		setitimer(ITIMER_REAL, &never, NULL);
+		CHECK(call(SYS_close, line_fd, 0, 0, 0) == 0);
+		check_lines(path);
+		unlink(path);
+	}
+	CHECK(control.rules[0].why[PH_WHY_CONTENDED] > contended);
 }
 
 static void test_a_late_error_reaches_the_next_call(void)
@@ -390,6 +416,7 @@ int main(void)
 	test_another_open_of_the_file_ends_the_handling();
 	test_dup_shares_the_state();
 	test_fork_settles_and_shares();
+	test_signals_alone_lose_nothing();
 	test_threads_and_signals_lose_nothing();
 	test_a_late_error_reaches_the_next_call();
 	test_the_switch_settles_and_ends();

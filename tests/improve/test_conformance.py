@@ -162,7 +162,8 @@ def test_a_daemon_goes_on_after_the_launcher_left(tmp_path: Path, improved: Runn
     out = tmp_path / "out"
     improved("sh", "-c", f"(sleep 1; /bin/echo still here; /bin/true) >{out} 2>&1 </dev/null & true")
     deadline = time.monotonic() + 20
-    while not out.read_text() and time.monotonic() < deadline:
+    # The shell has left, perhaps before the one behind it opened the file.
+    while not (out.exists() and out.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert out.read_text() == "still here\n"
 
