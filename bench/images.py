@@ -149,6 +149,47 @@ def ext4(size: int, fill: Callable[[Path], None], *, owner: int = 0, base: Path 
         shutil.rmtree(folder, ignore_errors=True)
 
 
+#: file systems that `file_system` can make: kind -> (mkfs and its words, mount's words)
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "ext4": (("mkfs.ext4", "-q", "-F", "-J", "size=64", "-E", "lazy_itable_init=0,lazy_journal_init=0"), ()),
+    "ext4_noauto_da_alloc": (
+        ("mkfs.ext4", "-q", "-F", "-J", "size=64", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
+        ("-o", "noauto_da_alloc"),
+    ),
+    "xfs": (("mkfs.xfs", "-q", "-f"), ()),
+    "btrfs": (("mkfs.btrfs", "-q", "-f"), ()),
+    "tmpfs": ((), ("-t", "tmpfs", "-o", "size=64m")),
+}
+
+
+@contextmanager
+def file_system(kind: str, size: int = 512 << 20) -> Iterator[Path]:
+    """A fresh, empty file system of one of KINDS, mounted; gone at the end, whatever happens.
+
+    Raises NoImage when it can't be made here.
+    """
+    if os.geteuid() != 0:
+        raise NoImage("mounting needs root")
+    make, options = KINDS[kind]
+    folder = Path(tempfile.mkdtemp(prefix="peephole-image-", dir=_base(size)))
+    point, device = folder / "mnt", ""
+    try:
+        point.mkdir()
+        if make:
+            with (folder / "image").open("wb") as f:
+                f.truncate(size)
+            device = _run("losetup", "--find", "--show", str(folder / "image"))
+            _run(*make, device)
+        _run("mount", *options, device or kind, str(point))
+        yield point
+    finally:
+        if os.path.ismount(point):
+            subprocess.run([_tool("umount"), "-l", str(point)], check=False)
+        if device:
+            subprocess.run([_tool("losetup"), "-d", device], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     if len(sys.argv) != 3 or sys.argv[1] != "reset":
         print("usage: python -m bench.images reset FOLDER", file=sys.stderr)
