@@ -49,3 +49,5 @@ PY
 fi
 PATH="$PWD/.venv/bin:/usr/sbin:$PATH" .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
 	--force-reinstall --config-settings=build-dir=build .
+# The certificates of the rules, so that the first tune needs no minutes. Proved anew only when the model or a rule changed.
+.venv/bin/python -m peephole.prove.ship

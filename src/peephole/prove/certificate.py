@@ -1,7 +1,8 @@
 """Certificates: what was proved of one text of one rule, against one version of the model and of calls.def.
 
-Kept as private files below XDG_CACHE_HOME/peephole/proofs, one for each digest of all that the proof rests on; a file
-that the caller does not own, or that others could have written, is not read.
+Kept as private files below XDG_CACHE_HOME/peephole/proofs, one for each digest of all that the proof rests on; those of
+the rules that come with Peephole also lie beside them, made by the build (ship.py). A file that neither the caller nor
+root owns, or that others could have written, is not read.
 """
 
 from __future__ import annotations
@@ -90,13 +91,19 @@ def prove_rule(
     `proved` False and the reasons. `progress` is called with a stage, what is done and what there is to do.
     """
     rule = load_rule(name_or_folder)
-    place = cache_folder() / f"{_key(rule, neighbours)}.json"
-    proof = _read(place) if cached else None
+    name = certificate_name(rule, neighbours)
+    place = cache_folder() / name
+    proof = (_read(place) or _read(shipped_folder() / name)) if cached else None
     if proof is None:
         proof = _prove(rule, neighbours, progress or (lambda *_: None))
         _write(place, proof)
     proof.guarantees = {p: proof.guarantees[p] for p in profiles}
     return proof
+
+
+def prove_text(rule: RuleText) -> Proof:
+    """Prove a text as it is, without neighbours and without a certificate: for mutants."""
+    return _prove(rule, False, lambda *_: None)
 
 
 def load_certificate(name: str) -> Proof:
@@ -269,14 +276,20 @@ def model_digest() -> str:
     return whole.hexdigest()
 
 
-def _key(rule: RuleText, neighbours: bool) -> str:
+def shipped_folder() -> Path:
+    """Where the build has put the certificates of the rules that come with Peephole."""
+    return Path(__file__).resolve().parent.parent / "proofs"
+
+
+def certificate_name(rule: RuleText, neighbours: bool) -> str:
+    """The name of a certificate's file: a digest of all that the proof rests on."""
     parts = [str(VERSION), model_digest(), rule.digest, rule.name]
     if neighbours:
         parts += [
             hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((rule.path.parent / "refuted").glob("*.py"))
         ]
         parts.append("with neighbours")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40] + ".json"
 
 
 def _private(path: Path) -> bool:
@@ -310,4 +323,13 @@ def _write(place: Path, proof: Proof) -> None:
         return
 
 
-__all__ = ["Proof", "Refuted", "load_certificate", "model_digest", "prove_rule", "refute", "rule_path"]
+__all__ = [
+    "Proof",
+    "Refuted",
+    "load_certificate",
+    "model_digest",
+    "prove_rule",
+    "prove_text",
+    "refute",
+    "rule_path",
+]

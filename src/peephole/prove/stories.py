@@ -32,13 +32,19 @@ class Run:
 
 
 def find_stories(
-    rule: RuleText, wanted: Iterable[str], trials: int, focus: Iterable[str] = (), patient: bool = True
+    rule: RuleText,
+    wanted: Iterable[str],
+    trials: int,
+    focus: Iterable[str] = (),
+    patient: bool = True,
+    first: bool = False,
 ) -> dict[str, list[str]]:
     """A short run for each broken obligation, told in words; those not found within so many trials are left out.
 
     Trials are counted, not timed, so that what is found does not depend on the machine. `wanted` holds names as in
     `Step.differs`; "discipline" stands for each of those. `focus` names calls to make, and flags to open with,
-    more often than others. Without `patient` it ends when all that the rule says it gives up was found.
+    more often than others. With `first` one story is enough. Without `patient` it ends
+    when all that the rule says it gives up was found.
     """
     open_ = set(wanted)
     disciplines = DISCIPLINE in open_
@@ -47,7 +53,7 @@ def find_stories(
     expected = {*rule.relaxes, *(f"crash {p}" for p, names in rule.relaxes_on.items() if "crash" in names)} & open_
     last = 0
     for trial in range(trials):
-        if not open_ or (not patient and expected <= found.keys() and trial - last > ENOUGH):
+        if not open_ or (first and found) or (not patient and expected <= found.keys() and trial - last > ENOUGH):
             break
         run, step = pool.extend(open_)
         if step is None:

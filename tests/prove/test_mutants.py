@@ -1,0 +1,33 @@
+"""Mutants: every operator finds something to break, and what it breaks is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from peephole.prove.certificate import prove_text
+from peephole.prove.language import load_rule, rule_names
+from peephole.prove.mutate import OPERATORS, mutants
+from peephole.prove.step import DISCIPLINE
+from peephole.prove.stories import find_stories
+
+
+def test_every_operator_applies_to_some_rule_and_names_are_unlike() -> None:
+    every = [(m.operator, f"{name} {m.name}") for name in rule_names() for m in mutants(load_rule(name))]
+    assert {operator for operator, _ in every} == set(OPERATORS)
+    assert len({name for _, name in every}) == len(every)
+
+
+def test_a_mutant_is_another_text_of_the_same_rule() -> None:
+    right = load_rule("coalesce_writes")
+    for m in mutants(right):
+        assert m.rule.digest != right.digest and m.rule.handlers.keys() == right.handlers.keys()
+
+
+@pytest.mark.parametrize("what", ["drop-call settle: k.clear(f)", "drop-guard write: n < SMALL of"])
+def test_a_mutant_that_matters_dies(what: str) -> None:
+    mutant = next(m for m in mutants(load_rule("coalesce_writes")) if m.name.startswith(what))
+    wanted = {"contents", "results", DISCIPLINE}
+    assert (
+        find_stories(mutant.rule, wanted, 3000, focus={mutant.function}, first=True)
+        or not prove_text(mutant.rule).proved
+    )
