@@ -296,6 +296,7 @@ class _Scope:
         self.r, self.function, self.has_process = reader, function, has_process
         self.types = dict(names)
         self.known = set(names)
+        self.descriptors = {name for name, kind in names.items() if kind == "fd"}
         self.state = has_state  # whether f surely names a state here
         self.maybe_state = has_state
 
@@ -397,6 +398,9 @@ class _Scope:
             if self.types.setdefault(target.id, kind) != kind and "bool" in (kind, self.types[target.id]):
                 self.r.fail(s, f"{target.id} is {self.types[target.id]}, not {kind}")
             self.known.add(target.id)
+            # What an open gives may be named as a descriptor.
+            made = mechanism(s.value) in ("openat", "forward")
+            self.descriptors = self.descriptors | {target.id} if made else self.descriptors - {target.id}
         else:
             self.r.fail(s, "a name or a field of f or p can be assigned, nothing else")
 
@@ -476,6 +480,8 @@ class _Scope:
                     self.r.fail(e, "the state has no buffer")
             else:
                 self.expression(argument)
+                if wanted == "fd" and name != "openat" and ast.unparse(argument) not in self.descriptors:
+                    self.r.fail(e, f"{name} takes a descriptor: a parameter of type fd, or what an open gave")
         return "state" if m.gives == "state" else m.gives
 
 
