@@ -143,6 +143,28 @@ def running(words: Sequence[str], who: User, port: int) -> Iterator[None]:
             child.kill()
 
 
+@contextmanager
+def improved(words: Sequence[str], who: User, port: int, rules: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A server with rules in it, as its own user; stopped at the end unless it is gone."""
+    from peephole.improve.arm import arm, examine
+
+    null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    target = examine(Path(words[0]))
+    with arm(rules, target=target, owner=(who.uid, who.gid) if who.identity() else None) as armed:
+        env = armed.environment(os.environ, target)
+        child = subprocess.Popen(words, env=env, start_new_session=True, **null, **who.identity())  # type: ignore[call-overload]
+        try:
+            wait_for(port, child)
+            yield child
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(20)
+            child.kill()
+            child.wait()
+
+
 def wait_for(port: int, child: subprocess.Popen[Any]) -> None:
     """Until the port answers. Raises NoBench when the server ends first."""
     for _ in range(600):
@@ -195,6 +217,13 @@ def ground(size: int, fill: Callable[[Path], None], who: User, own: Path, base: 
             yield Ground(Path(image.point), image)
 
 
+def reset(ground: Ground) -> None:
+    """The cache as it was after filling."""
+    done = subprocess.run(shlex.split(ground.fresh()), capture_output=True, text=True)
+    if done.returncode:
+        raise NoBench(done.stderr.strip())
+
+
 @dataclass(frozen=True)
 class Load:
     """One way to load a server: what to start, how to drive it, and which rules might help."""
@@ -222,6 +251,7 @@ class Options:
     controls: bool = True
     scale: float = 1.0
     keep: Path | None = None
+    moments: int = 10
 
 
 def options(words: Sequence[str], loads: Sequence[str]) -> Options:
@@ -234,10 +264,18 @@ def options(words: Sequence[str], loads: Sequence[str]) -> Options:
     parser.add_argument("--no-control", action="store_true", help="leave out the runs of a load against itself")
     parser.add_argument("--scale", type=float, default=1.0, help="more or fewer requests a run")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every load's result and report in DIR")
+    parser.add_argument("--moments", type=int, default=10, help="at how many moments a server is killed")
     given = parser.parse_args(list(words))
     clients = tuple(int(n) for n in given.clients.split(","))
     return Options(
-        tuple(given.load or loads), clients, given.pairs, given.rules, not given.no_control, given.scale, given.keep
+        tuple(given.load or loads),
+        clients,
+        given.pairs,
+        given.rules,
+        not given.no_control,
+        given.scale,
+        given.keep,
+        given.moments,
     )
 
 

@@ -80,3 +80,21 @@ def test_firefox_loads_its_pages() -> None:
 def test_ecasound_renders_the_same_and_jack_runs() -> None:
     found = bench("audio")["figures"]
     assert found["ecasound_clip.wall_before"] > 0.4 and found["jack.xruns_before"] >= 0
+
+
+@pytest.mark.long
+@pytest.mark.root
+def test_an_improved_squid_can_be_stopped_killed_and_attached_to() -> None:
+    found = bench("squid", "--load", "clean_stop", "--load", "kill", "--load", "attach", "--moments", "3")["figures"]
+    assert found["wrong_bytes"] == 0 and found["attach.failed"] == 0
+    assert found["clean_stop.hit_share"] > 0.9 and found["clean_stop.invalid_entries"] == 0
+    assert found["kill.moments"] == 3 and found["kill.invalid_entries"] == 0 and found["kill.failed_after"] == 0
+
+
+@pytest.mark.long
+@pytest.mark.root
+def test_an_improved_postgresql_comes_back_with_all_that_it_acknowledged() -> None:
+    words = ("--load", "kill", "--load", "power_cut", "--moments", "2")
+    found = bench("postgresql", *words, "--rules", "coalesce_writes,truncate_in_place")["figures"]
+    assert found["kill.acknowledged"] > 0 and found["kill.lost"] == 0
+    assert found["power_cut.acknowledged"] > 0 and found["power_cut.lost"] == 0

@@ -4,8 +4,11 @@
     tpcb      pgbench's own transaction          insert    one INSERT a transaction
     seqscan   a sequential scan of a table that the page cache holds, but shared_buffers does not
 
-Each with 1 and 8 clients. Commits are shown beside the disk's flush latency and beside `synchronous_commit=off`, which
-gives up the same and needs no Peephole: the honest comparison.
+    kill       SIGKILL at random moments (--moments, default 10): what was acknowledged is there afterwards
+    power_cut  the same, and what had not reached the disk is gone; says how old the oldest lost commit was
+
+Each load with 1 and 8 clients. Commits are shown beside the disk's flush latency and beside `synchronous_commit=off`,
+which gives up the same and needs no Peephole: the honest comparison.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from bench import servers
 from bench.servers import Bench, Ground, Load, NoBench, Options
 
 LOADS = ("select", "prepared", "tpcb", "insert", "seqscan")
+CHECKS = ("kill", "power_cut")
 COMMITS = ("tpcb", "insert")
 IMAGE_BYTES = 1500 << 20
 SCALE = 10  # of pgbench: a million accounts
@@ -160,10 +164,24 @@ class Postgres:
                     ratio = found[f"driver.{what}"]["before"] / before
                     figures[f"{load.name}.synchronous_commit_off_{short}_ratio"] = ratio
 
+    def check(self, name: str, ground: Ground) -> None:
+        """One of CHECKS, with the rules asked for, or all that any load has."""
+        from bench.programs.postgresql import checks
+
+        asked = self.bench.asked.rules
+        named = asked.split(",") if asked else sorted({r for rules in RULES.values() for r in rules})
+        rules = [r for r in named if r in servers.known_rules()]
+        found = checks.die(self, ground, rules, self.bench.asked.moments, power=name == "power_cut")
+        self.bench.figures |= {f"{name}.{what}": value for what, value in found.items()}
+        if name == "power_cut" and self.bench.asked.controls:
+            off = checks.die(self, ground, [], self.bench.asked.moments, power=True, synchronous_commit="off")
+            self.bench.figures |= {f"{name}.synchronous_commit_off_{what}": value for what, value in off.items()}
+        self.bench.conditions[f"{name}.rules"] = ",".join(rules) or "none"
+
 
 def measure(asked: Options | None = None) -> dict[str, Any]:
     """Figures `LOAD_Nc.{tps_ratio,cpu_ratio,...}` (after/before) and `flush_ms`, before and after the loads."""
-    asked = asked or Options(LOADS)
+    asked = asked or Options((*LOADS, *CHECKS))
     servers.installed("/usr/lib/postgresql/15/bin/postgres", packages="postgresql-15")
     with servers.bench(servers.user("postgres"), asked) as bench:
         postgres = Postgres(bench)
@@ -172,6 +190,9 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
             bench.conditions |= {"cluster": on.said(), "user": bench.who.name, "pairs": asked.pairs}
             bench.figures["flush_ms"] = flush_ms(on.folder)
             for name in asked.loads:
+                if name in CHECKS:
+                    postgres.check(name, on)
+                    continue
                 for clients in asked.clients:
                     postgres.measure(name, clients, on)
             bench.figures["flush_ms_at_end"] = flush_ms(on.folder)
@@ -180,4 +201,4 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
 
 def options(words: Sequence[str]) -> Options:
     """The bench's own options."""
-    return servers.options(words, LOADS)
+    return servers.options(words, (*LOADS, *CHECKS))

@@ -5,7 +5,11 @@
     connect_bulk   64 MB through CONNECT (figures are for 64 KB of it)
     connect_small  4 KB messages through CONNECT
 
-Each with 1 and 8 connections; CPU of squid and its helpers for each request, and their calls.
+Each with 1 and 8 connections; CPU of squid and its helpers for each request, and their calls. Then what must hold:
+
+    clean_stop  a plain squid serves every object from the cache that an improved one has left
+    kill        the same after SIGKILL at random moments (--moments, default 10)
+    attach      rules put into a squid under load, and taken out again, without a failed request
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from bench.servers import Bench, Ground, Load, Options
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 LOADS = ("memory_hit", "disk_hit", "store_evict", "mixed", "connect_bulk", "connect_small")
+CHECKS = ("clean_stop", "kill", "attach")
 IMAGE_BYTES = 600 << 20
 OBJECTS = 2000  # 32 MB on disk
 IN_MEMORY = 400
@@ -133,10 +138,28 @@ class Squid:
             )
         )
 
+    def check(self, name: str, ground: Ground) -> None:
+        """One of CHECKS, with the rules asked for, or all of RULES that there are."""
+        from bench.programs.squid import checks
+
+        asked = self.bench.asked.rules
+        rules = [r for r in (asked.split(",") if asked else RULES) if r in servers.known_rules()]
+        memory, disk = (self.loads(ground)[load][0] for load in ("memory_hit", "disk_hit"))
+        if name == "clean_stop":
+            found = checks.clean_stop(self, disk, ground, rules, OBJECTS)
+        elif name == "kill":
+            found = checks.kill(self, disk, ground, rules, OBJECTS, self.bench.asked.moments)
+        else:
+            requests = round(REQUESTS["memory_hit"] * self.bench.asked.scale)
+            found = checks.under_load(self, memory, rules, requests, IN_MEMORY)
+        self.bench.figures |= {f"{name}.{what}": value for what, value in found.items()}
+        self.bench.figures["wrong_bytes"] = self.bench.figures.get("wrong_bytes", 0) + found["wrong_bytes"]
+        self.bench.conditions[f"{name}.rules"] = ",".join(rules) or "none"
+
 
 def measure(asked: Options | None = None) -> dict[str, Any]:
     """Figures `LOAD_Nc.{cpu_ratio,calls_before,calls_after,...}` and `wrong_bytes`; ratios are after/before."""
-    asked = asked or Options(LOADS)
+    asked = asked or Options((*LOADS, *CHECKS))
     servers.installed("squid", packages="squid")
     with servers.bench(servers.user("proxy"), asked) as bench, ExitStack() as stack:
         squid = Squid(bench)
@@ -144,6 +167,9 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
         on = stack.enter_context(servers.ground(IMAGE_BYTES, squid.fill, bench.who, bench.folder))
         bench.conditions |= {"cache": on.said(), "user": bench.who.name, "pairs": asked.pairs}
         for name in asked.loads:
+            if name in CHECKS:
+                squid.check(name, on)
+                continue
             for clients in asked.clients:
                 squid.measure(name, clients, on)
         return {"figures": bench.figures, "conditions": bench.conditions | servers.machine()}
@@ -151,4 +177,4 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
 
 def options(words: Sequence[str]) -> Options:
     """The bench's own options."""
-    return servers.options(words, LOADS)
+    return servers.options(words, (*LOADS, *CHECKS))
