@@ -185,6 +185,32 @@ class Tables:
         return self._keep(rows.drop("tid"))
 
     @cached_property
+    def reads(self) -> Any:
+        """Reads of regular files that succeeded, each with the one before it through the same description.
+
+        Columns: image, ofd, seq, ns, dev, ret, asked (bytes), positional (pread), size, at (where it began; null where
+        text does not tell); came, ended, got, wanted, since_ns (where the one before began and ended, its result, what
+        it asked for, when).
+        """
+        import ibis
+        from ibis import _
+
+        reads = self.calls.filter(_.name.isin(("read", "pread64")), _.ret >= 0, _.regular, _.ofd.notnull())
+        at = ibis.ifelse(_.name == "pread64", _.a3, _.offset - _.ret)
+        reads = reads.select(
+            "image", "ofd", "seq", "ns", "dev", "ret", "size", asked=_.a2, positional=_.name == "pread64", at=at
+        )
+        here = ordered("image", "ofd")
+        reads = reads.mutate(
+            came=_["at"].lag().over(here),
+            ended=(_["at"] + _.ret).lag().over(here),
+            got=_.ret.lag().over(here),
+            wanted=_.asked.lag().over(here),
+            since_ns=_.ns.lag().over(here),
+        )
+        return self._keep(reads)
+
+    @cached_property
     def send_runs(self) -> Any:
         """Sends through a socket with how many are in their run: one after the other, with no wait between.
 
@@ -302,7 +328,7 @@ class Tables:
 
 
 #: what the embedded engine may use before it writes to a private temporary folder
-MEMORY_LIMIT = "3GB"
+MEMORY_LIMIT = "2500MB"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import described, instances
-from peephole.diagnose.tables import Tables, ordered
+from peephole.diagnose.tables import Tables
 
 SLUG = "file_scan"
 CALLS = ("read", "pread64")
@@ -51,21 +51,9 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    reads = t.calls.filter(_.name.isin(CALLS), _.ret > 0, _.regular, _.ofd.notnull())
-    at = ibis.ifelse(_.name == "pread64", _.a3, _.offset - _.ret)
-    here = ordered("image", "ofd")
-    reads = reads.select("image", "seq", "ns", "ofd", "dev", "path", "ftype", "ret", "a2", at=at)
-    ended = (_["at"] + _.ret).lag().over(here)
-    reads = reads.mutate(follows=(_["at"] == ended).fill_null(False))
-    reads = reads.filter(_.follows, _.a2 >= 4096, _.a2 <= 32768)
+    reads = t.reads.filter(_["at"] == _.ended, _.ret > 0, _.asked >= 4096, _.asked <= 32768)
     files = reads.group_by("image", "ofd").aggregate(
-        n=_.count(),
-        bytes=_.ret.sum(),
-        begin_ns=_.ns.min(),
-        end_ns=_.ns.max(),
-        dev=_.dev.max(),
-        path=_.path.min(),
-        ftype=_.ftype.max(),
+        n=_.count(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max(), dev=_.dev.max()
     )
     files = described(t, files.filter(_.n >= ENOUGH))
     return instances(

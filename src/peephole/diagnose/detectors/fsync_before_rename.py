@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import instances
-from peephole.diagnose.tables import SYNCS, Tables
+from peephole.diagnose.tables import SYNCS, Tables, ordered
 
 SLUG = "fsync_before_rename"
 CALLS = SYNCS
@@ -62,14 +62,16 @@ SILENT = {
 
 def find(t: Tables) -> Any:
     """One row a sync."""
+    import ibis
     from ibis import _
 
     syncs = t.calls.filter(_.name.isin(SYNCS), _.ret == 0, _.regular)
     syncs = syncs.select("image", "ofd", "seq", "ns", "dev", "blocked_ns").join(t.opens.select("ofd", "path"), "ofd")
-    moved = t.calls.filter(_.name.isin(("rename", "renameat", "renameat2")), _.ret == 0)
-    moved = moved.select("image", "path", "path2", moved_seq="seq", moved_ns="ns")
-    pairs = syncs.join(moved, ["image", "path"]).filter(_.moved_seq > _.seq)
-    first = pairs.group_by("image", "seq", "ns", "dev", "blocked_ns").aggregate(
-        object=_.path2.argmin(_.moved_seq), end_ns=_.moved_ns.min()
+    moved = t.calls.filter(_.name.isin(("rename", "renameat", "renameat2")), _.ret == 0, _.path2.notnull())
+    moved = moved.select(
+        "image", "seq", "ns", "path", dev=ibis.null("int64"), blocked_ns=ibis.null("int64"), to=_.path2.cast("string")
     )
-    return instances(first, _.object.cast("string"), end_ns=_.end_ns)
+    syncs = syncs.select("image", "seq", "ns", "path", "dev", "blocked_ns", to=ibis.null("string"))
+    here = ordered("image", "path")
+    both = syncs.union(moved).mutate(then=_.to.lead().over(here), end_ns=_.ns.lead().over(here))
+    return instances(both.filter(_.to.isnull(), _.then.notnull()), _.then, end_ns=_.end_ns)

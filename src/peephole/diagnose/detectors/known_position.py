@@ -51,7 +51,7 @@ def find(t: Tables) -> Any:
     moving = t.calls.filter(_.ofd.notnull(), _.regular, _.offset.notnull())
     seeking = moving.filter(_.name == "lseek").select("ofd").distinct()
     moving = moving.semi_join(seeking, "ofd").select(
-        "image", "seq", "ns", "ofd", "dev", "path", "ftype", "name", "a1", "a2", "ret", "offset"
+        "image", "seq", "ns", "ofd", "dev", "name", "a1", "a2", "ret", "offset"
     )
     moving = moving.mutate(stood=_.offset.lag().over(ordered("ofd")))
     there = ((_.a2 == SEEK_SET) & (_.a1 == _.stood)).fill_null(False)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import described, instances
-from peephole.diagnose.tables import Tables, ordered
+from peephole.diagnose.tables import Tables
 
 SLUG = "read_at_end"
 CALLS = ("read",)
@@ -43,9 +43,7 @@ def find(t: Tables) -> Any:
     """One row a read at the end."""
     from ibis import _
 
-    reads = t.calls.filter(_.name == "read", _.regular, _.ofd.notnull(), _.ret >= 0)
-    here = ordered("ofd")
-    short = ((_.ret > 0) & (_.ret < _.a2)).lag().over(here).fill_null(False)
-    known = ((_.size == _.offset) & (_.size > 0)).fill_null(False)
-    reads = reads.mutate(end=(_.ret == 0) & (short | known), since_ns=_.ns.lag().over(here))
-    return instances(described(t, reads.filter(_.end)), _.object, begin_ns=_.since_ns.fill_null(_.ns), end_ns=_.ns)
+    short = ((_.got > 0) & (_.got < _.wanted)).fill_null(False)
+    known = ((_.size == _["at"]) & (_.size > 0)).fill_null(False)
+    reads = t.reads.filter(~_.positional, _.ret == 0, short | known)
+    return instances(described(t, reads), _.object, begin_ns=_.since_ns.fill_null(_.ns), end_ns=_.ns)

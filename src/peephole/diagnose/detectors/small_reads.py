@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import described, instances
-from peephole.diagnose.tables import Tables, ordered
+from peephole.diagnose.tables import Tables
 
 SLUG = "small_reads"
 CALLS = ("read", "pread64")
@@ -51,33 +51,19 @@ SILENT = {
 
 def find(t: Tables) -> Any:
     """One row a description that is read in small pieces."""
-    import ibis
     from ibis import _
 
-    reads = t.calls.filter(_.name.isin(CALLS), _.ret > 0, _.regular, _.ofd.notnull())
-    at = ibis.ifelse(_.name == "pread64", _.a3, _.offset - _.ret)
-    here = ordered("image", "ofd")
-    reads = reads.select("image", "seq", "ns", "ofd", "dev", "path", "ftype", "ret", "a2", "name", at=at)
-    window = (_["at"] / WINDOW_BYTES).floor()
-    reads = reads.mutate(
-        small=_.a2 < SMALL_BYTES,
-        # Where the text does not know the position, reads that are no positional ones follow one another.
-        near=((_["at"] - _["at"].lag().over(here)).abs() < WINDOW_BYTES).fill_null(_.name == "read"),
-        moved=(window != window.lag().over(here)).fill_null(False),
-    )
-    files = (
-        reads.filter(_.small, _.near)
-        .group_by("image", "ofd")
-        .aggregate(
-            n=_.count(),
-            bytes=_.ret.sum(),
-            begin_ns=_.ns.min(),
-            end_ns=_.ns.max(),
-            dev=_.dev.max(),
-            path=_.path.min(),
-            ftype=_.ftype.max(),
-            windows=_.moved.sum(),
-        )
+    # Where the text does not know the position, reads that are no positional ones follow one another.
+    near = ((_["at"] - _.came).abs() < WINDOW_BYTES).fill_null(~_.positional)
+    moved = ((_["at"] / WINDOW_BYTES).floor() != (_.came / WINDOW_BYTES).floor()).fill_null(False)
+    reads = t.reads.filter(_.ret > 0, _.asked < SMALL_BYTES, near).mutate(moved=moved)
+    files = reads.group_by("image", "ofd").aggregate(
+        n=_.count(),
+        bytes=_.ret.sum(),
+        begin_ns=_.ns.min(),
+        end_ns=_.ns.max(),
+        dev=_.dev.max(),
+        windows=_.moved.sum(),
     )
     files = described(t, files.filter(_.n >= ENOUGH))
     return instances(

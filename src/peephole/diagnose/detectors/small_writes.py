@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import described, instances
-from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, Tables, ordered, so_far
+from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, Tables, numbers, ordered, so_far
 
 SLUG = "small_writes"
 CALLS = ("write", "writev")
@@ -86,26 +86,27 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     # A call that would make the rule write out everything begins a new epoch of its process.
-    on_file = _.name.isin(ON_DESCRIPTOR) & _.regular
-    settles = ~_.name.isin(INERT) & ~on_file
-    small = _.name.isin(("write", "writev")) & (_.ret > 0) & (_.ret < SMALL_BYTES)
-    rows = t.calls.mutate(epoch=settles.cast("int64").sum().over(so_far("image")))
-    rows = rows.filter(_.ofd.notnull(), _.regular).mutate(small=small)
+    writes = numbers("write", "writev")
+    on_file = _.nr.isin(numbers(*ON_DESCRIPTOR)) & _.regular
+    settles = (~_.nr.isin(numbers(*INERT)) & ~on_file).fill_null(True)
+    small = (_.nr.isin(writes) & _.regular & (_.ret > 0) & (_.ret < SMALL_BYTES)).fill_null(False)
+    rows = t.steps.select("seq", "image", "ofd", "ret", "ns", "regular", settles=settles, small=small)
+    often = rows.filter(_.small).group_by("image", "ofd").aggregate(n=_.count()).filter(_.n > ENOUGH)
+    rows = rows.filter(_.settles | (_.regular & _.ofd.notnull())).semi_join(often.select("image").distinct(), "image")
+    rows = rows.mutate(epoch=_.settles.cast("int32").sum().over(so_far("image")).cast("int32"))
+    rows = rows.filter(_.regular).semi_join(often, ["image", "ofd"])
     after = ordered("image", "ofd")
     joined = (
         _.small & _.small.lag().over(after).fill_null(False) & (_.epoch == _.epoch.lag().over(after)).fill_null(False)
     )
-    rows = rows.mutate(joined=joined).filter(_.small)
-    runs = rows.group_by("image", "ofd").aggregate(
-        calls=_.count(),
-        joined=_.joined.sum(),
-        bytes=_.ret.sum(),
-        begin_ns=_.ns.min(),
-        end_ns=_.ns.max(),
-        path=_.path.min(),
-        dev=_.dev.max(),
+    runs = (
+        rows.mutate(joined=joined)
+        .filter(_.small)
+        .group_by("image", "ofd")
+        .aggregate(calls=_.count(), joined=_.joined.sum(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max())
     )
-    runs = described(t, runs.filter(_.joined >= ENOUGH))
+    devices = t.opens.group_by("ofd").aggregate(dev=_.dev.max())
+    runs = described(t, runs.filter(_.joined >= ENOUGH).left_join(devices, "ofd").drop("ofd_right"))
     return instances(
         runs,
         _.object,

@@ -53,7 +53,7 @@ def find(t: Tables) -> Any:
     stat = (_.name == "fstat") | ((_.name == "newfstatat") & (_.path.fill_null("") == ""))
     candidates = asked.filter(_.name.isin(CALLS)).select("ofd").distinct()
     asked = asked.semi_join(candidates, "ofd").select(
-        "image", "seq", "ns", "ofd", "dev", "path", "ftype", "name", "a1", "ret", stat=stat & (_.ret == 0)
+        "image", "seq", "ns", "ofd", "dev", "name", "a1", "ret", stat=stat & (_.ret == 0)
     )
     again = _.stat & _.stat.lag().over(ordered("ofd")).fill_null(False)
     terminal = (_.name == "ioctl") & (_.a1 == TCGETS) & (_.ret == ENOTTY)
