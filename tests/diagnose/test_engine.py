@@ -152,7 +152,7 @@ def test_findings_that_save_too_little_together_are_not_worth_saying(tmp_path: P
     work = b"7  1700000700.0 getpid() = 7 <0.0001>\n"  # 600 s, of which strace leaves a twentieth: 30 s
     prices = Prices("example", {**PRICES.of, "stat": Price(2_000_000, 2_000_000, 2_000_000)})
     capture = capture_of([*_copy(200), work], tmp_path / "c")
-    assert diagnose([capture], prices).findings == [], "0.4 s are more than 1 % and less than 2 %"
+    assert diagnose([capture], prices).findings == [], "0.4 s of 30 are more than 1 % and less than 5 %"
     assert diagnose([capture], Prices("dear", {**prices.of, "stat": Price(9e6, 9e6, 9e6)})).findings != []
 
 

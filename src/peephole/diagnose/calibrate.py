@@ -24,6 +24,11 @@ from peephole.observe.facts import mounts
 TIMEOUT_S = 60
 #: options that differ between mounts of one kind and do not change what a call costs
 _NO_PRICE = ("ro", "rw", "errors=", "size=", "inode", "mode=", "uid=", "gid=", "fd=", "nr_inodes=", "seclabel")
+#: these hold no files of anybody's: root may write there, and can't make anything
+_NO_FILES = (
+    *("proc", "sysfs", "cgroup", "cgroup2", "devpts", "debugfs", "tracefs", "bpf", "mqueue", "securityfs", "pstore"),
+    *("configfs", "fusectl", "autofs", "binfmt_misc", "efivarfs", "rpc_pipefs", "nsfs", "hugetlbfs"),
+)
 _PROGRAM = "peephole-calibrate"
 #: where nobody has set up logging, Python writes warnings to standard error
 _LOG = logging.getLogger("peephole")
@@ -93,6 +98,8 @@ def _locate(place: Path | str | int) -> tuple[dict[str, Any], Path]:
         candidates += [Path(mount["point"]) for mount in known if mount["dev"] == dev]
     home = Path.home()
     candidates += [folder for folder in (Path(tempfile.gettempdir()), home) if _dev(folder) == dev]
+    pseudo = [Path(mount["point"]) for mount in known if mount["fstype"] in _NO_FILES]
+    candidates = [folder for folder in candidates if folder not in pseudo]
     usable = [folder for folder in candidates if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)]
     folder = usable[0] if usable else Path(tempfile.gettempdir())
     return _mount_of(folder, known), folder

@@ -19,8 +19,13 @@ from peephole.trace import Capture, Finding, Saving
 
 #: a finding that saves less than this share of its program's time is not worth saying
 WORTH_SHARE = 0.01
-#: nor are all of a program together, when they save less than this: `evaluate` calls no smaller effect a gain
-WORTH_SHARE_TOGETHER = 0.02
+#: or less than this share of what all captured programs took: nobody waits for that
+WORTH_SHARE_OF_ALL = 0.002
+#: nor are all of a program together, when they save less than this once the program was armed: what rests on prices is
+#: no better known than that (the figure is half of what a wrong "nothing" may hide)
+WORTH_SHARE_TOGETHER = 0.05
+#: what arming costs a process image: CPU of a start with the interposer in it (bench interpose_cost)
+ARMING_NS = 500_000
 #: unless it waits for this share of its program's life
 WORTH_BLOCKED_SHARE = 0.05
 #: nor is one of fewer calls than this: it is not a habit, and attaching costs more
@@ -99,6 +104,7 @@ class _Time:
 
     busy_ns: int | None = None
     alive_ns: int = 0
+    images: int = 0
 
 
 def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
@@ -118,7 +124,8 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
             price_at = _Places(prices, capture)
             for detector in wanted:
                 withheld += _add(sums, tables, detector, gaps, price_at)
-    findings = [finding for part in _merged(sums) if (finding := _finding(part, times)) is not None]
+    all_ns = sum(time.busy_ns or 0 for time in times.values())
+    findings = [finding for part in _merged(sums) if (finding := _finding(part, times, all_ns)) is not None]
     findings = _worth_together(findings, times)
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
     busy = {program: time.busy_ns for program, time in times.items()}
@@ -155,10 +162,13 @@ def _add_programs(tables: Tables, engine: str, times: dict[str, _Time]) -> None:
     from ibis import _
 
     programs = tables.images.mutate(alive_ns=_.end_ns - _.begin_ns).group_by("program")
-    programs = programs.aggregate(busy_ns=_.busy_ns.sum(), alive_ns=_.alive_ns.sum(), calls=_.calls.sum())
+    programs = programs.aggregate(
+        busy_ns=_.busy_ns.sum(), alive_ns=_.alive_ns.sum(), calls=_.calls.sum(), images=_.count()
+    )
     for row in programs.to_pyarrow().to_pylist():
         time = times.setdefault(row["program"], _Time())
         time.alive_ns += row["alive_ns"] or 0
+        time.images += row["images"]
         ns = row["busy_ns"]
         if ns is None:
             continue
@@ -286,7 +296,7 @@ def _plus(
     return low, mid, high
 
 
-def _finding(part: _Sum, times: dict[str, _Time]) -> Finding | None:
+def _finding(part: _Sum, times: dict[str, _Time], all_ns: int) -> Finding | None:
     """The finding, or None where it is not worth saying."""
     detector = part.detector
     before, after = part.before, part.after
@@ -296,7 +306,7 @@ def _finding(part: _Sum, times: dict[str, _Time]) -> Finding | None:
     waits = part.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0
     if part.calls < WORTH_CALLS and not (detector.waiting and waits):
         return None
-    if not waits and (saved <= 0 or (time.busy_ns is not None and saved < WORTH_SHARE * time.busy_ns)):
+    if not waits and (saved <= 0 or saved < max(WORTH_SHARE * (time.busy_ns or 0), WORTH_SHARE_OF_ALL * all_ns)):
         return None
     saving = Saving(round(saved), round(max(0.0, saved - spread)), round(max(saved, before[2] - after[0])))
     rule, advice = _removed_by(part)
@@ -340,6 +350,6 @@ def _worth_together(findings: list[Finding], times: dict[str, _Time]) -> list[Fi
 
 
 def _shows(finding: Finding, together_ns: int, time: _Time) -> bool:
-    if time.busy_ns is None or together_ns >= WORTH_SHARE_TOGETHER * time.busy_ns:
+    if time.busy_ns is None or together_ns - ARMING_NS * time.images >= WORTH_SHARE_TOGETHER * time.busy_ns:
         return True
     return finding.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0
