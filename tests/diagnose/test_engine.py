@@ -156,6 +156,13 @@ def test_findings_that_save_too_little_together_are_not_worth_saying(tmp_path: P
     assert diagnose([capture], Prices("dear", {**prices.of, "stat": Price(9e6, 9e6, 9e6)})).findings != []
 
 
+def test_without_times_a_program_is_not_judged_by_its_time(tmp_path: Path) -> None:
+    lines = [b'7  open("a", O_RDONLY) = 3\n', *[b"7  poll(NULL, 0, 1) = 0\n", b"7  lseek(3, 0, SEEK_CUR) = 0\n"] * 100]
+    diagnosis = diagnose([capture_of(lines, tmp_path / "c")], PRICES)
+    assert diagnosis.programs == {"?": None}
+    assert _of(diagnosis, "known_position").calls == 100
+
+
 def test_what_could_not_be_priced_claims_no_saving(tmp_path: Path) -> None:
     prices = Prices("here", {name: price for name, price in PRICES.of.items() if name != "overwrite_in_place"})
     assert "truncating_overwrite" not in {

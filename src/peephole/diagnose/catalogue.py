@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from peephole.diagnose.detectors import detectors
-from peephole.diagnose.gives_up import exists
 
 #: wastes that are known, measured, and not to be seen in a capture
 NOT_SHOWN = {
@@ -21,7 +20,7 @@ _HEAD = """# Detectors
 
 Generated from `src/peephole/diagnose/detectors` by `peephole explain --index`; a test fails when it is stale.
 `peephole explain SLUG` shows a detector's page: why the waste costs, what rewrites it, what that gives up, how it is
-found. A rule in brackets is not part of this Peephole: the finding is then advice.
+found. Where `peephole rules` does not list the rule, this Peephole does not have it, and the finding is advice.
 
 | detector | kind | what is wasted | rule |
 |---|---|---|---|
@@ -38,4 +37,4 @@ def index() -> str:
 
 
 def _rule(rule: str | None) -> str:
-    return "advice only" if rule is None else f"`{rule}`" if exists(rule) else f"(`{rule}`)"
+    return "advice only" if rule is None else f"`{rule}`"

@@ -316,7 +316,7 @@ class Tables:
         from ibis import _
 
         waits = _.nr.isin(numbers(*WAITS)) | (_.nr.isin(numbers(*_WAITS_OFF_FILES)) & ~_.regular)
-        work = ibis.ifelse(waits.fill_null(False), ibis.least(_.gap_ns, _WAIT_WORK_NS), _.gap_ns)
+        work = ibis.ifelse(waits.fill_null(False), _.gap_ns.clip(upper=_WAIT_WORK_NS), _.gap_ns)
         busy = (
             self.steps.mutate(work=work)
             .group_by("image")
