@@ -64,6 +64,11 @@ void ph_fd_opened(int64_t fd)
 		fd_highest = fd;
 }
 
+int64_t ph_fd_highest(void)
+{
+	return fd_highest;
+}
+
 void ph_fd_closed(int64_t fd)
 {
 	if (fd >= 0 && fd < PH_FDS)

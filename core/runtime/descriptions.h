@@ -79,6 +79,7 @@ uint8_t *ph_buffer_take(void);
 /* --- every descriptor of the process, for `alone` ------------------------------------------------------- */
 void ph_fd_opened(int64_t fd);
 void ph_fd_closed(int64_t fd);
+int64_t ph_fd_highest(void);
 void ph_fd_closed_range(uint64_t first, uint64_t last);
 bool ph_fd_regular(int64_t fd);		/* known to be a regular file; false in doubt */
 void ph_fds_unknown(void);		/* descriptors may have come from elsewhere (SCM_RIGHTS, pidfd_getfd) */

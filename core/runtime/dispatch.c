@@ -2,7 +2,7 @@
  * the call's description are asked; everything else passes through. */
 #include "dispatch.h"
 
-#include "layers.h"
+#include "opens.h"
 #include "numbers.h"
 #include "process.h"
 
@@ -25,7 +25,7 @@ static struct answerable {
 	uint8_t fd_arg;
 } answerable[PH_NR_MAX];
 
-static bool armed;
+bool ph_armed;
 
 int ph_dispatch_init(struct ph_control *control)
 {
@@ -43,83 +43,41 @@ int ph_dispatch_init(struct ph_control *control)
 		if (rows[nr].class == FD && rows[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
 			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr), (uint8_t)rows[nr].fd_arg };
 	}
-	armed = r == 0;
+	ph_armed = r == 0;
 	return r;
 }
 
 bool ph_wants(int64_t nr)
 {
-	if (!armed)
+	if (!ph_armed)
 		return false;
 	return nr < 0 || nr >= PH_NR_MAX || rows[nr].class != INERT || ph_layers_handle(nr);
 }
 
 /* --- holding, settling ------------------------------------------------------------------------------------- */
 
-static void walk_begin(struct ph_walk *walk, struct ph_description *d)
-{
-	*walk = (struct ph_walk){ .d = d, .stamp = ph_window_stamp() };
-}
-
-static void count_hits(uint32_t layers)
-{
-	for (; layers; layers &= layers - 1)
-		ph_layers[__builtin_ctz(layers)].hits++;
-}
-
-static void walk_end(struct ph_walk *walk)
-{
-	bool held = walk->held;
-
-	count_hits(walk->hits);
-	if (held)
-		ph_hits_publish();
-	ph_walk_release(walk);
-}
-
 void ph_settle_everything(enum ph_why why)
 {
 	struct ph_walk walk;
 
-	if (!armed || ph_hold_forked())
+	if (!ph_armed || ph_hold_forked())
 		return;
 	if (!ph_anything_pending()) {
 		if (why == PH_WHY_EXIT || why == PH_WHY_EXEC)
 			ph_hits_publish();
 		return;
 	}
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_settle_all_held(&walk, why);
-	walk_end(&walk);
-}
-
-/* Shared descriptions are never handled again; one with an error that no call has reported yet waits for that call. */
-static void share(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
-{
-	int64_t r = ph_description_settle(walk, d, why);
-
-	if (r < 0 && !d->error)
-		d->error = r;
-	if (d->error)
-		d->handled = 0;
-	else
-		ph_description_drop(d, false);
-}
-
-static void share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
-{
-	for (unsigned i = 0; i < ph_n_layers; i++)
-		if (d->handled & (1u << i))
-			ph_count_why(i, why);
-	share(walk, d, why);
+	ph_walk_end(&walk);
 }
 
 static void share_everything(struct ph_walk *walk, enum ph_why why)
 {
 	for (unsigned i = 0; i < ph_descriptions_used; i++)
 		if (ph_description_at(i)->fds)
-			share(walk, ph_description_at(i), why);
+			ph_share(walk, ph_description_at(i), why);
 }
 
 /* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
@@ -136,19 +94,19 @@ void ph_fork_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!armed)
+	if (!ph_armed)
 		return;
 	adopt_child();
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	share_everything(&walk, PH_WHY_FORK);
 	ph_window_open();
-	walk_end(&walk);
+	ph_walk_end(&walk);
 }
 
 void ph_fork_end(void)
 {
-	if (armed)
+	if (ph_armed)
 		ph_window_close();
 }
 
@@ -156,37 +114,37 @@ void ph_disarm(enum ph_why why)
 {
 	struct ph_walk walk;
 
-	if (!armed)
+	if (!ph_armed)
 		return;
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	share_everything(&walk, why);
-	armed = false;
-	walk_end(&walk);
+	ph_armed = false;
+	ph_walk_end(&walk);
 }
 
 void ph_handler_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!armed || !ph_hold_handlers())
+	if (!ph_armed || !ph_hold_handlers())
 		return;
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
-	walk_end(&walk);
+	ph_walk_end(&walk);
 }
 
 void ph_thread_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!armed)
+	if (!ph_armed)
 		return;
 	adopt_child();
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_hold_threads();
-	walk_end(&walk);
+	ph_walk_end(&walk);
 }
 
 /* --- one call ------------------------------------------------------------------------------------------------ */
@@ -196,11 +154,11 @@ static __attribute__((cold, noinline)) void bury(struct ph_description *d)
 {
 	struct ph_walk walk;
 
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	if (d->fds == 0 && (atomic_load(&d->word) & PH_WORD_DEAD))
 		ph_description_free(d);
-	walk_end(&walk);
+	ph_walk_end(&walk);
 }
 
 /* Many hits, counted in copies that are in force now. */
@@ -235,6 +193,7 @@ static inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct
 	if (!(trial.word & PH_WORD_DEAD) && ph_description_of(fd) == d && d->handled) {
 		walk.d = d;
 		walk.process = NULL;
+		walk.adopts = 0;
 		walk.touched = walk.hits = walk.many_hits = 0;
 		walk.held = walk.aborted = false;
 		walk.trial = true;
@@ -254,27 +213,6 @@ static inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct
 	if (done && walk.many_hits)
 		hand_over(walk.many_hits);
 	return done;
-}
-
-static bool has_pending(struct ph_walk *walk, struct ph_description *d)
-{
-	for (unsigned i = 0; i < ph_n_layers; i++) {
-		struct ph_k k = { .walk = walk, .layer = i };
-
-		if ((d->handled & (1u << i)) && ph_layers[i].rule->pending(&k, ph_state_of(walk, d, i), d->fd))
-			return true;
-	}
-	return false;
-}
-
-static void mark_pending(struct ph_walk *walk, struct ph_description *d)
-{
-	if (has_pending(walk, d)) {
-		ph_dirty_set(d);
-	} else {
-		ph_hits_gather(d);
-		ph_dirty_clear(d);
-	}
 }
 
 /* Takes the error that an earlier settle left, or 0. */
@@ -309,7 +247,7 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 	enum ph_verdict verdict = PH_PASS;
 	struct ph_walk walk;
 
-	walk_begin(&walk, d);
+	ph_walk_begin(&walk, d);
 	ph_walk_hold(&walk);
 	d = ph_description_of(fd);	/* holding may have taken it away */
 	if (!d)
@@ -320,7 +258,7 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 		verdict = answer(c, error);
 	} else if (some_layer_handles(d, c->nr)) {
 		verdict = answer(c, ph_layer_call(&walk, 0, c));
-		mark_pending(&walk, d);
+		ph_mark_pending(&walk, d);
 	} else {
 		int64_t r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
 
@@ -328,7 +266,7 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 			verdict = answer(c, r);
 	}
 out:
-	walk_end(&walk);
+	ph_walk_end(&walk);
 	return verdict;
 }
 
@@ -354,7 +292,7 @@ static enum ph_verdict on_two(struct ph_call *c)
 	enum ph_verdict verdict = PH_PASS;
 	struct ph_walk walk;
 
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	for (int i = 0; i < 2 && verdict == PH_PASS; i++) {
 		struct ph_description *d = ph_description_of((int32_t)c->a[args[i]]);
@@ -372,9 +310,9 @@ static enum ph_verdict on_two(struct ph_call *c)
 	}
 	if (verdict == PH_PASS && walk.d) {
 		verdict = answer(c, ph_layer_call(&walk, 0, c));
-		mark_pending(&walk, walk.d);
+		ph_mark_pending(&walk, walk.d);
 	}
-	walk_end(&walk);
+	ph_walk_end(&walk);
 	return verdict;
 }
 
@@ -406,7 +344,7 @@ static enum ph_verdict on_dup(struct ph_call *c, int64_t from, int64_t to)
 	int64_t r;
 
 	if (from != to && to >= 0 && (d = ph_description_of(to))) {
-		walk_begin(&walk, d);
+		ph_walk_begin(&walk, d);
 		ph_walk_hold(&walk);
 		d = ph_description_of(to);
 		if (d) {
@@ -415,20 +353,20 @@ static enum ph_verdict on_dup(struct ph_call *c, int64_t from, int64_t to)
 				ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
 			ph_description_unname(d, to);
 		}
-		walk_end(&walk);
+		ph_walk_end(&walk);
 	}
 	r = ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
 	if (r >= 0 && r != from) {
 		ph_fd_opened(r);
 		if (ph_description_of(from)) {
-			walk_begin(&walk, NULL);
+			ph_walk_begin(&walk, NULL);
 			ph_walk_hold(&walk);
 			d = ph_description_of(from);
 			if (d && r < PH_FDS)
 				ph_description_name(d, r);
 			else if (d)
-				share(&walk, d, PH_WHY_FULL);
-			walk_end(&walk);
+				ph_share(&walk, d, PH_WHY_FULL);
+			ph_walk_end(&walk);
 		}
 	}
 	return answer(c, r);
@@ -441,7 +379,7 @@ static enum ph_verdict on_close(struct ph_call *c)
 	struct ph_walk walk;
 
 	if (d) {
-		walk_begin(&walk, d);
+		ph_walk_begin(&walk, d);
 		ph_walk_hold(&walk);
 		d = ph_description_of(fd);
 		if (d) {
@@ -451,7 +389,7 @@ static enum ph_verdict on_close(struct ph_call *c)
 				error = ph_description_settle(&walk, d, PH_WHY_COUNT);
 			ph_description_unname(d, fd);
 		}
-		walk_end(&walk);
+		ph_walk_end(&walk);
 	}
 	ph_fd_closed(fd);
 	if (!error)
@@ -469,7 +407,7 @@ static enum ph_verdict on_close_range(struct ph_call *c)
 		ph_disarm(PH_WHY_SHARED);
 		return PH_PASS;
 	}
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_settle_all_held(&walk, PH_WHY_UNHANDLED);
 	if (!c->a[2]) {		/* not CLOSE_RANGE_CLOEXEC */
@@ -481,60 +419,8 @@ static enum ph_verdict on_close_range(struct ph_call *c)
 		}
 		ph_fd_closed_range(first, last);
 	}
-	walk_end(&walk);
+	ph_walk_end(&walk);
 	return PH_PASS;
-}
-
-/* What was just opened keeps its state only where rules may act: a regular file, on a mount that the plan covers for
- * that rule, which no other descriptor of this process names. */
-static void examine(struct ph_walk *walk, struct ph_description *d)
-{
-	enum ph_why why = PH_WHY_NOT_REGULAR;
-	struct ph_k k = { .walk = walk };
-
-	for (k.layer = 0; k.layer < ph_n_layers; k.layer++) {
-		if (!(d->handled & (1u << k.layer)) || ph_regular(&k, d->fd))
-			continue;
-		if (!d->regular)
-			goto share;
-		ph_count_why(k.layer, PH_WHY_MOUNT);
-		ph_layer_settle(walk, k.layer, d, PH_WHY_MOUNT);
-		d->handled &= ~(1u << k.layer);
-	}
-	if (!d->handled) {
-		ph_description_drop(d, false);
-		return;
-	}
-	if (ph_fd_alone(d)) {
-		mark_pending(walk, d);
-		return;
-	}
-	why = PH_WHY_NOT_ALONE;
-share:
-	share_counted(walk, d, why);
-}
-
-static bool any_description(const struct ph_description *but)
-{
-	for (unsigned i = 0; i < ph_descriptions_used; i++)
-		if (ph_description_at(i)->fds && ph_description_at(i) != but)
-			return true;
-	return false;
-}
-
-/* Others of this process that name the same file lose their state. */
-static void take_from_others(struct ph_walk *walk, int64_t fd)
-{
-	struct ph_description *mine = ph_description_of(fd);
-
-	if (!any_description(mine) || ph_walk_identify(walk, fd) < 0)
-		return;
-	for (unsigned i = 0; i < ph_descriptions_used; i++) {
-		struct ph_description *d = ph_description_at(i);
-
-		if (d->fds && d != mine && d->identified && d->dev == walk->known.dev && d->ino == walk->known.ino)
-			share_counted(walk, d, PH_WHY_NOT_ALONE);
-	}
 }
 
 static enum ph_verdict on_open(struct ph_call *c)
@@ -549,18 +435,18 @@ static enum ph_verdict on_open(struct ph_call *c)
 	else if (c->nr == PH_NR_creat)
 		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0],
 				       PH_O_CREAT | PH_O_WRONLY | PH_O_TRUNC, c->a[1] } };
-	walk_begin(&walk, NULL);
+	ph_walk_begin(&walk, NULL);
 	r = ph_layer_call(&walk, 0, &at);
 	if (r >= 0) {
 		ph_fd_opened(r);
-		if (any_description(NULL)) {
+		if (ph_any_description(NULL)) {
 			ph_walk_hold(&walk);
-			take_from_others(&walk, r);
+			ph_take_from_others(&walk, r);
 			if (ph_description_of(r))
-				examine(&walk, ph_description_of(r));
+				ph_examine(&walk, ph_description_of(r));
 		}
 	}
-	walk_end(&walk);
+	ph_walk_end(&walk);
 	return answer(c, r);
 }
 
@@ -574,13 +460,13 @@ static enum ph_verdict on_mmap(struct ph_call *c)
 	if (c->a[3] & PH_MAP_ANONYMOUS)
 		return PH_PASS;
 	if (ph_identify(fd, &id) == 0) {
-		walk_begin(&walk, NULL);
+		ph_walk_begin(&walk, NULL);
 		ph_walk_hold(&walk);
 		ph_inode_mapped(id.dev, id.ino);
 		d = ph_description_of(fd);
 		if (d)
-			share(&walk, d, PH_WHY_SHARED);
-		walk_end(&walk);
+			ph_share(&walk, d, PH_WHY_SHARED);
+		ph_walk_end(&walk);
 	}
 	return PH_PASS;
 }
@@ -594,12 +480,12 @@ static void on_passing(const struct ph_call *c)
 	case PH_NR_sendmsg:
 	case PH_NR_sendmmsg:
 		/* It may carry descriptors; those that have state are few, and a message is not cheap. */
-		if (!any_description(NULL))
+		if (!ph_any_description(NULL))
 			return;
-		walk_begin(&walk, NULL);
+		ph_walk_begin(&walk, NULL);
 		ph_walk_hold(&walk);
 		share_everything(&walk, PH_WHY_SHARED);
-		walk_end(&walk);
+		ph_walk_end(&walk);
 		return;
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
@@ -708,7 +594,7 @@ bool ph_answer(const struct ph_call *c, int64_t *ret)
 	if ((uint64_t)c->nr >= PH_NR_MAX)
 		return false;
 	row = &answerable[c->nr];
-	if (!row->layers || !armed || ph_hold_forked() || is_dup(c) || is_of_descriptor(c))
+	if (!row->layers || !ph_armed || ph_hold_forked() || is_dup(c) || is_of_descriptor(c))
 		return false;
 	fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
 	d = ph_description_of(fd);
@@ -717,7 +603,7 @@ bool ph_answer(const struct ph_call *c, int64_t *ret)
 
 enum ph_verdict ph_dispatch(struct ph_call *c)
 {
-	if (!armed)
+	if (!ph_armed)
 		return PH_PASS;
 	adopt_child();
 	if (switched_off())

@@ -49,6 +49,15 @@ void ph_settle_everything(enum ph_why why);
 /* Before the program installs a signal handler. */
 void ph_handler_begin(void);
 
+/* A descriptor that this program was started with, and whose description no other process uses (the launcher, which
+ * only waits, may hold it): as if the program had just opened it, if it stands at the beginning of a regular file. Only
+ * before the program itself runs. */
+void ph_adopt(int64_t fd);
+
+/* Descriptors of this process's own descriptions that an exec now would hand on, as "1,2"; false when there are none,
+ * or that can't be said. Everything is settled. */
+bool ph_own_descriptors(char *list, size_t room);
+
 /* Descriptors, and files mapped, that came while nobody watched: before the runtime was put into a running program. */
 void ph_fds_unknown(void);
 void ph_inode_mapped(uint64_t dev, uint64_t ino);

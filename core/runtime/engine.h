@@ -94,7 +94,7 @@ bool ph_rules_enabled(void);
 void ph_live_started(void);
 
 /* exec.c */
-int64_t ph_exec(const struct ph_frame *f);
+int64_t ph_exec(const struct ph_frame *f, const char *own);	/* own: see ph_own_descriptors */
 void ph_uncovered(enum ph_uncovered_why why, const char *exe);
 
 /* faults.c */

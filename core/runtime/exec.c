@@ -296,7 +296,7 @@ static char *append(char *to, const char *s)
 }
 
 __attribute__((noinline)) static int64_t exec_with(const struct ph_frame *f, const struct environment *env,
-						   size_t string_bytes)
+						   size_t string_bytes, const char *own)
 {
 	uint64_t strings[env->n + 3];
 	char preload[string_bytes], control[string_bytes];
@@ -318,7 +318,9 @@ __attribute__((noinline)) static int64_t exec_with(const struct ph_frame *f, con
 		if (r == 0)
 			*end = 0;
 	}
-	append(append(control, "PEEPHOLE_CONTROL="), ph_engine.control_path);
+	end = append(append(control, "PEEPHOLE_CONTROL="), ph_engine.control_path);
+	if (*own)
+		append(append(end, ":"), own);
 	strings[env->n] = (uint64_t)preload;
 	strings[env->n + 1] = (uint64_t)control;
 	strings[env->n + 2] = 0;
@@ -344,13 +346,13 @@ static void record(const struct ph_frame *f, int why)
 		ph_uncovered((enum ph_uncovered_why)why, name);
 }
 
-int64_t ph_exec(const struct ph_frame *f)
+int64_t ph_exec(const struct ph_frame *f, const char *own)
 {
 	bool at = (int32_t)f->rax == NR_execveat;
 	struct environment env = { .at = (uint64_t)(at ? f->a[3] : f->a[2]) };
 	int64_t dir = at ? (int32_t)f->a[0] : AT_FDCWD, r;
 	uint64_t path = (uint64_t)(at ? f->a[1] : f->a[0]), flags = at ? (uint64_t)f->a[4] : 0;
-	char own[32];
+	char itself[32];
 	size_t bytes;
 	int why;
 
@@ -363,7 +365,7 @@ int64_t ph_exec(const struct ph_frame *f)
 			/* The file itself: opened again, so that reading moves no position of the program's. */
 			char digits[12];
 			unsigned n = 0;
-			char *to = append(own, "/proc/self/fd/");
+			char *to = append(itself, "/proc/self/fd/");
 
 			if (dir < 0)
 				return exec_plain(f);
@@ -373,7 +375,7 @@ int64_t ph_exec(const struct ph_frame *f)
 			while (n)
 				*to++ = digits[--n];
 			*to = 0;
-			path = (uint64_t)own;
+			path = (uint64_t)itself;
 			dir = AT_FDCWD;
 		}
 		flags &= ~(uint64_t)AT_EMPTY_PATH;
@@ -387,7 +389,7 @@ int64_t ph_exec(const struct ph_frame *f)
 		bytes = ph_strlen(ph_engine.library_path) + ph_strlen(ph_engine.control_path) + 64 +
 			(env.preload ? THEIRS_MAX : 0);
 		if ((env.n + 3) * 8 + 2 * bytes <= STACK_MAX && stack_has((env.n + 3) * 8 + 2 * bytes)) {
-			r = exec_with(f, &env, bytes);
+			r = exec_with(f, &env, bytes, own);
 		} else {
 			record(f, PH_UNCOVERED_LIBRARY);
 			r = exec_plain(f);

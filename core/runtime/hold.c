@@ -252,6 +252,11 @@ void ph_hold_threads(void)
 	atomic_store(&threads, true);
 }
 
+bool ph_hold_threaded(void)
+{
+	return atomic_load(&threads);
+}
+
 bool ph_hold_handlers(void)
 {
 	return page && !atomic_exchange(&handlers, true);

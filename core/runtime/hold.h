@@ -58,6 +58,7 @@ bool ph_hold_handlers(void);
 
 /* From now on the program may have more than one thread. Firmly held. */
 void ph_hold_threads(void);
+bool ph_hold_threaded(void);
 
 /* Forks in flight: descriptions made meanwhile count as shared. Wiped in the child. */
 void ph_window_open(void);

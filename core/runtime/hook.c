@@ -197,17 +197,20 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 {
 	struct ph_call call;
 	bool vfork_child = ph_vfork_child();
+	char own[32];
 
 	switch (number(f)) {
 	case NR_execve:
 	case NR_execveat:
 		if (ph_engine.sandboxed)
 			return;
+		own[0] = 0;
 		if (ph_engine.rules && !vfork_child) {
 			ph_settle_everything(PH_WHY_EXEC);
 			hand_over_passed();
+			ph_own_descriptors(own, sizeof(own));
 		}
-		answer(f, ph_exec(f));
+		answer(f, ph_exec(f, own));
 		return;
 	case NR_rt_sigaction:
 		ph_faults_action(f, vfork_child);

@@ -177,6 +177,12 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 		walk->aborted = true;
 		return -PH_EAGAIN;
 	}
+	if (c->nr == PH_NR_openat && walk->adopts) {
+		int64_t fd = walk->adopts - 1;
+
+		walk->adopts = 0;
+		return fd;
+	}
 	if (c->nr == PH_NR_openat || c->nr == PH_NR_openat2)
 		ph_walk_release(walk);
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);

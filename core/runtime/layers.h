@@ -17,6 +17,7 @@ struct ph_walk {
 	bool trial;		/* on copies of the states, without kernel calls */
 	bool aborted;		/* the trial met something that it can't do */
 	uint64_t *process;	/* in a trial of the process's states: their copy */
+	int64_t adopts;		/* 1 + a descriptor that stands for what the next open gives, or 0 */
 	int64_t known_fd;	/* 1 + a descriptor that was looked up on the way, or 0 */
 	/* From here on of no use to a trial. */
 	struct ph_identity known;
@@ -46,6 +47,7 @@ struct ph_layer {
 extern struct ph_layer ph_layers[PH_RULES_MAX];
 extern unsigned ph_n_layers;
 extern struct ph_control *ph_control;
+extern bool ph_armed;		/* dispatch.c */
 
 int ph_layers_init(struct ph_control *control);
 

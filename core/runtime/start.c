@@ -26,6 +26,7 @@ int memcmp(const void *a, const void *b, size_t n);
 struct ph_engine ph_engine;
 
 static char control_path[PATH_ROOM], library_path[PATH_ROOM];
+static char own_list[32];
 
 /* ld.so's list of what it has loaded. */
 struct link_map {
@@ -55,13 +56,19 @@ struct segment {		/* Elf64_Phdr */
 
 /* --- environment ------------------------------------------------------------------------------------------- */
 
+/* `control`: PATH, or PATH:1,2, the descriptors that are this process's own (ph_adopt). */
 bool ph_set_paths(const char *control)
 {
-	size_t n = ph_strlen(control), folder = (size_t)(ph_basename(control) - control);
+	size_t n = 0, folder = (size_t)(ph_basename(control) - control);
 
+	while (control[n] && control[n] != ':')
+		n++;
 	if (control[0] != '/' || n + 32 > PATH_ROOM)
 		return false;
-	memcpy(control_path, control, n + 1);
+	memcpy(control_path, control, n);
+	control_path[n] = 0;
+	if (control[n] && ph_strlen(control + n + 1) < sizeof(own_list))
+		memcpy(own_list, control + n + 1, ph_strlen(control + n + 1) + 1);
 	memcpy(library_path, control, folder);
 	memcpy(library_path + folder, LIBRARY, sizeof(LIBRARY));
 	ph_engine.control_path = control_path;
@@ -323,6 +330,17 @@ bool ph_rules_enabled(void)
 	return false;
 }
 
+static void adopt_own(void)
+{
+	for (const char *at = own_list; *at >= '0' && *at <= '9'; at += *at == ',') {
+		int64_t fd = 0;
+
+		for (; *at >= '0' && *at <= '9' && fd < 1000; at++)
+			fd = fd * 10 + (*at - '0');
+		ph_adopt(fd);
+	}
+}
+
 static int patch_all(const struct ph_found *found, unsigned n)
 {
 	int missing = 0;
@@ -365,6 +383,8 @@ static void arm(void)
 		if (enabled && !ph_engine.rules) {
 			ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 		}
+		if (ph_engine.rules)
+			adopt_own();
 	}
 	ph_live_started();
 	if (lists)

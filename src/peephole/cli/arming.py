@@ -25,8 +25,8 @@ class Arming:
         self._armed = arm(plan.names(), mounts=plan.mounts, target=self._target, owner=workload.user)
 
     def environment(self, base: dict[str, str]) -> dict[str, str]:
-        """`base` with the runtime in it."""
-        return self._armed.environment(base, self._target)
+        """`base` with the runtime in it; the supervisor opens the streams for the command alone."""
+        return self._armed.environment(base, self._target, own=(1, 2))
 
     def stats(self) -> Any:
         """What the runtime counted, see `peephole.improve.control.Stats`."""

@@ -55,20 +55,22 @@ def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
 def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None, schedule: bool = False) -> int:
     from peephole.improve import launch
     from peephole.improve.arm import arm
+    from peephole.improve.owned import owned
 
     path = launch.find(command[0], os.environ)
     if path is None:
         print(f"peephole: {command[0]}: not found", file=sys.stderr)
         return NOT_FOUND
     target = launch.examine(path)
+    own = owned((1, 2)) if rules else ()
     with arm(rules, mounts=mounts, target=target) as armed, _beside(schedule) as beside:
         try:
-            status = launch.run(command, path, armed.environment(os.environ, target))
+            status = launch.run(command, path, armed.environment(os.environ, target, own))
         except OSError as e:
             if e.errno == errno.ENOEXEC:
                 # As execvp does: a file of text without a #! line is a script for the shell.
                 shell = Path("/bin/sh")
-                env = armed.environment(os.environ, launch.examine(shell))
+                env = armed.environment(os.environ, launch.examine(shell), own)
                 status = launch.run((str(shell), str(path), *command[1:]), shell, env)
             else:
                 print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)

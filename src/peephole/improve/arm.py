@@ -39,8 +39,13 @@ class Armed:
         self._control = control
         self._last: Stats | None = None
 
-    def environment(self, base: Mapping[str, str], target: Target | None = None) -> dict[str, str]:
-        """`base` with the runtime in it; unchanged (and recorded) when `target` is a program that it can't enter."""
+    def environment(
+        self, base: Mapping[str, str], target: Target | None = None, own: Sequence[int] = ()
+    ) -> dict[str, str]:
+        """`base` with the runtime in it; unchanged (and recorded) when `target` is a program that it can't enter.
+
+        `own`: descriptors that the command inherits and no other process uses meanwhile (`peephole.improve.owned`).
+        """
         if target is not None and target.why is not None:
             self._control.record_uncovered(0, str(target.path), target.why)
             return dict(base)
@@ -48,7 +53,9 @@ class Armed:
         env = {name: value for name, value in base.items() if name != "LD_PRELOAD"}
         # At the end: so the runtime can take them away and leave nothing behind. By twos, see core/runtime/start.c.
         env["LD_PRELOAD"] = str(self._folder / "libpeephole.so") + (f":{theirs}" if theirs else "")
-        env["PEEPHOLE_CONTROL"] = str(self._folder / "control")
+        env["PEEPHOLE_CONTROL"] = str(self._folder / "control") + "".join(
+            f"{',' if i else ':'}{fd}" for i, fd in enumerate(own)
+        )
         if theirs:
             env["PEEPHOLE_PAIR"] = "1"
         return env
