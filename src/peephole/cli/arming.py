@@ -71,6 +71,19 @@ def stories(plan: Plan) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def proofs(plan: Plan) -> list[dict[str, Any]]:
+    """What was proved of the plan's rules on the profiles of its mounts: each guarantee, kept or given up."""
+    from peephole.prove.certificate import load_certificate
+
+    found = []
+    for rule in plan.rules:
+        proof = load_certificate(rule.name)
+        profiles = dict.fromkeys(mount.profile for mount in plan.mounts if rule.name in mount.rules)
+        about = {"rule": proof.name, "digest": proof.digest, "seconds": proof.seconds, "queries": proof.queries}
+        found.append(about | {"guarantees": {p: proof.guarantees[p] for p in profiles}})
+    return found
+
+
 def used(plan: Plan, armed: Any) -> dict[str, Any]:
     """What the rules did in the improved runs, and which processes were not covered."""
     stats = armed.stats()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peephole.cli.arming import arming, given_up, stories, used
+from peephole.cli.arming import arming, given_up, proofs, stories, used
 from peephole.cli.options import MeasureOptions, say
 from peephole.cli.progress import Progress
 from peephole.errors import PeepholeError
@@ -137,6 +137,7 @@ class Session:
         """Measure the pairs with the plan's rules, then count the improved calls."""
         self.extra["given_up"] = given_up(plan)
         self.extra["stories"] = stories(plan)
+        self.extra["proofs"] = proofs(plan)
 
         def after(armed: Any) -> None:
             found = used(plan, armed)

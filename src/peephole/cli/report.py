@@ -35,13 +35,13 @@ def _of_result(path: Path, redact: bool) -> str:
 
     result = load(path)
     if not redact:
-        return report(result)
+        return report(result, path.parent)
     from peephole.report.redact import Redactor
 
     hide = Redactor()
     hidden: dict[str, Any] = {
         name: hide.any(getattr(result, name))
-        for name in ("reason", "declined", "not_covered", "findings", "stories", "conditions")
+        for name in ("reason", "declined", "not_covered", "findings", "stories", "proofs", "conditions")
     }
     hidden["conditions"].pop("repeat", None)
     safe: Result = replace(
@@ -53,7 +53,7 @@ def _of_result(path: Path, redact: bool) -> str:
         differences=[replace(d, what=hide.text(d.what), where=hide.text(d.where)) for d in result.differences],
         warnings=[replace(w, advice=hide.text(w.advice)) for w in result.warnings],
     )
-    return report(safe)
+    return report(safe, path.parent)
 
 
 def _of_capture(folder: Path, redact: bool) -> str:

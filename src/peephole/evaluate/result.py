@@ -64,6 +64,7 @@ class Result:
     calls: dict[str, dict[str, int]] = field(default_factory=dict)
     ratios: list[dict[str, Any]] = field(default_factory=list)
     stories: list[dict[str, Any]] = field(default_factory=list)
+    proofs: list[dict[str, Any]] = field(default_factory=list)
     self_cost: dict[str, Any] = field(default_factory=dict)
     warnings: list[Warning] = field(default_factory=list)
     conditions: dict[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 
 from peephole.report.html import calls_figure, findings, whole
 from peephole.report.markup import items, pairs, text
+from peephole.report.seen import flames, timelines
 from peephole.report.words import program
 from peephole.trace import Capture, Finding
 
@@ -22,6 +23,8 @@ def capture_report(capture: Capture, calls: dict[str, int], found: list[Finding]
     parts = [
         ("findings", "Findings", findings([asdict(f) for f in found]) or "<p>Nothing worth changing.</p>\n"),
         ("calls", "System calls", calls_figure(calls, None)),
+        ("timeline", "When the calls were made", timelines({"before": capture})),
+        ("flame", "Where the time went", flames({"before": capture})),
         ("losses", "Not seen", _losses(meta.lost, withheld)),
         ("conditions", "Conditions", _conditions(capture)),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from peephole.report.markup import text
 
 WIDTH = 400  # user units: about the width of a phone, so that letters stay readable there
-MOST_NAMES = 12  # system calls shown by name; the rest are summed
+MOST_NAMES = 9  # system calls shown by name; the rest are summed
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Point:
     first: str
 
 
-def _svg(height: float, title: str, description: str, body: str) -> str:
+def svg(height: float, title: str, description: str, body: str) -> str:
+    """An image with a name and a description that can be read aloud."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" xmlns="http://www.w3.org/2000/svg">'
         f"<title>{text(title)}</title><desc>{text(description)}</desc>\n{body}</svg>\n"
@@ -56,7 +57,7 @@ def calls_chart(before: dict[str, int], after: dict[str, int] | None) -> str:
             body += _bar(left, y + bar, now, most, right, bar, "after")
     said = "; ".join(f"{n} {b:,}" + (f" to {a:,}" if after is not None else "") for n, b, a in rows)
     title = "System calls by name" + (", before and after" if after is not None else "")
-    return _svg(8 + len(rows) * step, title, said, body)
+    return svg(8 + len(rows) * step, title, said, body)
 
 
 def _short(name: str) -> str:
@@ -70,6 +71,38 @@ def _bar(x: float, y: float, value: int, most: int, right: float, height: float,
         f'<rect class="{kind}" x="{x}" y="{y + 1:.0f}" width="{width:.1f}" height="{height - 2:.0f}"/>'
         f'<text class="{tone}" x="{x + width + 5:.1f}" y="{y + height - 2:.0f}">{value:,}</text>\n'
     )
+
+
+def forest_chart(rows: list[tuple[str, float, float | None, float | None, str]]) -> str:
+    """Ratios after/before of all figures, each with its interval: (name, ratio, low, high, what it says).
+
+    The axis is logarithmic, so that half and double lie as far from 1; what is beyond it is drawn at its edge.
+    """
+    values = [v for _, ratio, low, high, _ in rows for v in (ratio, low, high) if v is not None and v > 0]
+    bottom, top = min([0.5, *values]), max([1.3, *values])
+    bottom, top = max(bottom, 0.01), min(top, 8.0)
+    left, right, step, up = 8, 12, 40, 6
+    height = up + step * len(rows) + 20
+
+    def x(value: float) -> float:
+        place = math.log(min(max(value, bottom), top) / bottom) / math.log(top / bottom)
+        return left + (WIDTH - left - right) * place
+
+    floor = up + step * len(rows)
+    body = ""
+    for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8):
+        if bottom <= tick <= top:
+            line = "one" if tick == 1 else "axis"
+            body += f'<line class="{line}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{up}" y2="{floor}"/>'
+            body += f'<text class="soft" x="{x(tick):.1f}" y="{floor + 15}" text-anchor="middle">{tick:g}</text>\n'
+    for i, (name, ratio, low, high, said) in enumerate(rows):
+        y = up + i * step
+        body += f'<text x="{left}" y="{y + 12}">{text(name)} <tspan class="soft">{text(said)}</tspan></text>\n'
+        if low is not None and high is not None:
+            body += f'<line class="reach" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y + 24}" y2="{y + 24}"/>\n'
+        body += f'<circle class="mark" cx="{x(ratio):.1f}" cy="{y + 24}" r="4.5"/>\n'
+    spoken = "; ".join(f"{name} {ratio:.3f}, {said}" for name, ratio, _, _, said in rows)
+    return svg(height, "Ratios after/before of all figures with their intervals", spoken, body)
 
 
 def ratio_chart(points: list[Point], median: float, low: float | None, high: float | None, figure: str) -> str:
@@ -103,7 +136,7 @@ def ratio_chart(points: list[Point], median: float, low: float | None, high: flo
     said = f"{len(points)} pairs; median {median:.3f}{interval}. " + "; ".join(
         f"{p.pair}: {p.ratio:.3f}" for p in points
     )
-    return _svg(height, f"Ratio after/before of {figure}, pair by pair", said, body)
+    return svg(height, f"Ratio after/before of {figure}, pair by pair", said, body)
 
 
 def _mark(x: float, y: float, point: Point) -> str:

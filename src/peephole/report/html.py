@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from peephole.evaluate.result import Result
-from peephole.report.charts import Point, calls_chart, ratio_chart
+from peephole.report.charts import Point, calls_chart, forest_chart, ratio_chart
 from peephole.report.markup import items, page, pairs, section, table, text
+from peephole.report.proofs import proof_tables
+from peephole.report.seen import captures_of, flames, timelines
 from peephole.report.words import amount, interval_text, long_name, program, sentence
 
 _NAMES = {"gain": "gain", "no-gain": "no gain", "loss": "loss", "different": "different", "failed": "failed"}
@@ -18,21 +20,28 @@ _NAMES = {"gain": "gain", "no-gain": "no gain", "loss": "loss", "different": "di
 def write_report(result: Result, path: Path) -> None:
     """Write the report of a result, whole or not at all."""
     partial = path.with_name(path.name + ".part")
-    partial.write_text(report(result), encoding="utf-8")
+    partial.write_text(report(result, path.parent), encoding="utf-8")
     os.replace(partial, path)  # noqa: PTH105
 
 
-def report(result: Result) -> str:
-    """The report of a result: the answer, the table, the evidence, what was not checked."""
+def report(result: Result, folder: Path | None = None) -> str:
+    """The report of a result: the answer, the table, the evidence, what was not checked.
+
+    The captures in `folder`, if there are any, give the timelines and the flame graph.
+    """
+    captures = captures_of(folder)
     parts = [
         ("figures", "Before and after", _figures(result)),
         ("pairs", "Pair by pair", _pairs(result)),
         ("calls", "System calls", _calls(result)),
         ("rules", "What was changed", _rules(result)),
         ("given-up", "What was given up", _given_up(result)),
+        ("proofs", "What was proved", proof_tables(result.proofs)),
         ("differences", "Differences", items(str(d) for d in result.differences) if result.differences else ""),
         ("findings", "Findings", findings(result.findings)),
         ("declined", "Not applied", _declined(result)),
+        ("timeline", "When the calls were made", timelines(captures)),
+        ("flame", "Where the time went", flames(captures)),
         ("not-covered", "Not covered", _not_covered(result)),
         ("warnings", "Warnings", items(f"{w.name}: {w.advice}" for w in result.warnings) if result.warnings else ""),
         ("conditions", "Conditions", _conditions(result)),
@@ -53,10 +62,31 @@ def whole(title: str, kind: str, head: str, parts: list[tuple[str, str, str]]) -
 
 def _head(result: Result) -> str:
     name = _NAMES.get(result.verdict, result.verdict)
-    line = f'<p>Verdict: <span class="verdict {text(result.verdict)}">{text(name)}</span>. {text(result.reason)}.</p>\n'
+    badge = f'<span class="verdict {text(result.verdict)}">{text(name)}</span>'
+    line = f"<p>{badge} {text(result.reason[:1].upper() + result.reason[1:])}.</p>\n"
     given = ", ".join(sorted({g.guarantee for g in result.given_up})) or "nothing"
     line += f"<p>Given up: {text(given)}.</p>\n" if result.rules else ""
-    return line + f'<p class="command">{text(shlex.join(result.command))}</p>\n'
+    return f'<p class="command">{text(shlex.join(result.command))}</p>\n{line}{_tiles(result)}'
+
+
+TILES = ("cpu", "wall", "syscalls", "bytes_written")
+
+
+def _tiles(result: Result) -> str:
+    """The figures that people ask for first, in large letters."""
+    names = dict.fromkeys((result.primary, *TILES))
+    tiles = ""
+    for name in list(names):
+        figure = result.figures.get(name)
+        if figure is None:
+            continue
+        before, after = amount(figure.before, figure.unit), amount(figure.after, figure.unit)
+        change = "" if figure.ratio is None else f"{figure.ratio:.2f} ×"
+        tiles += (
+            f'<div class="tile"><dt>{text(long_name(name))}</dt><dd><b>{text(change)}</b> '
+            f"{text(before)} → {text(after)}</dd></div>\n"
+        )
+    return f'<dl class="tiles">\n{tiles}</dl>\n' if tiles else ""
 
 
 def _figures(result: Result) -> str:
@@ -71,10 +101,23 @@ def _figures(result: Result) -> str:
         rows.append((label, before, after, ratio, interval_text(figure) if figure.pairs > 1 else "counted once"))
     heads = ("Figure", "Before", "After", "Ratio", "99 % interval")
     note = (
-        f"Medians of {result.pairs} pairs, and the median of the pairs' ratios after/before with its interval. "
+        f"Medians of {result.pairs} pairs, and the ratio after/before that the pairs give, with its interval. "
         "System calls are counted in runs of their own."
     )
-    return table(note, heads, rows, numbers=(1, 2, 3))
+    return table(note, heads, rows, numbers=(1, 2, 3)) + _forest(result)
+
+
+def _forest(result: Result) -> str:
+    """All ratios in one picture."""
+    rows = [
+        (long_name(name), figure.ratio, figure.low, figure.high, f"{figure.ratio:.3f}")
+        for name, figure in result.figures.items()
+        if figure.ratio is not None
+    ]
+    if len(rows) < 2:
+        return ""
+    caption = "Ratios after/before: left of the dashed line is less. A ring is the ratio, the line its interval."
+    return f"<figure>\n{forest_chart(rows)}<figcaption>{text(caption)}</figcaption>\n</figure>\n"
 
 
 def _pairs(result: Result) -> str:
@@ -141,7 +184,8 @@ def _given_up(result: Result) -> str:
         for g in result.given_up
     ]
     heads = ("Guarantee", "Bound", "File-system profile", "By rule", "Where")
-    return table("Guarantees that no longer hold, as the proofs found.", heads, rows) + _stories(result.stories)
+    stories = "" if result.proofs else _stories(result.stories)
+    return table("Guarantees that no longer hold, as the proofs found.", heads, rows) + stories
 
 
 def _stories(stories: list[dict[str, Any]]) -> str:
@@ -168,9 +212,14 @@ def findings(found: list[dict[str, Any]]) -> str:
             f'<div class="item"><h3>{text(one["slug"])}: {text(one["object"])}</h3>\n'
             f"<p>{one['calls']:,} calls of {text(program([one['program'] or '?']))}, {text(one['kind'])}; "
             f"removing them is worth {text(worth)}; {text(removed + gives)}.</p>\n"
+            f"{_layer(one.get('layer'))}"
             f"<p>{text(one['advice'])}</p></div>\n"
         )
     return body
+
+
+def _layer(chain: list[str] | None) -> str:
+    return f"<p>Hidden by: {text(' → '.join(chain))}</p>\n" if chain else ""
 
 
 def _declined(result: Result) -> str:
