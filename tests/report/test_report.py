@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pages import capture_with_stacks, whole_result
 
 from peephole.evaluate.result import GivenUp, Result, RuleUse
 from peephole.evaluate.same import Difference
 from peephole.evaluate.statistics import Figure
 from peephole.evaluate.warnings import Warning
-from peephole.report.charts import Point, calls_chart, ratio_chart, top_calls
+from peephole.observe.capture import open_capture
+from peephole.report.charts import MOST_NAMES, Point, calls_chart, ratio_chart, top_calls
+from peephole.report.flame import flame, hottest
 from peephole.report.html import report
 from peephole.report.redact import Redactor
+from peephole.report.timeline import MOST_LANES, timeline
 from peephole.report.words import amount, plain, sentence
 
 EVIL = "<script>alert('1')</script>\x1b[31m\"&\udcff"
@@ -111,8 +118,8 @@ def test_every_tag_is_closed_and_every_id_stands_once() -> None:
 def test_charts_and_tables_have_names_that_can_be_read_aloud() -> None:
     parsed = Page(report(evil_result()))
     tags = [tag for tag, _ in parsed.tags]
-    assert tags.count("svg") == 2
-    assert tags.count("desc") == 2 and tags.count("caption") == tags.count("table") >= 3
+    assert tags.count("svg") == 3  # ratios, pairs, calls
+    assert tags.count("desc") == 3 and tags.count("caption") == tags.count("table") >= 3
     for tag, attrs in parsed.tags:
         if tag == "svg":
             assert attrs["role"] == "img"
@@ -137,7 +144,7 @@ def test_a_result_without_pairs_has_a_report_too() -> None:
 def test_many_calls_are_summed_up() -> None:
     before = {f"call{i}": 100 - i for i in range(40)}
     rows = top_calls(before, {})
-    assert len(rows) == 12 and rows[-1][0] == "29 others"
+    assert len(rows) == MOST_NAMES and rows[-1][0] == "32 others"
     assert sum(row[1] for row in rows) == sum(before.values())
     assert "<rect" in calls_chart({}, None) or "<svg" in calls_chart({}, None)
 
@@ -161,3 +168,47 @@ def test_redaction_hides_paths_and_keeps_equal_ones_equal() -> None:
     assert "secret" not in told and len(words) == 2 and words[0] == words[1] and "at byte 3" in told
     assert hide.command(["/usr/bin/cp", "a", "b"])[0] == "cp"
     assert Redactor().name("a") != hide.name("a")
+
+
+def test_a_timeline_counts_every_call_once(tmp_path: Path) -> None:
+    found = timeline(open_capture(capture_with_stacks(tmp_path / "capture")))
+    assert found is not None and len(found.lanes) == 3
+    assert sum(lane.calls for lane in found.lanes) == 600
+    assert found.lanes[1].label == "prog1 (101): 200 calls, most read"
+    assert found.seconds == pytest.approx(0.599)
+
+
+def test_many_processes_share_a_lane(tmp_path: Path) -> None:
+    found = timeline(open_capture(capture_with_stacks(tmp_path / "capture", processes=20)))
+    assert found is not None and len(found.lanes) == MOST_LANES + 1
+    assert found.lanes[-1].label.startswith("12 other processes: ")
+    assert sum(lane.calls for lane in found.lanes) == 600
+
+
+def test_a_flame_graph_has_every_sample_where_it_was(tmp_path: Path) -> None:
+    found = flame(open_capture(capture_with_stacks(tmp_path / "capture")))
+    assert found is not None and found.root.weight == 90 and found.unit == "samples of CPU time"
+    main = found.root.below["prog0"].below["main"]
+    assert main.weight == 90 and main.below["flush_all<int>"].weight == 30
+    assert main.below["flush_all<int>"].below["write"].below["write()"].own == 30
+    assert dict(hottest(found.root))["write()"] == pytest.approx(1 / 3)
+
+
+def test_without_samples_the_stacks_of_calls_are_shown(tmp_path: Path) -> None:
+    folder = capture_with_stacks(tmp_path / "capture")
+    (folder / "samples.parquet").unlink()
+    found = flame(open_capture(folder))
+    assert found is not None and found.root.weight == 600 and found.unit == "calls whose stack was sampled"
+    (folder / "stacks.parquet").unlink()
+    assert flame(open_capture(folder)) is None
+
+
+def test_proofs_are_shown_with_their_stories(tmp_path: Path) -> None:
+    capture_with_stacks(tmp_path / "capture")
+    page = report(whole_result(), tmp_path)
+    Page(page)
+    text = " ".join(Page(page).texts)
+    assert "1 guarantees proved to be kept, 1 given up" in text and "given up, at most 10ms" in text
+    assert "How the loss of visibility can show" in text
+    assert "Hidden by: python3 → libc" in text
+    assert page.count("<svg") == 5  # ratios, pairs, calls, a timeline, a flame graph

@@ -34,11 +34,11 @@ def report(result: Result, folder: Path | None = None) -> str:
         ("figures", "Before and after", _figures(result)),
         ("pairs", "Pair by pair", _pairs(result)),
         ("calls", "System calls", _calls(result)),
+        ("findings", "Findings", findings(result.findings)),
         ("rules", "What was changed", _rules(result)),
         ("given-up", "What was given up", _given_up(result)),
         ("proofs", "What was proved", proof_tables(result.proofs)),
         ("differences", "Differences", items(str(d) for d in result.differences) if result.differences else ""),
-        ("findings", "Findings", findings(result.findings)),
         ("declined", "Not applied", _declined(result)),
         ("timeline", "When the calls were made", timelines(captures)),
         ("flame", "Where the time went", flames(captures)),
@@ -63,7 +63,7 @@ def whole(title: str, kind: str, head: str, parts: list[tuple[str, str, str]]) -
 def _head(result: Result) -> str:
     name = _NAMES.get(result.verdict, result.verdict)
     badge = f'<span class="verdict {text(result.verdict)}">{text(name)}</span>'
-    line = f"<p>{badge} {text(result.reason[:1].upper() + result.reason[1:])}.</p>\n"
+    line = f"<p>{badge} {text(result.reason)}.</p>\n"
     given = ", ".join(sorted({g.guarantee for g in result.given_up})) or "nothing"
     line += f"<p>Given up: {text(given)}.</p>\n" if result.rules else ""
     return f'<p class="command">{text(shlex.join(result.command))}</p>\n{line}{_tiles(result)}'

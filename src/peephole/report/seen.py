@@ -39,7 +39,7 @@ def timelines(captures: dict[str, Capture]) -> str:
     for side, one in found.items():
         name = {"before": "before", "after": "after"}[side]
         head = f"<h3>{text(name.capitalize())}</h3>\n" if len(found) > 1 else ""
-        body += f'{head}<figure class="full">\n{timeline_chart(one, seconds, name)}</figure>\n'
+        body += f"{head}<figure>\n{timeline_chart(one, seconds, name)}</figure>\n"
     caption = (
         "Bars: calls of a process in each hundredth of the time (their height is the square root of the number); the "
         "line below: how long it lived. Recorded runs, so they take longer than the timed ones."
