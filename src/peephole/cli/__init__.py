@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show the improved processes, their rules and what they did."),
     "evaluate": ("evaluate", "Measure a plan in interleaved pairs, and say gain, loss or no gain."),
     "report": ("report", "Write a result or a capture as one HTML file."),
+    "export": ("export", "Write a capture for Perfetto, Chrome, speedscope, flame graphs, or as strace text."),
     "rules": ("rules", "List the rules, or show one."),
     "explain": ("explain", "Explain a kind of waste."),
     "calibrate": ("calibrate", "Measure what calls cost on this machine."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ def machine() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "clock": "monotonic",
+        "epoch_ns": time.time_ns() - time.monotonic_ns(),  # added to a capture's times, it gives the time of day
     }
 
 
