@@ -17,6 +17,7 @@
 #define STACK_BYTES (64 * 1024ull)
 #define REACH (1ull << 30)	/* of a jump is twice that */
 #define MARGIN (64ull << 20)	/* kept from what may grow towards us */
+#define FAR (768ull << 20)	/* the same from a static program's heap */
 
 static uint64_t pages(uint64_t n)
 {
@@ -177,7 +178,7 @@ static uint64_t find_gap(const struct target *t, uint64_t near, uint64_t bytes)
 		if (from < (1ull << 16) || to < from + bytes + 2 * PAGE || to > (1ull << 47))
 			continue;
 		if (to - from > bytes + 4 * MARGIN)
-			at = to <= near ? to - MARGIN - bytes : from + 2 * MARGIN;
+			at = to <= near ? to - MARGIN - bytes : from + (to - from > 2 * REACH ? FAR : 2 * MARGIN);
 		else
 			at = from + PAGE;
 		at = pages(at);

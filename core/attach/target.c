@@ -168,7 +168,7 @@ static int check(pid_t pid)
 	return 0;
 }
 
-int target_open(pid_t pid, struct target *t)
+int target_open_traced(pid_t pid, struct target *t)
 {
 	char path[64];
 	uint8_t ident[20];
@@ -176,8 +176,6 @@ int target_open(pid_t pid, struct target *t)
 	memset(t, 0, sizeof(*t));
 	t->pid = pid;
 	t->mem = -1;
-	if (check(pid) < 0)
-		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	t->mem = open(path, O_RDWR | O_CLOEXEC);
 	if (t->mem < 0)
@@ -193,6 +191,13 @@ int target_open(pid_t pid, struct target *t)
 			break;
 		}
 	return 0;
+}
+
+int target_open(pid_t pid, struct target *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->mem = -1;
+	return check(pid) < 0 ? -1 : target_open_traced(pid, t);
 }
 
 void target_close(struct target *t)

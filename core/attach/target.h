@@ -33,6 +33,7 @@ struct target {
 	size_t n_maps;
 	struct thread *threads;
 	size_t n_threads, room;
+	struct thread *held;	/* the only one, stopped before its program begins: nothing else has to be */
 	uint64_t syscall_insn;	/* a system-call instruction of the vdso or of libc */
 };
 
@@ -43,6 +44,8 @@ uint64_t now_us(void);
 
 /* 0, or -1 after saying why this process can't be attached to. */
 int target_open(pid_t pid, struct target *t);
+/* The same for one that this program traces already. */
+int target_open_traced(pid_t pid, struct target *t);
 void target_close(struct target *t);
 int target_read_maps(struct target *t);
 const struct mapping *target_mapping(const struct target *t, uint64_t address);

@@ -91,13 +91,14 @@ static bool in_call(const struct user_regs_struct *r)
 	return (int64_t)r->orig_rax >= 0;
 }
 
-/* Some waits (epoll_wait, sigtimedwait, timed socket calls) end with EINTR after any stop, though no signal came: they
- * are restarted, except where that would do something twice. */
+/* Some waits (epoll_wait, sigtimedwait, timed socket calls) end with EINTR after any stop, though no signal came, or one
+ * that is ignored, as SIGCHLD mostly is: they are restarted, except where that would do something twice. When a handler
+ * runs, the kernel makes EINTR of it again. */
 static void undo_interruption(struct thread *th)
 {
 	struct user_regs_struct *r = &th->regs;
 
-	if (!th->event || !in_call(r) || (int64_t)r->rax != -EINTR || r->orig_rax == SYS_connect ||
+	if (!in_call(r) || (int64_t)r->rax != -EINTR || r->orig_rax == SYS_connect ||
 	    r->orig_rax == SYS_close)
 		return;
 	r->rax = (uint64_t)-ERESTARTNOHAND;
@@ -230,8 +231,10 @@ static void forget(struct target *t)
 struct thread *thread_borrow(struct target *t, uint64_t busy, uint64_t busy_end)
 {
 	pid_t tids[4096];
-	struct thread *th = NULL;
+	struct thread *th = t->held;
 
+	if (th)
+		return th;
 	ticks(true);
 	for (int i = 0; i < BORROW_TRIES && !th; i++) {
 		size_t n = list_tids(t, tids, sizeof(tids) / sizeof(tids[0]));
@@ -464,6 +467,8 @@ int threads_stop(struct target *t)
 {
 	int r;
 
+	if (t->held)
+		return 0;
 	forget(t);
 	ticks(true);
 	for (;;) {
@@ -482,8 +487,28 @@ int threads_stop(struct target *t)
 	return r;
 }
 
+int thread_hold(struct target *t, pid_t tid)
+{
+	struct thread *th = add(t, tid);
+	int status;
+
+	if (!th)
+		return fail("out of memory");
+	/* From the stop inside of exec to one on the signal path, before the first instruction. */
+	ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+	do {
+		if (ptrace(PTRACE_CONT, tid, 0, 0) < 0 || waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status))
+			return fail("pid %d is gone", tid);
+	} while (status >> 16 != PTRACE_EVENT_STOP);
+	stopped(th, status);
+	t->held = th;
+	return th->gone ? fail("pid %d is gone", tid) : 0;
+}
+
 void threads_release(struct target *t)
 {
+	if (t->held)
+		return;
 	for (size_t i = 0; i < t->n_threads; i++)
 		let_go(&t->threads[i]);
 	/* Those that never stopped are let go when this program ends; until then a stop of theirs is answered. */

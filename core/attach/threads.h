@@ -15,6 +15,10 @@ int thread_syscall(struct target *t, struct thread *th, long nr, const uint64_t 
 int thread_call(struct target *t, struct thread *th, uint64_t call, uint64_t function, uint64_t argument, uint64_t stack,
 		int64_t *result);
 
+/* A process that has just been exec'd, with PTRACE_O_TRACEEXEC: it stays where it is until target_close's caller lets it
+ * go by ending. */
+int thread_hold(struct target *t, pid_t tid);
+
 /* All of them; 1 when it should be tried again, since one of them makes a process just now, or can't be stopped. */
 int threads_stop(struct target *t);
 

@@ -49,6 +49,7 @@ struct ph_engine {
 	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
 	bool sandboxed;		/* a seccomp filter was asked for: no call may be made that the program did not make */
 	bool fsgsbase;
+	bool bare;		/* no call may reach C: the program's stacks are too small (Go) */
 	uint64_t passed;	/* calls left to their stub, not yet in the control page; threads may lose some to each other */
 };
 

@@ -150,8 +150,9 @@ static char *interpreter(char *line, int64_t n)
 	return NULL;
 }
 
-/* Whether the runtime can work in what this exec would start: 0, enum ph_uncovered_why, or FAILS. */
-static int examine(int64_t dir, uint64_t path, uint64_t flags)
+/* Whether the runtime can work in what this exec would start: 0, enum ph_uncovered_why, or FAILS. *direct: the file
+ * itself is that program, not a script. */
+static int examine(int64_t dir, uint64_t path, uint64_t flags, bool *direct)
 {
 	char head[256 + 1];
 
@@ -161,6 +162,7 @@ static int examine(int64_t dir, uint64_t path, uint64_t flags)
 		bool special;
 		int why;
 
+		*direct = depth == 0;
 		if (fd == -EPERM)
 			return PH_UNCOVERED_SECURE;
 		if (fd == -ENOENT)
@@ -329,6 +331,39 @@ __attribute__((noinline)) static int64_t exec_with(const struct ph_frame *f, con
 	return r == -E2BIG ? exec_plain(f) : r;
 }
 
+/* A static program, by way of a helper that puts the runtime in before its first instruction (core/attach/exec.c):
+ * peephole-attach exec FOLDER PROGRAM ARGV... The program has to be one that the kernel would execute, since an error
+ * can't come back from there. -ENOENT: not done. */
+__attribute__((noinline)) static int64_t exec_by_helper(const struct ph_frame *f)
+{
+	struct environment arguments = { .at = (uint64_t)f->a[1] };
+	size_t folder = (size_t)(ph_basename(ph_engine.control_path) - ph_engine.control_path) - 1;
+	char helper[folder + 32], where[folder + 1];
+	struct ph_frame with = *f;
+
+	memcpy(where, ph_engine.control_path, folder);
+	where[folder] = 0;
+	append(append(helper, where), "/peephole-attach");
+	if ((int32_t)f->rax != NR_execve || !survey(&arguments) || !arguments.n || (arguments.n + 5) * 8 > STACK_MAX ||
+	    !stack_has((arguments.n + 5) * 8) ||
+	    ph_syscall(NR_faccessat, AT_FDCWD, f->a[0], X_OK, 0, 0, 0) < 0 ||
+	    ph_syscall(NR_faccessat, AT_FDCWD, (int64_t)helper, X_OK, 0, 0, 0) < 0)
+		return -ENOENT;
+	uint64_t strings[arguments.n + 5];
+
+	strings[0] = (uint64_t)helper;
+	strings[1] = (uint64_t) "exec";
+	strings[2] = (uint64_t)where;
+	strings[3] = (uint64_t)f->a[0];
+	if (!peek(strings + 4, arguments.at, arguments.n * 8))
+		return -ENOENT;
+	strings[arguments.n + 4] = 0;
+	with.a[0] = (int64_t)helper;
+	with.a[1] = (int64_t)strings;
+	exec_plain(&with);
+	return -ENOENT;
+}
+
 static bool reachable(const char *path, const struct ph_identity_of_file *id)
 {
 	struct ph_stat st;
@@ -353,6 +388,7 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 	int64_t dir = at ? (int32_t)f->a[0] : AT_FDCWD, r;
 	uint64_t path = (uint64_t)(at ? f->a[1] : f->a[0]), flags = at ? (uint64_t)f->a[4] : 0;
 	char itself[32];
+	bool direct = false;
 	size_t bytes;
 	int why;
 
@@ -380,7 +416,7 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 		}
 		flags &= ~(uint64_t)AT_EMPTY_PATH;
 	}
-	why = examine(dir, path, flags & AT_SYMLINK_NOFOLLOW);
+	why = examine(dir, path, flags & AT_SYMLINK_NOFOLLOW, &direct);
 	if (why == PH_UNCOVERED_NONE && (!reachable(ph_engine.library_path, &ph_engine.library_id) ||
 					 !reachable(ph_engine.control_path, &ph_engine.control_id)))
 		why = PH_UNCOVERED_LIBRARY;
@@ -395,6 +431,8 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 			r = exec_plain(f);
 		}
 	} else {
+		if (why == PH_UNCOVERED_STATIC && direct)
+			exec_by_helper(f);
 		if (why > 0)
 			record(f, why);
 		r = exec_plain(f);

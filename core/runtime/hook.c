@@ -80,6 +80,8 @@ static void vfork_end(void)
 
 bool ph_hooked(int64_t nr)
 {
+	if (ph_engine.bare)
+		return false;
 	switch (nr) {
 	case NR_execve:
 	case NR_execveat:

@@ -8,13 +8,13 @@ enum {
 	NR_read = 0, NR_close = 3, NR_fstat = 5, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_rt_sigaction = 13,
 	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_clone = 56,
 	NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_prctl = 157, NR_arch_prctl = 158, NR_gettid = 186,
-	NR_geteuid = 107, NR_fgetxattr = 193, NR_exit_group = 231, NR_openat = 257, NR_newfstatat = 262,
+	NR_geteuid = 107, NR_fgetxattr = 193, NR_exit_group = 231, NR_openat = 257, NR_faccessat = 269, NR_newfstatat = 262,
 	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435
 };
 
 enum {
 	EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, EFAULT = 14, EINVAL = 22, EBUSY = 16,
-	AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000, AT_SYMLINK_NOFOLLOW = 0x100,
+	X_OK = 1, AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000, AT_SYMLINK_NOFOLLOW = 0x100,
 	O_RDONLY = 0, O_RDWR = 2, O_CLOEXEC = 02000000, O_NOFOLLOW = 0400000, O_PATH = 010000000,
 	O_NONBLOCK = 04000, O_NOCTTY = 0400,
 	PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4,

@@ -280,30 +280,41 @@ static enum ph_tier patch_site(struct ph_live *live, const struct ph_site *site,
 		return PH_TIER_PAD;
 	if (stub && patch_pun(live, stub))
 		return PH_TIER_PUN;
-	stub = site->tier == PH_TIER_RUN ? stub_for(site, start) : NULL;
+	stub = site->tier == PH_TIER_RUN || (site->tier == PH_TIER_AFTER && live->fresh) ? stub_for(site, start) : NULL;
 	if (!stub || !ph_write_jump(bytes, site, start, stub) || !add_site_patch(live, start, bytes, site->length, stub))
 		return PH_TIER_NONE;
 	live->patches[live->n_patches - 1].run = site->before;
 	return PH_TIER_RUN;
 }
 
+static const struct ph_sites *list_at(const struct ph_live *live, uint64_t offset)
+{
+	const struct ph_sites *list = (const struct ph_sites *)(live->lists + offset);
+
+	if (offset > live->lists_bytes || live->lists_bytes - offset < sizeof(*list) || list->magic != PH_SITES_MAGIC ||
+	    list->version != PH_SITES_VERSION ||
+	    list->n > (live->lists_bytes - offset - sizeof(*list)) / sizeof(list->sites[0]))
+		return NULL;
+	return list;
+}
+
 static int64_t patch_objects(struct ph_live *live)
 {
 	for (unsigned i = 0; i < live->n_objects && i < PH_LIVE_OBJECTS; i++) {
-		struct ph_found found;
+		const struct ph_sites *list = list_at(live, live->objects[i].list);
 
-		if (!ph_find_list(live->objects[i], (const uint8_t *)live->lists, live->lists_bytes, &found))
+		if (!list)
 			return -ENOEXEC;
-		for (uint32_t s = 0; s < found.list->n; s++) {
-			const struct ph_site *site = &found.list->sites[s];
+		for (uint32_t s = 0; s < list->n; s++) {
+			const struct ph_site *site = &list->sites[s];
 			enum ph_tier tier;
 
-			if (site->start < found.list->text_start ||
-			    site->start + PH_SITE_BYTES > found.list->text_start + found.list->text_bytes)
+			if (site->start < list->text_start ||
+			    site->start + site->length > list->text_start + list->text_bytes)
 				return -EINVAL;
 			if (!ph_wanted(site->nr))
 				continue;
-			tier = patch_site(live, site, live->objects[i]);
+			tier = patch_site(live, site, live->objects[i].base);
 			live->by_tier[tier]++;
 			if (tier != PH_TIER_NONE)
 				continue;
@@ -337,6 +348,7 @@ static int64_t begin(struct ph_live *live)
 	if (!ph_set_paths(live->control_path) || !ph_open_control())
 		return -ENOENT;
 	ph_anchor.control = (uint64_t)ph_engine.control;
+	ph_engine.bare = live->bare;
 	rules = ph_rules_enabled() && !live->own_calls;
 	ph_engine.rules = false;
 	if (rules) {

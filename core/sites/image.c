@@ -131,6 +131,65 @@ static int functions_of_symbols(struct image *image)
 	return 0;
 }
 
+/* Go's table of functions, as Go 1.18 and later write it (src/internal/abi, pclntab): a header, then at pcln_at for each
+ * function the distance of its entry from the text's start and of its record; entries are in order. */
+struct go_table {
+	uint32_t magic;
+	uint8_t zero[2], quantum, pointer_bytes;
+	uint64_t functions, files, text_start, names_at, units_at, files_at, pc_at, pcln_at;
+};
+
+#define GO_1_18 0xfffffff0u
+#define GO_1_20 0xfffffff1u
+
+static int functions_of_go_table(struct image *image, const Elf64_Shdr *s, uint64_t text)
+{
+	const uint8_t *at = image_at(image, s->sh_addr, s->sh_size), *entries;
+	struct go_table table;
+
+	if (!at || s->sh_size < sizeof(table))
+		return 0;
+	memcpy(&table, at, sizeof(table));
+	if ((table.magic != GO_1_18 && table.magic != GO_1_20) || table.pointer_bytes != 8 || table.pcln_at > s->sh_size ||
+	    table.functions > (s->sh_size - table.pcln_at) / 8)
+		return 0;
+	entries = at + table.pcln_at;
+	if (table.text_start)		/* 0 before ld.so has relocated it */
+		text = table.text_start;
+	for (uint64_t i = 0; i + 1 < table.functions; i++) {
+		int r = add_function(image, text + (uint32_t)read_s32(entries + 8 * i),
+				     text + (uint32_t)read_s32(entries + 8 * (i + 1)));
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int functions_of_go(struct image *image)
+{
+	const Elf64_Ehdr *e = header(image);
+	const Elf64_Shdr *sections = (const Elf64_Shdr *)(image->file + e->e_shoff), *names;
+	uint64_t text = image->text_start;
+
+	if (e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shstrndx >= e->e_shnum ||
+	    e->e_shoff + (uint64_t)e->e_shnum * sizeof(Elf64_Shdr) > image->file_bytes)
+		return 0;
+	names = &sections[e->e_shstrndx];
+	for (unsigned i = 0; i < e->e_shnum; i++) {
+		uint64_t name = names->sh_offset + sections[i].sh_name;
+
+		if (name + 16 > image->file_bytes)
+			continue;
+		if (strcmp((const char *)image->file + name, ".text") == 0)
+			text = sections[i].sh_addr;
+		if (strncmp((const char *)image->file + name, ".gopclntab", 16) == 0 ||
+		    strncmp((const char *)image->file + name, ".data.rel.ro.gopclntab", 16) == 0)
+			return functions_of_go_table(image, &sections[i], text);
+	}
+	return 0;
+}
+
 static int by_start(const void *a, const void *b)
 {
 	const struct function *f = a, *g = b;
@@ -221,12 +280,14 @@ int image_open(const char *path, struct image *image)
 		}
 	}
 	image->text = image_at(image, image->text_start, image->text_bytes);
-	if (executable != 1 || !image->text || !image->build_id_bytes || image->text_start + image->text_bytes > UINT32_MAX)
+	if (executable != 1 || !image->text || image->text_start + image->text_bytes > UINT32_MAX)
 		return -ENOEXEC;
 	if (eh_frame_hdr)
 		r = functions_of_eh_frame(image, eh_frame_hdr);
 	if (r == 0)
 		r = functions_of_symbols(image);
+	if (r == 0)
+		r = functions_of_go(image);
 	if (r == 0)
 		sort_functions(image);
 	return r;

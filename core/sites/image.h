@@ -16,11 +16,11 @@ struct image {
 	uint64_t text_start, text_bytes;
 	uint8_t build_id[32];
 	uint32_t build_id_bytes;
-	struct function *functions;	/* by start; from .eh_frame and sized symbols */
+	struct function *functions;	/* by start; from .eh_frame, sized symbols and Go's table */
 	size_t n_functions, room;
 };
 
-/* 0, or -errno: -ENOEXEC when it is no 64-bit x86 ELF file with a build-id and one executable segment. */
+/* 0, or -errno: -ENOEXEC when it is no 64-bit x86 ELF file with one executable segment. */
 int image_open(const char *path, struct image *image);
 
 /* `bytes` bytes of the file at a virtual address, or NULL. */

@@ -89,7 +89,7 @@ int main(int argc, char **argv)
 		r = flow_walk(&flow, &image);
 	if (r < 0) {
 		fprintf(stderr, "peephole-sites: %s: %s\n", argv[1],
-			r == -ENOEXEC ? "not a 64-bit x86 ELF file with a build-id" : strerror(-r));
+			r == -ENOEXEC ? "not a 64-bit x86 ELF file with one executable segment" : strerror(-r));
 		return 1;
 	}
 	sites = list_sites(&image, &flow);

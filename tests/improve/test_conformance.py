@@ -51,12 +51,62 @@ int main(void)
 """
 
 
-def test_a_static_program_runs_and_is_named_as_not_covered(tmp_path: Path, improved: Runner) -> None:
-    program = compile_c(tmp_path, SHOWS_ITS_LIBRARIES, "-static")
-    direct, below = improved(str(program)), improved("sh", "-c", f"{program}; true")
-    for ran in (direct, below):
-        assert ran.out == b"loaded 0 preload unset\n"
-        assert [(one["exe"], one["why"]) for one in ran.stats["not_covered"]] == [(str(program), "static")]
+WRITES_MUCH = r"""
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    int file = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    sigset_t pending;
+    for (int i = 0; i < 1000; i++)
+        if (write(file, "0123456789\n", 11) != 11)
+            return 1;
+    close(file);
+    sigpending(&pending);
+    printf("%s %d %s; child %d, pending %d\n", argv[0], argc, getenv("LD_PRELOAD") ? "preload" : "clean",
+           waitpid(-1, NULL, __WALL) > 0, sigismember(&pending, SIGCHLD));
+    fflush(stdout);
+    return system("exit 5") >> 8;
+}
+"""
+STATIC = {"glibc": ("gcc", "-static"), "glibc_pie": ("gcc", "-static-pie"), "musl": ("musl-gcc", "-static")}
+
+
+@pytest.mark.parametrize("how", ["improved", "ruled"])
+@pytest.mark.parametrize("kind", STATIC)
+def test_a_static_program_is_covered_from_its_first_instruction(
+    kind: str, how: str, tmp_path: Path, request: pytest.FixtureRequest, plain: Runner
+) -> None:
+    compiler, flag = STATIC[kind]
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    source, program, out = tmp_path / "program.c", tmp_path / "program", tmp_path / "out"
+    source.write_text(WRITES_MUCH)
+    subprocess.run([compiler, flag, "-o", program, source], check=True)
+    words = ("sh", "-c", f"{program} {out} x; code=$?; cat {out}; exit $code")
+    expected = plain(*words)
+    assert expected.code == 5
+    ran = request.getfixturevalue(how)(*words)
+    assert ran.seen == expected.seen
+    assert ran.stats["not_covered"] == []
+    assert ran.stats["processes"] == 4  # sh, the program, the shell that it starts, cat
+    if how == "ruled":
+        assert ran.stats["rules"]["coalesce_writes"]["hits"] >= 999
+    else:
+        assert request.getfixturevalue(how)(str(program), str(out), "x").seen == (5, expected.out.splitlines(True)[0])
+
+
+def test_a_static_program_that_can_not_be_executed_fails_as_ever(
+    tmp_path: Path, plain: Runner, improved: Runner
+) -> None:
+    program = compile_c(tmp_path, "int main(void) { return 0; }", "-static")
+    program.chmod(0o644)
+    words = ("sh", "-c", f"{program}; echo $?")
+    assert improved(*words).seen == plain(*words).seen
 
 
 @pytest.mark.root

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define PH_LIVE_MAGIC 0x4556494c45504550ull	/* "PEPELIVE" */
-#define PH_LIVE_VERSION 1u
+#define PH_LIVE_VERSION 2u
 #define PH_LIVE_OBJECTS 8
 #define PH_LIVE_MAPPED 256
 #define PH_LIVE_PATCHES 1536
@@ -29,6 +29,12 @@ struct ph_live_patch {
 	uint8_t bytes[PH_LIVE_BYTES];
 };
 
+/* What makes system calls for the program: libc, ld.so and their like, or a static program itself. */
+struct ph_live_object {
+	uint64_t base;		/* added to a site's address */
+	uint64_t list;		/* offset of its list in `lists` */
+};
+
 struct ph_live_file {
 	uint64_t dev, ino;
 };
@@ -39,7 +45,9 @@ struct ph_live {
 	uint32_t own_calls;		/* 1: the program makes system calls that no site list knows; no rule may act */
 	uint32_t n_objects;
 	uint32_t n_mapped;
-	uint64_t objects[PH_LIVE_OBJECTS];	/* load addresses of libc, ld.so and their like */
+	uint32_t bare;			/* 1: its stacks are too small for C (Go): stubs only make the call themselves */
+	uint32_t fresh;			/* 1: nothing of it has run yet, so nothing can come back into what is replaced */
+	struct ph_live_object objects[PH_LIVE_OBJECTS];
 	struct ph_live_file mapped[PH_LIVE_MAPPED];	/* files that the program has mapped */
 	char control_path[512], exe[120];
 	/* what comes back */

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define PH_SITES_MAGIC 0x3153455449534850ull	/* "PHSITES1" */
-#define PH_SITES_VERSION 3u
+#define PH_SITES_VERSION 4u
 #define PH_SITE_BYTES 24			/* of original code that are kept, to be compared before patching */
 #define PH_PAD_BYTES 5
 #define PH_PADS 4

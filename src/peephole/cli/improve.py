@@ -65,7 +65,8 @@ def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | 
     own = owned((1, 2)) if rules else ()
     with arm(rules, mounts=mounts, target=target) as armed, _beside(schedule) as beside:
         try:
-            status = launch.run(command, path, armed.environment(os.environ, target, own))
+            argv, program = armed.command(command, path, target)
+            status = launch.run(argv, program, armed.environment(os.environ, target, own, by_command=True))
         except OSError as e:
             if e.errno == errno.ENOEXEC:
                 # As execvp does: a file of text without a #! line is a script for the shell.

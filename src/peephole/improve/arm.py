@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import Protocol, Self
 
 from peephole import native
 from peephole.errors import EngineError, RuleError
+from peephole.improve import folder as folders
 from peephole.improve.control import MOUNTS_MAX, PROFILES, Control, Mount, Stats
 from peephole.improve.launch import Target, examine
 from peephole.improve.sites import lists_for
@@ -39,13 +39,32 @@ class Armed:
         self._control = control
         self._last: Stats | None = None
 
+    def command(self, argv: Sequence[str], path: Path, target: Target) -> tuple[list[str], Path]:
+        """What to execute for `argv`, whose file is `path`: a static program gets the runtime by way of a helper."""
+        if not self.helps(target):
+            return list(argv), path
+        helper = self._folder / "peephole-attach"
+        return [str(helper), "exec", str(self._folder), str(path), *argv], helper
+
+    def helps(self, target: Target) -> bool:
+        """Whether `command` brings the runtime into `target`."""
+        return target.why == "static" and target.program == target.path
+
     def environment(
-        self, base: Mapping[str, str], target: Target | None = None, own: Sequence[int] = ()
+        self,
+        base: Mapping[str, str],
+        target: Target | None = None,
+        own: Sequence[int] = (),
+        *,
+        by_command: bool = False,
     ) -> dict[str, str]:
         """`base` with the runtime in it; unchanged (and recorded) when `target` is a program that it can't enter.
 
         `own`: descriptors that the command inherits and no other process uses meanwhile (`peephole.improve.owned`).
+        `by_command`: what is executed is what `command` says.
         """
+        if target is not None and by_command and self.helps(target):
+            return dict(base)
         if target is not None and target.why is not None:
             self._control.record_uncovered(0, str(target.path), target.why)
             return dict(base)
@@ -65,11 +84,11 @@ class Armed:
         return self._control.stats() if self._last is None else self._last
 
     def close(self) -> None:
-        """Remove the runtime folder. Programs that still run keep what they have; what they start is not covered."""
+        """Remove the runtime folder; while a program is still covered by it, it stays until some later sweep."""
         if self._last is None:
             self._last = self._control.stats()
             self._control.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            folders.leave(self._folder)
 
     def __enter__(self) -> Self:
         return self
@@ -78,24 +97,6 @@ class Armed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def runtime_base(runtime_dir: Path | None) -> Path:
-    """The folder that private runtime folders are made in."""
-    return runtime_dir or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-
-
-def new_folder(runtime_dir: Path | None) -> Path:
-    """A new private runtime folder. Raises EngineError when there can't be one."""
-    base = runtime_base(runtime_dir)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="peephole-", dir=base)).resolve()
-    except OSError as e:
-        raise EngineError(f"{base}: {e.strerror}; set XDG_RUNTIME_DIR or TMPDIR to a folder that can be written") from e
-    if any(c in str(folder) for c in " :;\t\n") or len(os.fsencode(folder)) > 400:
-        folder.rmdir()
-        raise EngineError(f"{folder}: LD_PRELOAD can't name a path with blanks or colons; set TMPDIR to another folder")
-    return folder
 
 
 def mounts_of(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> tuple[Mount, ...]:
@@ -149,13 +150,15 @@ def arm(
     library = native.path("libpeephole.so").resolve()
     # More mounts than fit: on the rest, calls just pass.
     table = mounts_of(names, mounts)[:MOUNTS_MAX]
-    folder = new_folder(runtime_dir)
+    folders.sweep(runtime_dir)
+    folder = folders.new(runtime_dir)
     try:
         if owner is None:
             (folder / "libpeephole.so").symlink_to(library)
         else:
             shutil.copyfile(library, folder / "libpeephole.so")
             (folder / "libpeephole.so").chmod(0o755)
+        (folder / "peephole-attach").symlink_to(native.path("peephole-attach").resolve())
         fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(lists)

@@ -10,7 +10,6 @@ import ctypes
 import json
 import os
 import shutil
-import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from typing import Any, TypedDict
 
 from peephole import native
 from peephole.errors import EngineError
-from peephole.improve.arm import PlannedMount, known_rules, mounts_of, new_folder
+from peephole.improve import folder as folders
+from peephole.improve.arm import PlannedMount, known_rules, mounts_of
 from peephole.improve.control import MAGIC, MOUNTS_MAX, VERSION, Control, Page, Stats, stats_of
-from peephole.improve.sites import is_system_library, sites_of
+from peephole.improve.sites import is_fixed, is_go, is_system_library, sites_of
 
-#: a folder with this file in it belongs to attached processes, and goes when the last of them has gone
-MARK = "attached"
-_FOLDER = "peephole-"
+#: libraries that make system calls by themselves, which no rule would see
+_CALLS_ITSELF = ("/liburing.so", "/libgo.so")
 
 
 class Change(TypedDict):
@@ -84,18 +83,18 @@ def attach(pid: int, rules: Sequence[str], *, mounts: Sequence[PlannedMount] | N
     """
     names = known_rules(rules)
     maps = _maps_of(pid)
-    lists = b"".join(dict.fromkeys(_list_of(pid, m) for m in maps if m.offset == 0 and is_system_library(m.path)))
+    lists, words = _objects(pid, maps)
     user = Path(f"/proc/{pid}").stat().st_uid
-    sweep()
-    folder = new_folder(None)
+    folders.sweep()
+    folder = folders.new(None)
     try:
         library = _fill(folder, user, lists)
         Control(folder / "control", names, mounts_of(names, mounts)[:MOUNTS_MAX]).close()
         if user != os.geteuid():
             os.chown(folder / "control", user, -1)
             folder.chmod(0o711)
-        files = [f"{dev}:{inode}" for dev, inode in _data_files(pid, maps)]
-        return _run("attach", pid, str(library), str(folder / "control"), str(folder / "sites"), *files)
+        words += [f"mapped:{dev}:{inode}" for dev, inode in _data_files(pid, maps)]
+        return _run("attach", pid, str(library), str(folder / "control"), str(folder / "sites"), *words)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -105,7 +104,7 @@ def detach(pid: int) -> Change:
     """Settle what is pending in process `pid` and give every byte of its code back. Raises EngineError."""
     _maps_of(pid)
     change = _run("detach", pid)
-    sweep()
+    folders.sweep()
     return change
 
 
@@ -121,7 +120,28 @@ def _maps_of(pid: int) -> list[Mapped]:
     return found
 
 
-def _list_of(pid: int, mapped: Mapped) -> bytes:
+def _objects(pid: int, maps: list[Mapped]) -> tuple[bytes, list[str]]:
+    """The site lists of what makes system calls in the process, and the attacher's words for them."""
+    files = [m for m in maps if m.offset == 0 and m.path.startswith("/")]
+    words = ["own"] if any(name in m.path for m in files for name in _CALLS_ITSELF) else []
+    found = [m for m in files if is_system_library(m.path)]
+    if not found:
+        program = str(Path(f"/proc/{pid}/exe").readlink())
+        found = [m for m in files if m.path == program]
+        words += ["own", "bare"] if is_go(Path(f"/proc/{pid}/exe")) else []
+    lists, at = b"", {}
+    for m in {m.start: m for m in found}.values():
+        path = _file_of(pid, m)
+        if path not in at:
+            at[path] = len(lists)
+            lists += sites_of(path)
+        words.append(f"object:{0 if is_fixed(path) else m.start:x}:{at[path]:x}")
+    if not found:
+        raise EngineError(f"pid {pid}: neither a libc nor a program is mapped that makes system calls")
+    return lists, words
+
+
+def _file_of(pid: int, mapped: Mapped) -> Path:
     # As the process sees it: an upgrade may have put another file in its place.
     for path in (
         Path(f"/proc/{pid}/map_files/{mapped.start:x}-{mapped.end:x}"),
@@ -132,7 +152,7 @@ def _list_of(pid: int, mapped: Mapped) -> bytes:
         except OSError:
             continue
         if info.st_ino == mapped.inode:
-            return sites_of(path)
+            return path
     raise EngineError(
         f"pid {pid}: {mapped.path} was replaced since it was mapped; restart the program, or run this as root"
     )
@@ -146,7 +166,8 @@ def _fill(folder: Path, user: int, lists: bytes) -> Path:
     else:
         shutil.copyfile(library, folder / "libpeephole.so")
         (folder / "libpeephole.so").chmod(0o755)
-    for name, content in (("sites", lists), (MARK, b"")):
+    (folder / "peephole-attach").symlink_to(native.path("peephole-attach").resolve())
+    for name, content in (("sites", lists), (folders.MARK, b"")):
         fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
@@ -225,7 +246,7 @@ def _covered(pid: int) -> Covered | None:
 
 def _is_control(path: str) -> bool:
     parts = path.removesuffix(" (deleted)").rsplit("/", 2)
-    return len(parts) == 3 and parts[2] == "control" and parts[1].startswith(_FOLDER)
+    return len(parts) == 3 and parts[2] == "control" and parts[1].startswith(folders.PREFIX)
 
 
 def _read_page(pid: int, at: int) -> Page | None:
@@ -236,31 +257,6 @@ def _read_page(pid: int, at: int) -> Page | None:
         return None
     page = Page.from_buffer_copy(data)
     return page if page.magic == MAGIC and page.version == VERSION else None
-
-
-def sweep() -> None:
-    """Remove the folders of attached processes that are gone."""
-    from peephole.improve.arm import runtime_base
-
-    base = runtime_base(None)
-    ours = [f for f in base.glob(f"{_FOLDER}*") if (f / MARK).exists() and _owned(f)]
-    if not ours:
-        return
-    used = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                used |= {m.path.removesuffix("/control") for m in mappings(int(entry.name)) if _is_control(m.path)}
-            except OSError:
-                continue
-    for folder in ours:
-        if str(folder.resolve()) not in used:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _owned(folder: Path) -> bool:
-    info = folder.lstat()
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()
 
 
 def table(found: list[Covered]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import struct
@@ -12,7 +13,7 @@ from peephole import native
 from peephole.errors import EngineError
 
 #: of the finder and its format; another one never reads this one's lists
-VERSION = 3
+VERSION = 4
 _HEADER = struct.Struct("<QII32sII")  # magic, version, count, build-id, its bytes, rejected: core's abi_sites.h
 _MAGIC = 0x3153455449534850
 _SYSTEM_LIBRARIES = ("libc.so.", "ld-linux", "libpthread.so.", "librt.so.")
@@ -45,6 +46,22 @@ def build_id(path: Path) -> bytes | None:
     except (OSError, struct.error):
         return None
     return None
+
+
+def is_go(path: Path) -> bool:
+    """Whether a program was made by the Go compiler, which marks it by a note of its own."""
+    try:
+        with path.open("rb") as file:
+            return b"\x04\0\0\0Go\0\0" in file.read(4096)
+    except OSError:
+        return False
+
+
+def is_fixed(path: Path) -> bool:
+    """Whether a program is linked for one address (ET_EXEC)."""
+    with path.open("rb") as file:
+        head = file.read(18)
+    return len(head) == 18 and struct.unpack_from("<H", head, 16)[0] == 2
 
 
 def _note(notes: bytes) -> bytes | None:
@@ -87,17 +104,24 @@ def _valid(path: Path, wanted: bytes) -> bytes | None:
     return data if whole and found[:length] == wanted else None
 
 
+def _digest(path: Path) -> str:
+    """What names a file that has no build-id."""
+    try:
+        with path.open("rb") as file:
+            return "content-" + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as e:
+        raise EngineError(f"{path}: {e.strerror}") from e
+
+
 def sites_of(path: Path) -> bytes:
     """The site list of an object, from the cache or made now. Raises EngineError when it can't be made."""
-    wanted = build_id(path)
-    if not wanted:
-        raise EngineError(f"{path}: has no build-id, so its call sites can't be told from another file's")
+    wanted = build_id(path) or b""
     folder = cache_folder()
-    cached = folder / f"{wanted.hex()}.{VERSION}"
+    cached = folder / f"{wanted.hex() or _digest(path)}.{VERSION}"
     found = _valid(cached, wanted)
     if found is not None:
         return found
-    partial = folder / f".{wanted.hex()}.{os.getpid()}"
+    partial = folder / f".{cached.name}.{os.getpid()}"
     partial.unlink(missing_ok=True)
     try:
         done = subprocess.run(
