@@ -132,8 +132,7 @@ static int stop_and_change(struct job *job, uint64_t function, bool out)
 		r = threads_stop(&job->target);
 		if (r == 0)
 			r = change(job, function, out);
-		threads_release(&job->target);
-		job->still_us = now_us() - begin;
+		job->still_us = threads_release(&job->target) - begin;
 	}
 	return r == 1 ? fail("pid %d has a thread that can't be stopped in the right place (it starts processes all the time, or waits for a disk); try again",
 			     job->target.pid) : r;

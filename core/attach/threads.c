@@ -185,7 +185,7 @@ bool thread_can_be_borrowed(const struct thread *th, const struct target *t, uin
 }
 
 /* Waits for one thread; false when it does not stop soon. */
-static bool await(struct thread *th)
+static bool await(struct thread *th, uint64_t limit_us)
 {
 	uint64_t begin = now_us();
 
@@ -201,7 +201,7 @@ static bool await(struct thread *th)
 			th->gone = true;
 			return true;
 		}
-		if (now_us() - begin > NEVER_ONE_US)
+		if (now_us() - begin > limit_us)
 			return false;
 	}
 }
@@ -223,6 +223,43 @@ static size_t list_tids(const struct target *t, pid_t *tids, size_t room)
 	return n;
 }
 
+/* The processes that a thread has made, as text; how many bytes. */
+static size_t children_of(const struct target *t, pid_t tid, char *text, size_t room)
+{
+	char path[96];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, room - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* Threads that have children come last, and are let go first: while one is traced, its SIGCHLD is not dropped any more
+ * where it is ignored, but interrupts whatever other thread it finds, which nobody could undo. */
+static size_t list_tids_in_order(const struct target *t, pid_t *tids, size_t room)
+{
+	size_t n = list_tids(t, tids, room), end = n;
+	char some[16];
+
+	for (size_t i = 0; i < end;) {
+		pid_t tid = tids[i];
+
+		if (tid != t->pid && !children_of(t, tid, some, sizeof(some))) {
+			i++;
+			continue;
+		}
+		end--;
+		tids[i] = tids[end];
+		tids[end] = tid;
+	}
+	return n;
+}
+
 static void forget(struct target *t)
 {
 	t->n_threads = 0;
@@ -237,7 +274,7 @@ struct thread *thread_borrow(struct target *t, uint64_t busy, uint64_t busy_end)
 		return th;
 	ticks(true);
 	for (int i = 0; i < BORROW_TRIES && !th; i++) {
-		size_t n = list_tids(t, tids, sizeof(tids) / sizeof(tids[0]));
+		size_t n = list_tids_in_order(t, tids, sizeof(tids) / sizeof(tids[0]));
 		pid_t tid = n ? tids[(size_t)i % n] : 0;
 		char state = tid ? state_of(t, tid) : 0;
 		int r;
@@ -260,7 +297,7 @@ struct thread *thread_borrow(struct target *t, uint64_t busy, uint64_t busy_end)
 		if (!th)
 			continue;
 		ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-		if (await(th) && thread_can_be_borrowed(th, t, busy, busy_end))
+		if (await(th, NEVER_ONE_US) && thread_can_be_borrowed(th, t, busy, busy_end))
 			break;
 		if (!th->stopped && !th->gone && state_of(t, tid) != 'D') {
 			fail("pid %d: thread %d can't be stopped", t->pid, tid);
@@ -373,18 +410,13 @@ int thread_call(struct target *t, struct thread *th, uint64_t call, uint64_t fun
  * runs the code that is to be changed, on behalf of nobody who is stopped. */
 static bool in_vfork(const struct target *t)
 {
-	for (size_t i = 0; i < t->n_threads; i++) {
-		char path[96], text[4096], *at = text;
-		ssize_t n;
-		int fd;
+	pid_t tids[4096];
+	size_t count = list_tids(t, tids, sizeof(tids) / sizeof(tids[0]));
 
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->pid, t->threads[i].tid);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		n = read(fd, text, sizeof(text) - 1);
-		close(fd);
-		text[n > 0 ? n : 0] = 0;
+	for (size_t i = 0; i < count; i++) {
+		char text[4096], *at = text;
+
+		children_of(t, tids[i], text, sizeof(text));
 		for (long child; (child = strtol(at, &at, 10)) > 0;)
 			if (syscall(SYS_kcmp, t->pid, child, KCMP_VM, 0, 0) == 0)
 				return true;
@@ -395,7 +427,8 @@ static bool in_vfork(const struct target *t)
 static int seize_new(struct target *t, size_t *outstanding)
 {
 	pid_t tids[4096];
-	size_t n = list_tids(t, tids, sizeof(tids) / sizeof(tids[0])), begin = t->n_threads;
+	size_t begin = t->n_threads;
+	size_t n = (begin ? list_tids : list_tids_in_order)(t, tids, sizeof(tids) / sizeof(tids[0]));
 
 	for (size_t i = 0; i < n; i++) {
 		int r;
@@ -469,6 +502,8 @@ int threads_stop(struct target *t)
 
 	if (t->held)
 		return 0;
+	if (in_vfork(t))
+		return 1;
 	forget(t);
 	ticks(true);
 	for (;;) {
@@ -505,22 +540,24 @@ int thread_hold(struct target *t, pid_t tid)
 	return th->gone ? fail("pid %d is gone", tid) : 0;
 }
 
-void threads_release(struct target *t)
+uint64_t threads_release(struct target *t)
 {
+	uint64_t end;
+
 	if (t->held)
-		return;
-	for (size_t i = 0; i < t->n_threads; i++)
-		let_go(&t->threads[i]);
-	/* Those that never stopped are let go when this program ends; until then a stop of theirs is answered. */
+		return now_us();
+	for (size_t i = t->n_threads; i > 0; i--)
+		let_go(&t->threads[i - 1]);
+	end = now_us();
+	/* Those that wait in the kernel stop when they come back, which a vfork does soon; the rest is let go when this
+	 * program ends. */
+	ticks(true);
 	for (size_t i = 0; i < t->n_threads; i++) {
 		struct thread *th = &t->threads[i];
-		int status;
 
-		if (th->gone || th->stopped || !th->in_kernel)
-			continue;
-		if (waitpid(th->tid, &status, __WALL | WNOHANG) == th->tid) {
-			stopped(th, status);
+		if (!th->gone && !th->stopped && th->in_kernel && await(th, NEVER_US))
 			let_go(th);
-		}
 	}
+	ticks(false);
+	return end;
 }

@@ -22,7 +22,8 @@ int thread_hold(struct target *t, pid_t tid);
 /* All of them; 1 when it should be tried again, since one of them makes a process just now, or can't be stopped. */
 int threads_stop(struct target *t);
 
-/* They go on; what the stop itself would make them notice (EINTR from calls that don't restart) is undone. */
-void threads_release(struct target *t);
+/* They go on; what the stop itself would make them notice (EINTR from calls that don't restart) is undone. Returns when
+ * (now_us) the last one went on. */
+uint64_t threads_release(struct target *t);
 
 #endif

@@ -263,6 +263,9 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR2);
+	/* posix_spawn blocks signals; a SIGCHLD that comes before it has opened them, which is a matter of scheduling, is not
+	 * dropped but interrupts some other thread. */
+	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	sigaction(SIGUSR1, &action, NULL);
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, idle) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, busy) < 0)
