@@ -21,6 +21,11 @@ static uint64_t unlike[PH_STATE_MAX / 8];	/* what a rule is given that asks for 
 
 int ph_process_init(void)
 {
+	/* The runtime may have been taken out of a program and be put in again: what was known then may be wrong now. */
+	ph_process_forget();
+	words = 0;
+	for (unsigned nr = 0; nr < PH_NR_MAX; nr++)
+		handled[nr] = false;
 	for (unsigned i = 0; i < ph_n_layers; i++) {
 		uint32_t bytes = ph_layers[i].rule->process_bytes;
 
