@@ -12,22 +12,157 @@ import click
 
 
 @click.command("diagnose")
-@click.argument("captures", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CAPTURE...")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def command(captures: tuple[Path, ...], as_json: bool) -> None:
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON; the same as --format json.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif", "junit"]), default="text")
+@click.option("--budget", "budget_path", type=click.Path(path_type=Path), metavar="FILE", help="Fail (3) above it.")
+@click.option("--units", type=click.FloatRange(min=0, min_open=True), help="Units of work that the captures hold.")
+@click.option("--sequences", "as_sequences", is_flag=True, help="Show frequent sequences that no detector names.")
+@click.option("--skeleton", type=click.Path(path_type=Path), metavar="DIR", help="Write a rule's skeleton for each.")
+@click.option("--profile", "as_profile", is_flag=True, help="Show time by function and by call, over all processes.")
+def command(
+    captures: tuple[str, ...],
+    as_json: bool,
+    form: str,
+    budget_path: Path | None,
+    units: float | None,
+    as_sequences: bool,
+    skeleton: Path | None,
+    as_profile: bool,
+) -> None:
     """Name the wasted calls in CAPTUREs, and what removing them would save on this machine.
 
-    Savings are estimated from what calls cost here (see `peephole calibrate`), never from the recording's own times.
+    CAPTURE is a capture's folder, a pattern (quoted: '*.capture'), or the URL of either in an object store. Savings are
+    estimated from what calls cost here (see `peephole calibrate`), never from the recording's own times.
     """
+    from peephole.diagnose.budget import check_whole, read_budget, spent
+    from peephole.diagnose.fleet import opened
+
+    form = "json" if as_json else form
+    budget = None if budget_path is None else read_budget(budget_path)
+    with opened(captures) as found:
+        if as_profile:
+            show_profile(found, form)
+            return
+        diagnosis = _diagnosed(found)
+        mined = _mined(found, diagnosis) if as_sequences or skeleton else []
+        limits = []
+        if budget is not None:
+            from peephole.diagnose.counted import calls_by_program
+
+            limits = spent(budget, units, calls_by_program(found))
+            if not any(one.over for one in limits):
+                check_whole(found)
+    _show(form, diagnosis, limits, mined)
+    if skeleton is not None:
+        write_skeletons(skeleton, mined)
+    if any(one.over for one in limits):
+        raise SystemExit(3)
+
+
+def _diagnosed(found: list[Any]) -> Any:
     from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
-    from peephole.observe.capture import open_capture
 
-    diagnosis = diagnose([open_capture(folder) for folder in captures], prices_for)
-    if as_json:
-        print(json.dumps(as_dict(diagnosis), indent=1))
+    return diagnose(found, prices_for)
+
+
+def _mined(found: list[Any], diagnosis: Any) -> list[Any]:
+    from peephole.diagnose.sequences import sequences
+    from peephole.diagnose.tables import tables_of
+
+    mined = []
+    for capture in found:
+        with tables_of(capture) as tables:
+            mined += sequences(tables, diagnosis.findings)
+    return mined
+
+
+def _show(form: str, diagnosis: Any, limits: list[Any], mined: list[Any]) -> None:
+    if form == "json":
+        budget = [
+            {**asdict(one.limit), "calls": one.calls, "per_unit": one.per_unit, "over": one.over} for one in limits
+        ]
+        more = {"budget": budget} if limits else {}
+        more |= {"sequences": [asdict(one) for one in mined]} if mined else {}
+        print(json.dumps(as_dict(diagnosis) | more, indent=1))
+    elif form == "sarif":
+        from peephole.diagnose.detectors import detectors
+        from peephole.report.sarif import sarif
+
+        titles = {slug: detector.title for slug, detector in detectors().items()}
+        broken = [(one.limit.program, one.sentence()) for one in limits if one.over]
+        print(json.dumps(sarif(diagnosis.findings, titles, broken), indent=1))
+    elif form == "junit":
+        from peephole.report.junit import junit
+
+        names = [(f"{o.limit.program} {o.limit.call or 'calls'}", o.sentence(), o.over) for o in limits]
+        print(junit(diagnosis.findings, names), end="")
     else:
         print_findings(diagnosis)
+        _print_limits(limits)
+        print_sequences(mined)
+
+
+def _print_limits(limits: list[Any]) -> None:
+    from peephole.report.words import plain
+
+    for one in limits:
+        print(plain(f"{'OVER BUDGET' if one.over else 'within budget'}: {one.sentence()}"))
+
+
+def print_sequences(mined: list[Any]) -> None:
+    """Frequent sequences that no detector names, a line each."""
+    from peephole.report.words import plain
+
+    for one in mined:
+        time = "" if one.share_of_time is None else f", {one.share_of_time:.0%} of its time"
+        what = f"{' -> '.join(one.calls)}: {one.times:,} times along one {one.along} of {one.program}"
+        print(plain(f"{what}, {one.share_of_calls:.0%} of its calls{time}"))
+
+
+def write_skeletons(folder: Path, mined: list[Any]) -> None:
+    """One rule's folder for each sequence that has another set of calls."""
+    from peephole.prove.skeleton import rule_name, write_skeleton
+
+    first = {rule_name(one.calls): one for one in reversed(mined)}
+    for one in first.values():
+        print(f"skeleton: {write_skeleton(folder, one.calls, one.program, one.times)}", file=sys.stderr)
+
+
+def show_profile(found: list[Any], form: str) -> None:
+    """Time by function and by call, capture by capture."""
+    from peephole.diagnose.profile import profile
+    from peephole.errors import UsageError
+
+    if form not in ("text", "json"):
+        raise UsageError(f"--profile has no {form}; take text or json")
+    profiles = [profile(capture) for capture in found]
+    if form == "json":
+        shown = [asdict(one) for one in profiles]
+        print(json.dumps({"schema": "peephole/profile", "version": 1, "profiles": shown}, indent=1))
+        return
+    for capture, one in zip(found, profiles, strict=True):
+        _print_profile(str(capture.folder), one)
+
+
+def _print_profile(name: str, one: Any) -> None:
+    from peephole.report.words import amount, plain
+
+    def time(ns: int | None) -> str:
+        return "?" if ns is None else amount(ns / 1e9, "s")
+
+    print(plain(name))
+    if one.why_no_functions:
+        print(f"functions: {one.why_no_functions}")
+    else:
+        print(f"  {'alone':>10} {'with calls':>10}  function")
+    for f in one.functions[:25]:
+        print(plain(f"  {time(f.exclusive_ns):>10} {time(f.inclusive_ns):>10}  {f.name} ({f.library})"))
+    print(f"  {'calls':>10} {'errors':>8} {'on CPU':>10} {'inside':>10} {'waiting':>10}  call")
+    for c in one.calls[:25]:
+        times = f"{time(c.sampled_ns):>10} {time(c.inside_ns):>10} {time(c.blocked_ns):>10}"
+        print(plain(f"  {c.calls:>10,} {c.errors:>8,} {times}  {c.name}"))
 
 
 def as_dict(diagnosis: Any) -> dict[str, Any]:
@@ -49,10 +184,11 @@ def sentence(diagnosis: Any) -> str:
         return "nothing worth changing"
     first = diagnosis.findings[0]
     more = len(diagnosis.findings) - 1
-    saved = f"{amount(first.saving.ns / 1e9, 's')} of CPU" if first.saving else "something"
-    text = (
-        f"{first.slug}: {first.calls:,} calls of {first.program} on {first.object}; removing them saves about {saved}"
-    )
+    what = f"{first.slug}: {first.calls:,} calls of {first.program} on {first.object}"
+    if first.saving:
+        text = f"{what}; removing them saves about {amount(first.saving.ns / 1e9, 's')} of CPU"
+    else:
+        text = f"{what}; they wait {amount(first.blocked_ns / 1e9, 's')}"
     return plain(text + (f", and {more} more finding{'s' if more > 1 else ''}" if more else ""))
 
 
@@ -62,7 +198,7 @@ def print_findings(diagnosis: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from peephole.report.words import amount, plain
+    from peephole.report.words import plain
 
     # A pipe gets plain lines of a fixed width, a terminal its own width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -80,8 +216,7 @@ def print_findings(diagnosis: Any) -> None:
         ):
             table.add_column(name, justify="right" if right else "left", overflow="fold")
         for f in diagnosis.findings:
-            low, high = (amount(ns / 1e9, "s") for ns in (f.saving.low, f.saving.high))
-            saves = f"{amount(f.saving.ns / 1e9, 's')}\n({low} to {high})"
+            saves = _saves(f)
             cells = (f.slug, f.kind, f.program, f.object, f"{f.calls:,}", saves, f.rule or "none: advice only")
             table.add_row(*(_cell(plain_lines(cell)) for cell in cells))
         console.print()
@@ -89,6 +224,7 @@ def print_findings(diagnosis: Any) -> None:
         for f in {(f.slug, f.program, f.advice): f for f in diagnosis.findings}.values():
             given = f"; the rule gives up {', '.join(f.gives_up)}" if f.gives_up else ""
             console.print(f"{f.slug} ({plain(f.program)}): {plain(f.advice)}{given}", markup=False, soft_wrap=True)
+            console.print(f"  called from: {plain(' -> '.join(f.layer))}", markup=False, soft_wrap=True)
         console.print("`peephole explain SLUG` tells more; savings are estimates from calibrated prices", markup=False)
     if diagnosis.lost:
         console.print(
@@ -97,6 +233,18 @@ def print_findings(diagnosis: Any) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _saves(finding: Any) -> str:
+    from peephole.report.words import amount
+
+    lines = []
+    if finding.saving:
+        low, high = (amount(ns / 1e9, "s") for ns in (finding.saving.low, finding.saving.high))
+        lines = [amount(finding.saving.ns / 1e9, "s"), f"({low} to {high})"]
+    if finding.blocked_ns:
+        lines.append(f"waits {amount(finding.blocked_ns / 1e9, 's')}")
+    return "\n".join(lines) or "not known"
 
 
 def plain_lines(text: str) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 
 from peephole.diagnose.detectors import Detector, detectors
 from peephole.diagnose.gives_up import exists, gives_up
+from peephole.diagnose.layers import chains
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.prices import Prices
 from peephole.diagnose.tables import Tables, tables_of
+from peephole.errors import CaptureError
 from peephole.trace import Capture, Finding, Saving
 
 #: a finding that saves less than this share of its program's time is not worth saying
@@ -63,6 +65,7 @@ class _Sum:
     calls: int = 0
     bytes: int = 0
     blocked_ns: int = 0
+    layer: list[str] = field(default_factory=list)  # from stacks; empty where there are none
     before: tuple[float, float, float] = (0, 0, 0)  # low, middle, high
     after: tuple[float, float, float] = (0, 0, 0)
 
@@ -73,6 +76,7 @@ class _Sum:
         self.calls += other.calls
         self.bytes += other.bytes
         self.blocked_ns += other.blocked_ns
+        self.layer = self.layer or other.layer
         self.before = _both(self.before, other.before)
         self.after = _both(self.after, other.after)
 
@@ -124,6 +128,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
             price_at = _Places(prices, capture)
             for detector in wanted:
                 withheld += _add(sums, tables, detector, gaps, price_at)
+            _add_layers(sums, chains(tables), count)
     all_ns = sum(time.busy_ns or 0 for time in times.values())
     findings = [finding for part in _merged(sums) if (finding := _finding(part, times, all_ns)) is not None]
     findings = _worth_together(findings, times)
@@ -132,15 +137,29 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
     return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy)
 
 
+def _add_layers(
+    sums: dict[tuple[str, str, str, bool], _Sum], known: dict[tuple[str, str], list[str]], count: Counter[str]
+) -> None:
+    """Say who makes the calls, where the capture has stacks of them: of a detector's calls the most frequent one's."""
+    for part in sums.values():
+        called = [name for name in part.detector.calls if (part.program, name) in known]
+        if called and not part.layer:
+            part.layer = known[part.program, max(called, key=lambda name: count[name])]
+
+
 def _counts(capture: Capture) -> Counter[str]:
     """How often each call was made."""
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     made: Counter[str] = Counter()
-    with pq.ParquetFile(capture.calls) as file:
-        for batch in file.iter_batches(1 << 20, columns=["name"]):
-            made.update({str(row["values"]): row["counts"] for row in pc.value_counts(batch.column(0)).to_pylist()})
+    try:
+        with pq.ParquetFile(capture.calls) as file:
+            for batch in file.iter_batches(1 << 20, columns=["name"]):
+                made.update({str(row["values"]): row["counts"] for row in pc.value_counts(batch.column(0)).to_pylist()})
+    except (pa.ArrowException, OSError) as e:
+        raise CaptureError(f"{capture.calls}: cut off or corrupt; record it again") from e
     return made
 
 
@@ -316,7 +335,7 @@ def _finding(part: _Sum, times: dict[str, _Time], all_ns: int) -> Finding | None
         program=part.program,
         pids=sorted(part.pids),
         object=part.objects.name(),
-        layer=list(detector.layer),
+        layer=part.layer or list(detector.layer),
         calls=part.calls,
         bytes=part.bytes,
         kernel_ns=round(before[1]),

@@ -6,14 +6,16 @@ Order is `seq`; times may be missing (strace text without them), `seq` never is.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from peephole.errors import CaptureError, EngineError
 from peephole.observe.syscalls import NUMBERS
-from peephole.trace import Capture
+from peephole.trace import EXTRA_TABLES, Capture
 
 O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND = 0o1, 0o2, 0o100, 0o1000, 0o2000
 REGULAR, DIRECTORY, LINK = 8, 4, 10
@@ -105,6 +107,7 @@ class Tables:
     recorded: Any  # calls.parquet
     recorded_processes: Any  # processes.parquet
     recorded_gaps: Any  # gaps.parquet
+    extras: dict[str, Any] = field(default_factory=dict)  # tables that a capture need not have, by their file's name
     kept: list[Any] = field(default_factory=list)
 
     def _keep(self, expression: Any) -> Any:
@@ -146,6 +149,20 @@ class Tables:
             regular=((_.ftype == REGULAR) | plausible).fill_null(False),
             blocked_ns=ibis.coalesce(recorded, elapsed),
         )
+
+    def extra(self, name: str) -> Any:
+        """A table that a capture need not have, or None."""
+        return self.extras.get(name)
+
+    @cached_property
+    def programs(self) -> Any:
+        """One row a process image: image, pid, program (the executable's name)."""
+        import ibis
+        from ibis import _
+
+        exe = _.exe.cast("string").re_replace("^.*/", "")
+        program = ibis.coalesce(exe.nullif(""), ibis.literal("?"))
+        return self.recorded_processes.select("image", "pid", program=program)
 
     def off_cpu_ns(self) -> Any:
         """How long a call of `calls` was off the CPU, for engines that record it; null for the others."""
@@ -322,9 +339,9 @@ class Tables:
             .group_by("image")
             .aggregate(busy_ns=_.work.sum(), calls=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
         )
-        exe = _.exe.cast("string").re_replace("^.*/", "")
-        named = self.recorded_processes.select("image", "pid", program=ibis.coalesce(exe.nullif(""), ibis.literal("?")))
-        return self._keep(busy.left_join(named, "image").drop("image_right").mutate(program=_.program.fill_null("?")))
+        return self._keep(
+            busy.left_join(self.programs, "image").drop("image_right").mutate(program=_.program.fill_null("?"))
+        )
 
 
 #: what the embedded engine may use before it writes to a private temporary folder
@@ -333,9 +350,11 @@ MEMORY_LIMIT = "2500MB"
 
 @contextmanager
 def tables_of(capture: Capture) -> Iterator[Tables]:
-    """The tables of a capture, in an embedded DuckDB that lives as long as they do."""
-    import tempfile
+    """The tables of a capture, in an embedded DuckDB that lives as long as they do.
 
+    Raises CaptureError when reading finds the capture corrupt, EngineError when there is too little memory.
+    """
+    import duckdb
     import ibis
 
     with tempfile.TemporaryDirectory(prefix="peephole-") as spill:
@@ -344,12 +363,24 @@ def tables_of(capture: Capture) -> Iterator[Tables]:
             temp_directory=spill, memory_limit=MEMORY_LIMIT, preserve_insertion_order=False
         )
         try:
-            tables = Tables(
-                *(connection.read_parquet(str(file)) for file in (capture.calls, capture.processes, capture.gaps))
+            calls, processes, gaps = (
+                connection.read_parquet(str(path)) for path in (capture.calls, capture.processes, capture.gaps)
             )
+            extras = {
+                name: connection.read_parquet(str(path)) for name in EXTRA_TABLES if (path := capture.extra(name))
+            }
+            tables = Tables(calls, processes, gaps, extras)
             try:
                 yield tables
             finally:
                 tables.release()
+        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+            raise  # a mistake of ours
+        except duckdb.OutOfMemoryException as e:
+            room = f"{MEMORY_LIMIT} of memory and the disk of {spill}"
+            raise EngineError(f"{capture.folder}: {room} are too little; set TMPDIR to a larger one") from e
+        except duckdb.Error as e:
+            why = str(e).splitlines()[0]
+            raise CaptureError(f"{capture.folder}: cut off or corrupt ({why}); record it again") from e
         finally:
             connection.disconnect()

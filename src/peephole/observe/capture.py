@@ -71,9 +71,27 @@ def open_capture(folder: Path | str) -> Capture:
         missing = [column for column in columns if column not in have.names and column not in newer]
         if missing:
             raise CaptureError(f"{path}: the column {missing[0]} is missing; record it again")
+        kinds = schema(columns)
+        odd = [column for column in columns if column in have.names and not _alike(have, kinds, column)]
+        if odd:
+            raise CaptureError(f"{path}: the column {odd[0]} is of another type than a capture's; record it again")
         if name == "calls.parquet" and rows != meta.events:
             raise CaptureError(f"{path}: {rows} calls where {_META} says {meta.events}; record it again")
     return Capture(folder, meta)
+
+
+def _alike(have: Any, wanted: Any, column: str) -> bool:
+    """Whether both hold the same kind of thing; its width and encoding are the writer's affair."""
+    import pyarrow as pa
+
+    def kind(of: Any) -> str:
+        of = of.value_type if pa.types.is_dictionary(of) else of
+        if pa.types.is_integer(of):
+            return "integer"
+        texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+        return "text" if any(test(of) for test in texts) else "list" if pa.types.is_list(of) else str(of)
+
+    return kind(have.field(column).type) == kind(wanted.field(column).type)
 
 
 def _read_meta(folder: Path) -> Meta:
