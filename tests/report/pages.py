@@ -68,6 +68,9 @@ def capture_with_stacks(folder: Path, processes: int = 3) -> Path:
          "name": names[i % len(names)], "ret": 0, "cpu": 0, "stack": i % 2}
         for i in range(600)
     ]  # fmt: skip
+    # A call that never returned, and one of which nobody knows when it was.
+    calls += [{"seq": 600, "pid": 100, "image": 0, "name": "exit_group", "enter_ns": 599_000_000}]
+    calls += [{"seq": 601, "pid": 100, "image": 0, "name": "exit_group"}]
     images = [
         {"image": n, "pid": 100 + n, "ppid": 1, "start_ns": 1_000_000 * n, "end_ns": 500_000_000,
          "exe": b"/usr/bin/prog%d" % n}

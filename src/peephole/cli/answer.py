@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import textwrap
 from typing import Any
 
 from peephole.evaluate.result import Result
@@ -26,14 +27,25 @@ def print_result(result: Result) -> None:
     _given_up(console, result)
     _declined(console, result)
     for difference in result.differences:
-        console.print(f"differs: {plain(str(difference))}", markup=False)
+        _item(console, f"differs: {difference}")
     for missed in result.not_covered:
-        console.print(
-            f"not covered: {plain(missed['exe'])} (pid {missed['pid']}): {plain(missed['why'])}", markup=False
-        )
+        _item(console, f"not covered: {missed['exe']} (pid {missed['pid']}): {missed['why']}")
     for warning in result.warnings:
-        console.print(f"warning: {warning.name}: {plain(warning.advice)}", markup=False)
+        _item(console, f"warning: {warning.name}: {warning.advice}")
     _footer(console, result)
+
+
+def _item(console: Any, text: str, indent: str = "") -> None:
+    """A line; where it must be broken the rest stands further in, and no name is broken."""
+    lines = textwrap.wrap(
+        plain(text),
+        max(console.width, 40),
+        initial_indent=indent,
+        subsequent_indent=indent + "    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def _table(*columns: tuple[str, str]) -> Any:
@@ -75,8 +87,8 @@ def _findings(console: Any, result: Result) -> None:
     for one in result.findings[:MOST_FINDINGS]:
         worth = f", worth {amount(one['saving']['ns'] / 1e9, 's')} of CPU a run" if one["saving"] else ""
         by = f"removed by {one['rule']}" if one["rule"] else one["advice"]
-        text = f"  {one['slug']}: {one['calls']:,} calls of {one['program']} on {one['object']}{worth}; {by}"
-        console.print(plain(text), markup=False)
+        text = f"{one['slug']}: {one['calls']:,} calls of {one['program']} on {one['object']}{worth}; {by}"
+        _item(console, text, "  ")
     if len(result.findings) > MOST_FINDINGS:
         console.print(f"  and {len(result.findings) - MOST_FINDINGS} more, in the report", markup=False)
 
@@ -109,12 +121,12 @@ def _given_up(console: Any, result: Result) -> None:
         key = (", ".join(given.rules), place, given.profile or "any profile")
         together.setdefault(key, []).append(given.guarantee + bound)
     for (rules, place, profile), names in together.items():
-        console.print(plain(f"given up by {rules} {place} ({profile}): {', '.join(names)}"), markup=False)
+        _item(console, f"given up by {rules} {place} ({profile}): {', '.join(names)}")
 
 
 def _declined(console: Any, result: Result) -> None:
     for one in result.declined:
-        console.print(plain(f"not applied: {one['rule']}: {one['why']}"), markup=False)
+        _item(console, f"not applied: {one['rule']}: {one['why']}")
 
 
 def _footer(console: Any, result: Result) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from peephole.cli.arming import arming, given_up, proofs, stories, used
 from peephole.cli.options import MeasureOptions, say
 from peephole.cli.progress import Progress
-from peephole.errors import PeepholeError
+from peephole.errors import PeepholeError, RunError
 from peephole.evaluate.counts import Recorded, by_name, figure, record
 from peephole.evaluate.evaluate import Evaluation, sides, with_paths
 from peephole.evaluate.pairs import Pairs
@@ -86,6 +86,10 @@ class Session:
             self.save()
             say(f"peephole: what was measured is in {self.folder}")
             raise
+        except OSError as e:
+            # Streams and the log of pairs are written there; an error of a buffered file has no name.
+            where = e.filename or self.folder
+            raise RunError(f"{where}: {e.strerror}; make room, or choose another place with -o") from e
         finally:
             self._progress = None
 

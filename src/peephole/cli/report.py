@@ -24,8 +24,10 @@ def command(source: Path, out: Path | None, redact: bool) -> None:
         page, place = _of_result(result, redact), result.parent / "report.html"
     else:
         page, place = _of_capture(source, redact), source / "report.html"
+    from peephole.evaluate.whole import write_whole
+
     place = out or place
-    place.write_text(page, encoding="utf-8")
+    write_whole(place, page)
     print(place)
 
 

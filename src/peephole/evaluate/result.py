@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from peephole.errors import PeepholeError
 from peephole.evaluate.same import Difference
 from peephole.evaluate.statistics import Figure
 from peephole.evaluate.warnings import Warning
+from peephole.evaluate.whole import write_whole
 
 SCHEMA = "peephole/result"
 VERSION = 1
@@ -81,9 +81,7 @@ class Result:
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all."""
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps(self.to_json(), indent=1) + "\n")
-        os.replace(partial, path)  # noqa: PTH105 - the same either way, and says what it does
+        write_whole(path, json.dumps(self.to_json(), indent=1) + "\n")
 
 
 def load(path: Path) -> Result:

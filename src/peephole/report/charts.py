@@ -81,7 +81,7 @@ def forest_chart(rows: list[tuple[str, float, float | None, float | None, str]])
     values = [v for _, ratio, low, high, _ in rows for v in (ratio, low, high) if v is not None and v > 0]
     bottom, top = min([0.5, *values]), max([1.3, *values])
     bottom, top = max(bottom, 0.01), min(top, 8.0)
-    left, right, step, up = 8, 12, 40, 6
+    left, right, step, up = 16, 16, 40, 6
     height = up + step * len(rows) + 20
 
     def x(value: float) -> float:
@@ -97,7 +97,7 @@ def forest_chart(rows: list[tuple[str, float, float | None, float | None, str]])
             body += f'<text class="soft" x="{x(tick):.1f}" y="{floor + 15}" text-anchor="middle">{tick:g}</text>\n'
     for i, (name, ratio, low, high, said) in enumerate(rows):
         y = up + i * step
-        body += f'<text x="{left}" y="{y + 12}">{text(name)} <tspan class="soft">{text(said)}</tspan></text>\n'
+        body += f'<text x="0" y="{y + 12}">{text(name)} <tspan class="soft">{text(said)}</tspan></text>\n'
         if low is not None and high is not None:
             body += f'<line class="reach" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y + 24}" y2="{y + 24}"/>\n'
         body += f'<circle class="mark" cx="{x(ratio):.1f}" cy="{y + 24}" r="4.5"/>\n'

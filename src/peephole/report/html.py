@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 from peephole.evaluate.result import Result
+from peephole.evaluate.whole import write_whole
 from peephole.report.charts import Point, calls_chart, forest_chart, ratio_chart
 from peephole.report.markup import items, page, pairs, section, table, text
 from peephole.report.proofs import proof_tables
@@ -19,9 +19,7 @@ _NAMES = {"gain": "gain", "no-gain": "no gain", "loss": "loss", "different": "di
 
 def write_report(result: Result, path: Path) -> None:
     """Write the report of a result, whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(report(result, path.parent), encoding="utf-8")
-    os.replace(partial, path)  # noqa: PTH105
+    write_whole(path, report(result, path.parent))
 
 
 def report(result: Result, folder: Path | None = None) -> str:
@@ -234,7 +232,9 @@ def _not_covered(result: Result) -> str:
 
 
 def _conditions(result: Result) -> str:
-    shown: list[tuple[str, object]] = [(name.replace("_", " "), _value(v)) for name, v in result.conditions.items()]
+    shown: list[tuple[str, object]] = [
+        (name.replace("_", " "), _value(v)) for name, v in result.conditions.items() if name != "repeat"
+    ]
     cost = result.self_cost
     if cost:
         own = f"{cost['seconds']} s in all, {cost['cpu_s']} s of CPU of its own, {cost['runs']} runs of the command"

@@ -41,12 +41,16 @@ class Timeline:
 def timeline(capture: Capture) -> Timeline | None:
     """The timeline of a capture; None when it holds no call."""
     import numpy as np
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    calls = pq.read_table(capture.calls, columns=["exit_ns", "pid", "name"])
+    calls = pq.read_table(capture.calls, columns=["exit_ns", "enter_ns", "pid", "name"])
+    # Of exit_group and of what a signal ended only the beginning is known; of the rest not always that.
+    when = pc.coalesce(calls.column("exit_ns"), calls.column("enter_ns"))
+    calls, when = calls.filter(pc.is_valid(when)), when.drop_null()
     if calls.num_rows == 0:
         return None
-    times = np.asarray(calls.column("exit_ns").to_numpy(zero_copy_only=False))
+    times = np.asarray(when.to_numpy(zero_copy_only=False))
     pids = np.asarray(calls.column("pid").to_numpy(zero_copy_only=False))
     names = calls.column("name").combine_chunks()
     names = names.dictionary_decode() if hasattr(names, "dictionary_decode") else names

@@ -1,0 +1,19 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from peephole.errors import RunError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file beside its place, then put it there; nothing is left when that fails (RunError, one line)."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)  # noqa: PTH105 - the same either way, and says what it does
+    except OSError as e:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path}: {e.strerror}; make room, or choose another place with -o") from e
