@@ -3,6 +3,8 @@
 #include "dispatch.h"
 
 #include "opens.h"
+#include "guard.h"
+#include "run.h"
 #include "numbers.h"
 #include "process.h"
 
@@ -38,6 +40,8 @@ int ph_dispatch_init(struct ph_control *control)
 		r = ph_hold_init();
 	if (r == 0)
 		r = ph_descriptions_init();
+	if (r == 0)
+		r = ph_pay_init();
 	for (int64_t nr = 0; nr < PH_NR_MAX; nr++) {
 		answerable[nr] = (struct answerable){ 0 };
 		if (rows[nr].class == FD && rows[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
@@ -173,11 +177,14 @@ static inline int64_t call_layers(struct ph_walk *walk, struct ph_description *d
 {
 	unsigned first = (unsigned)__builtin_ctz(d->handled), h = ph_layers[first].handle_of[c->nr];
 	struct ph_k k = { .walk = walk, .call = c, .layer = first };
+	int64_t r;
 
 	if (!h)
 		return ph_layer_call(walk, first, c);
 	k.f = ph_state_for(walk, d, first);
-	return ph_layers[first].handles[h - 1].run(&k, k.f, c->a);
+	r = ph_guarded(&k, k.f, c->a, ph_layers[first].handles[h - 1].run);
+	walk->aborted = walk->aborted || r == PH_FAULTED;
+	return r;
 }
 
 /* The whole call in user space, on copies of the states; false: it has to be done firmly. */
@@ -487,6 +494,10 @@ static void on_passing(const struct ph_call *c)
 		share_everything(&walk, PH_WHY_SHARED);
 		ph_walk_end(&walk);
 		return;
+	case PH_NR_prctl:
+		if (c->a[0] == PH_PR_SET_TSC)
+			ph_pay_stop();
+		return;
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
 	case PH_NR_setns:
@@ -546,21 +557,51 @@ static enum ph_verdict on_any(struct ph_call *c)
 
 /* --- switches ------------------------------------------------------------------------------------------------- */
 
-/* Throwing a switch in the control page settles everything and ends the rules' work in this process. */
+/* These layers leave this process: what they have pending is settled, and their states are gone. */
+static void leave(uint32_t layers)
+{
+	struct ph_walk walk;
+
+	ph_walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	for (unsigned n = 0; n < ph_descriptions_used; n++) {
+		struct ph_description *d = ph_description_at(n);
+
+		if (!d->fds || !(d->handled & layers))
+			continue;
+		for (unsigned i = 0; i < ph_n_layers; i++) {
+			int64_t r = layers & (1u << i) ? ph_layer_settle(&walk, i, d, PH_WHY_SWITCHED_OFF) : 0;
+
+			if (r < 0 && !d->error)
+				d->error = r;
+		}
+		ph_hits_gather(d);
+		d->handled &= ~layers;
+		if (!d->handled && !d->error)
+			ph_description_drop(d, false);
+	}
+	ph_layers_on &= ~layers;
+	ph_armed = ph_layers_on != 0;
+	ph_walk_end(&walk);
+}
+
+/* Throwing a switch in the control page settles what the rule has pending, and ends its work in this process. */
 static bool switched_off(void)
 {
-	if (__builtin_expect(__atomic_load_n(&ph_control->master, __ATOMIC_RELAXED) == 1, 1)) {
-		bool all = true;
+	uint32_t off = 0;
 
-		for (unsigned i = 0; i < ph_n_layers; i++)
-			all = all && __atomic_load_n(&ph_layers[i].control->enabled, __ATOMIC_RELAXED);
-		if (__builtin_expect(all, 1))
-			return false;
-	}
 	for (unsigned i = 0; i < ph_n_layers; i++)
-		ph_count_why(i, PH_WHY_SWITCHED_OFF);
-	ph_disarm(PH_WHY_SWITCHED_OFF);
-	return true;
+		if ((ph_layers_on & (1u << i)) && !__atomic_load_n(&ph_layers[i].control->enabled, __ATOMIC_RELAXED))
+			off |= 1u << i;
+	if (__builtin_expect(__atomic_load_n(&ph_control->master, __ATOMIC_RELAXED) != 1, 0))
+		off = ph_layers_on;
+	if (__builtin_expect(!off, 1))
+		return false;
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if (off & (1u << i))
+			ph_count_why(i, PH_WHY_SWITCHED_OFF);
+	leave(off);
+	return !ph_armed;
 }
 
 /* Whether every one of these layers is on; in doubt not. */
@@ -585,6 +626,19 @@ static inline bool is_of_descriptor(const struct ph_call *c)
 	return c->nr == PH_NR_fcntl && ((int32_t)c->a[1] == PH_F_GETFD || (int32_t)c->a[1] == PH_F_SETFD);
 }
 
+static __attribute__((noinline)) bool answered_timed(const struct ph_call *c, int64_t fd, struct ph_description *d,
+						      int64_t *ret)
+{
+	unsigned first = (unsigned)__builtin_ctz(d->handled);
+	uint64_t start = ph_ticks();
+
+	if (!answered_on_trial(c, fd, d, ret))
+		return false;
+	if (start)
+		ph_pay_call(first, ph_ticks() - start, true);
+	return true;
+}
+
 bool ph_answer(const struct ph_call *c, int64_t *ret)
 {
 	const struct answerable *row;
@@ -598,7 +652,9 @@ bool ph_answer(const struct ph_call *c, int64_t *ret)
 		return false;
 	fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
 	d = ph_description_of(fd);
-	return d && (d->handled & row->layers) && switched_on(d->handled) && answered_on_trial(c, fd, d, ret);
+	if (!d || !(d->handled & row->layers) || !switched_on(d->handled))
+		return false;
+	return ph_pay_due() ? answered_timed(c, fd, d, ret) : answered_on_trial(c, fd, d, ret);
 }
 
 enum ph_verdict ph_dispatch(struct ph_call *c)

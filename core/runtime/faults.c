@@ -2,6 +2,7 @@
  * what they would see without us: registers, stack, siginfo, mask, flags; and rt_sigaction tells the program its own. */
 #include "engine.h"
 
+#include "guard.h"
 #include "linux.h"
 
 #define SA_NOCLDSTOP 1ull
@@ -233,6 +234,8 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, ui
 		return 0;
 	}
 	sent = info->code <= 0;
+	if (!sent && ip >= (uint64_t)__ehdr_start && ip < (uint64_t)ph_stubs && ph_guard_recover(context))
+		return 0;
 	if (sent && holds_signals_back(context)) {
 		/* It waits, as the others do, for the mask that comes back afterwards. */
 		context[UC_MASK] |= 1ull << (signal - 1);

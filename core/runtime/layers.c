@@ -1,9 +1,12 @@
 #include "layers.h"
 
+#include "run.h"
+
 #include "numbers.h"
 
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
+uint32_t ph_layers_on;
 struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
@@ -76,6 +79,7 @@ int ph_layers_init(struct ph_control *control)
 		}
 		ph_n_layers++;
 	}
+	ph_layers_on = (1u << ph_n_layers) - 1;
 	return 0;
 }
 
@@ -185,6 +189,7 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 	}
 	if (c->nr == PH_NR_openat || c->nr == PH_NR_openat2)
 		ph_walk_release(walk);
+	walk->kernel_calls++;
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
 }
 
@@ -192,7 +197,7 @@ int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, const struct ph_call
 {
 	struct ph_description *d = walk->d;
 	bool known = (uint64_t)call->nr < PH_NR_MAX;
-	uint32_t left = ((d ? d->handled : 0) | (known ? stateless[call->nr] : 0)) & (uint32_t)(~0ull << layer);
+	uint32_t left = ((d ? d->handled : 0) | (known ? stateless[call->nr] : 0)) & ph_layers_on & (uint32_t)(~0ull << layer);
 
 	for (; left; left &= left - 1) {
 		unsigned i = (unsigned)__builtin_ctz(left), h = known ? ph_layers[i].handle_of[call->nr] : 0;
@@ -200,12 +205,8 @@ int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, const struct ph_call
 
 		if (h) {
 			const struct ph_handles *handles = &ph_layers[i].handles[h - 1];
-			struct ph_k k = { .walk = walk, .call = call, .layer = i };
 
-			if (handles->fd_arg < 0)
-				return handles->run(&k, NULL, call->a);
-			k.f = ph_state_for(walk, d, i);
-			return handles->run(&k, k.f, call->a);
+			return ph_run(walk, i, handles, handles->fd_arg < 0 ? NULL : ph_state_for(walk, d, i), call);
 		}
 		if (mine) {
 			int64_t r = ph_layer_settle(walk, i, d, PH_WHY_UNHANDLED);
@@ -221,21 +222,16 @@ int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_descript
 {
 	const struct ph_layer *l = &ph_layers[layer];
 	struct ph_description *outer = walk->d;
-	struct ph_state *f;
-	struct ph_k k = { .walk = walk, .layer = layer };
 	int64_t r;
 
-	if (!(d->handled & (1u << layer)))
-		return 0;
-	f = ph_state_of(walk, d, layer);
-	if (!l->rule->pending(&k, f, d->fd))
+	if (!(d->handled & (1u << layer)) || !ph_run_pending(walk, layer, d))
 		return 0;
 	if (walk->trial) {
 		walk->aborted = true;
 		return -PH_EAGAIN;
 	}
 	walk->d = d;
-	r = l->rule->settle(&k, f, d->fd);
+	r = ph_run_settle(walk, layer, d);
 	walk->d = outer;
 	__atomic_fetch_add(&l->control->settled, 1, __ATOMIC_RELAXED);
 	if (why != PH_WHY_COUNT)

@@ -17,6 +17,7 @@ struct ph_walk {
 	bool trial;		/* on copies of the states, without kernel calls */
 	bool aborted;		/* the trial met something that it can't do */
 	uint64_t *process;	/* in a trial of the process's states: their copy */
+	uint32_t kernel_calls;	/* made on the way */
 	int64_t adopts;		/* 1 + a descriptor that stands for what the next open gives, or 0 */
 	int64_t known_fd;	/* 1 + a descriptor that was looked up on the way, or 0 */
 	/* From here on of no use to a trial. */
@@ -31,6 +32,11 @@ struct ph_k {
 	const struct ph_call *call;
 	struct ph_state *f;	/* of a call on a description that the layer has state on */
 	unsigned layer;
+	bool timed, hit;
+	bool forwarded;		/* with this result */
+	int64_t result;
+	int64_t opened;		/* 1 + what the handler has opened, or 0 */
+	uint64_t below;		/* ticks that the original call would have taken too */
 };
 
 struct ph_layer {
@@ -47,6 +53,7 @@ struct ph_layer {
 extern struct ph_layer ph_layers[PH_RULES_MAX];
 extern unsigned ph_n_layers;
 extern struct ph_control *ph_control;
+extern uint32_t ph_layers_on;	/* bit i: layer i has not left this process */
 extern bool ph_armed;		/* dispatch.c */
 
 int ph_layers_init(struct ph_control *control);

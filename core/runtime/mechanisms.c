@@ -1,12 +1,20 @@
 /* The named mechanisms that rules use: see rule.h, and docs/rule-language.md for what each means. */
 #include "layers.h"
 #include "numbers.h"
+#include "run.h"
 
 /* --- the call itself --- */
 
 int64_t ph_forward(struct ph_k *k)
 {
-	return ph_layer_call(k->walk, k->layer + 1, k->call);
+	uint64_t start = k->timed ? ph_ticks() : 0;
+	int64_t r = ph_layer_call(k->walk, k->layer + 1, k->call);
+
+	if (start)
+		k->below += ph_ticks() - start;
+	k->forwarded = true;
+	k->result = r;
+	return r;
 }
 
 bool ph_ok(int64_t r)
@@ -16,6 +24,7 @@ bool ph_ok(int64_t r)
 
 void ph_hit(struct ph_k *k)
 {
+	k->hit = true;
 	if (!k->f) {
 		k->walk->hits |= 1u << k->layer;
 	} else if (++k->f->hits >= PH_MANY_HITS && k->walk->trial) {
@@ -41,13 +50,21 @@ static int64_t below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64_t
 
 int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, int64_t mode)
 {
-	return below(k, PH_NR_openat, dir, path, flags, mode);
+	uint64_t start = k->timed ? ph_ticks() : 0;
+	int64_t fd = below(k, PH_NR_openat, dir, path, flags, mode);
+
+	if (start)
+		k->below += ph_ticks() - start;
+	k->opened = fd >= 0 ? fd + 1 : 0;
+	return fd;
 }
 
 int64_t ph_k_close(struct ph_k *k, int64_t fd)
 {
 	struct ph_description *d = ph_description_of(fd);
 
+	if (k->opened == fd + 1)
+		k->opened = 0;
 	if (d) {
 		ph_walk_hold(k->walk);
 		ph_description_unname(d, fd);

@@ -8,7 +8,7 @@ enum {
 	PH_NR_sendmsg = 46, PH_NR_recvmsg = 47, PH_NR_clone = 56, PH_NR_fcntl = 72, PH_NR_ftruncate = 77,
 	PH_NR_creat = 85, PH_NR_fstatfs = 138, PH_NR_futex = 202, PH_NR_getdents64 = 217, PH_NR_openat = 257, PH_NR_newfstatat = 262, PH_NR_unshare = 272,
 	PH_NR_dup3 = 292, PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_setns = 308, PH_NR_io_uring_setup = 425,
-	PH_NR_close_range = 436, PH_NR_openat2 = 437, PH_NR_pidfd_getfd = 438, PH_NR_getpid = 39, PH_NR_kcmp = 312, PH_NR_MAX = 512
+	PH_NR_close_range = 436, PH_NR_openat2 = 437, PH_NR_pidfd_getfd = 438, PH_NR_getpid = 39, PH_NR_kcmp = 312, PH_NR_process_vm_readv = 310, PH_NR_clock_gettime = 228, PH_NR_prctl = 157, PH_NR_MAX = 512
 };
 
 enum {
@@ -16,7 +16,7 @@ enum {
 	PH_AT_FDCWD = -100, PH_AT_EMPTY_PATH = 0x1000,
 	PH_O_RDONLY = 0, PH_O_WRONLY = 1, PH_O_RDWR = 2, PH_O_CREAT = 0100, PH_O_TRUNC = 01000, PH_O_APPEND = 02000,
 	PH_O_EXCL = 0200, PH_O_DIRECTORY = 0200000, PH_O_CLOEXEC = 02000000,
-	PH_F_DUPFD = 0, PH_F_GETFD = 1, PH_F_SETFD = 2, PH_F_GETFL = 3, PH_FD_CLOEXEC = 1, PH_KCMP_FILE = 0, PH_F_SETFL = 4, PH_F_DUPFD_CLOEXEC = 1030,
+	PH_F_DUPFD = 0, PH_F_GETFD = 1, PH_F_SETFD = 2, PH_F_GETFL = 3, PH_FD_CLOEXEC = 1, PH_KCMP_FILE = 0, PH_PR_GET_TSC = 25, PH_PR_SET_TSC = 26, PH_PR_TSC_ENABLE = 1, PH_CLOCK_MONOTONIC = 1, PH_F_SETFL = 4, PH_F_DUPFD_CLOEXEC = 1030,
 	PH_SEEK_CUR = 1, PH_SIG_SETMASK = 2,
 	PH_FUTEX_WAIT_PRIVATE = 128, PH_FUTEX_WAKE_PRIVATE = 129,
 	PH_MADV_WIPEONFORK = 18,

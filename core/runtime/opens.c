@@ -3,6 +3,7 @@
 #include "opens.h"
 
 #include "numbers.h"
+#include "run.h"
 
 void ph_walk_begin(struct ph_walk *walk, struct ph_description *d)
 {
@@ -48,12 +49,9 @@ void ph_share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_wh
 
 static bool has_pending(struct ph_walk *walk, struct ph_description *d)
 {
-	for (unsigned i = 0; i < ph_n_layers; i++) {
-		struct ph_k k = { .walk = walk, .layer = i };
-
-		if ((d->handled & (1u << i)) && ph_layers[i].rule->pending(&k, ph_state_of(walk, d, i), d->fd))
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if ((d->handled & (1u << i)) && ph_run_pending(walk, i, d))
 			return true;
-	}
 	return false;
 }
 

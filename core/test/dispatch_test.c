@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "dispatch.h"
+#include "guard.h"
 #include "rule.h"
 
 /* --- the engine's side, by libc --- */
@@ -70,10 +71,21 @@ static bool gather_pending(struct ph_k *k, struct ph_state *f, int64_t fd)
 	return f->len > 0;
 }
 
+enum { NOWHERE, IN_WRITE, IN_SETTLE };
+static volatile int fault;
+static int *volatile no_memory;
+
+static void fault_if(int where)
+{
+	if (fault == where)
+		*no_memory = 0;
+}
+
 static int64_t gather_settle(struct ph_k *k, struct ph_state *f, int64_t fd)
 {
 	int64_t n = f->len;
 
+	fault_if(IN_SETTLE);
 	ph_buffer_clear(f);
 	return ph_k_write_all(k, fd, f, n);
 }
@@ -97,6 +109,7 @@ static int64_t gather_write(struct ph_k *k, struct ph_state *f, const int64_t a[
 		return r < 0 ? r : ph_forward(k);
 	}
 	r = ph_buffer_append(k, f, a[1], a[2]);
+	fault_if(IN_WRITE);
 	if (r < 0) {
 		r = ph_settle(k, a[0]);
 		return r < 0 ? r : ph_forward(k);
@@ -381,6 +394,75 @@ static void test_a_late_error_reaches_the_next_call(void)
 	call(SYS_close, fd, 0, 0, 0);
 }
 
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	(void)info;
+	if (!ph_guard_recover(context))
+		signal(sig, SIG_DFL);
+}
+
+static void begin_again(uint64_t price_ns)
+{
+	memset(control.rules[0].why, 0, sizeof(control.rules[0].why));
+	control.rules[0].enabled = 1;
+	control.rules[0].switched_off = 0;
+	control.rules[0].price_ns = price_ns;
+	CHECK(ph_dispatch_init(&control) == 0);
+}
+
+static void check_contained(int where)
+{
+	char got[8] = "", path[] = "contained.0";
+	int64_t fd;
+
+	path[10] += (char)where;
+	begin_again(0);
+	fd = open_new(path);
+	CHECK(call(SYS_write, fd, "one", 3, 0) == 3);
+	CHECK(size_of(path) == 0);
+	fault = where;
+	if (where == IN_WRITE)
+		CHECK(call(SYS_write, fd, "two", 3, 0) == 3);
+	else
+		CHECK(call(SYS_fsync, fd, 0, 0, 0) == 0);
+	CHECK(size_of(path) == (where == IN_WRITE ? 6 : 3));
+	CHECK(control.rules[0].switched_off == 1 + PH_WHY_CONTAINED);
+	CHECK(control.rules[0].why[PH_WHY_CONTAINED] > 0);
+	/* Without the rule from now on, which would fault again. */
+	CHECK(call(SYS_write, fd, "x", 1, 0) == 1);
+	CHECK(size_of(path) == (where == IN_WRITE ? 7 : 4));
+	fault = NOWHERE;
+	call(SYS_close, fd, 0, 0, 0);
+	int in = open(path, O_RDONLY);
+	CHECK(read(in, got, 7) > 0 && !strcmp(got, where == IN_WRITE ? "onetwox" : "onex"));
+	close(in);
+}
+
+static void test_a_rule_that_faults_is_contained(void)
+{
+	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO }, before;
+
+	sigaction(SIGSEGV, &act, &before);
+	check_contained(IN_WRITE);
+	check_contained(IN_SETTLE);
+	sigaction(SIGSEGV, &before, NULL);
+}
+
+static void test_a_rule_that_does_not_pay_leaves(void)
+{
+	for (int pays = 0; pays < 2; pays++) {
+		int64_t fd;
+
+		begin_again(pays ? 1000000 : 1);
+		fd = open_new("pays");
+		for (int i = 0; i < 40000; i++)
+			CHECK(call(SYS_write, fd, "0123456789", 10, 0) == 10);
+		CHECK(control.rules[0].switched_off == (pays ? 0 : 1 + PH_WHY_NO_GAIN));
+		call(SYS_close, fd, 0, 0, 0);
+		CHECK(size_of("pays") == 400000);
+	}
+}
+
 static void test_the_switch_settles_and_ends(void)
 {
 	int64_t fd = open_new("switch");
@@ -419,6 +501,9 @@ int main(void)
 	test_signals_alone_lose_nothing();
 	test_threads_and_signals_lose_nothing();
 	test_a_late_error_reaches_the_next_call();
+	test_a_rule_that_faults_is_contained();
+	test_a_rule_that_does_not_pay_leaves();
+	begin_again(0);
 	test_the_switch_settles_and_ends();
 	printf(failures ? "%d checks failed\n" : "all checks hold\n", failures);
 	if (system("rm -r \"$PWD\""))

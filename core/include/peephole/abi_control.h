@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define PH_CONTROL_MAGIC 0x4c48504545504c31ull
-#define PH_CONTROL_VERSION 1u
+#define PH_CONTROL_VERSION 2u
 #define PH_RULES_MAX 16
 #define PH_MOUNTS_MAX 64
 #define PH_UNCOVERED_MAX 64
@@ -28,6 +28,8 @@ enum ph_why {
 	PH_WHY_SWITCHED_OFF,
 	PH_WHY_FAULT,		/* bad user memory: the kernel's own answer was fetched */
 	PH_WHY_SETTLE_FAILED,	/* the kernel refused a settle; its error was handed to the program */
+	PH_WHY_CONTAINED,	/* a fault in the rule's own code */
+	PH_WHY_NO_GAIN,		/* it took more than it saved, by the plan's prices */
 	PH_WHY_COUNT
 };
 
@@ -41,7 +43,8 @@ struct ph_rule_control {
 	uint64_t hits;		/* calls answered or made cheaper */
 	uint64_t settled;	/* times that pending effects were made good */
 	uint64_t why[PH_WHY_COUNT];
-	uint64_t reserved[4];
+	uint64_t price_ns;	/* what a hit saves by the plan; 0: not known, and the rule is not weighed */
+	uint64_t reserved[3];
 };
 
 /* Only files on a listed device are handled; `rules` says by which rules (bit i = rules[i]). */

@@ -22,7 +22,9 @@ class Arming:
         from peephole.improve.arm import arm
 
         self._target = target_of(workload)
-        self._armed = arm(plan.names(), mounts=plan.mounts, target=self._target, owner=workload.user)
+        self._armed = arm(
+            plan.names(), mounts=plan.mounts, target=self._target, owner=workload.user, prices=plan.prices()
+        )
 
     def environment(self, base: dict[str, str]) -> dict[str, str]:
         """`base` with the runtime in it; the supervisor opens the streams for the command alone."""

@@ -29,6 +29,13 @@ def chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[lis
     return made.names(), made.mounts
 
 
+def prices(plan: Path | None) -> dict[str, int]:
+    """What a call of each of the plan's rules may save, where it says."""
+    from peephole.improve.plan import load
+
+    return load(plan).prices() if plan is not None else {}
+
+
 def scheduling(rules: str | None, allow: str | None) -> tuple[str | None, bool]:
     """`rules` without `realtime_audio`, and whether it was there: it is scheduling, and has no place in a plan.
 

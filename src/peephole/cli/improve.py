@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from peephole.cli.chosen import chosen, scheduling
+from peephole.cli.chosen import chosen, prices, scheduling
 from peephole.errors import EngineError, PeepholeError, UsageError
 
 FAILED = 125
@@ -52,7 +52,9 @@ def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None, schedule: bool = False) -> int:
+def _run(
+    command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None, schedule: bool, priced: dict[str, int]
+) -> int:
     from peephole.improve import launch
     from peephole.improve.arm import arm
     from peephole.improve.owned import owned
@@ -63,7 +65,7 @@ def _run(command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | 
         return NOT_FOUND
     target = launch.examine(path)
     own = owned((1, 2)) if rules else ()
-    with arm(rules, mounts=mounts, target=target) as armed, _beside(schedule) as beside:
+    with arm(rules, mounts=mounts, target=target, prices=priced) as armed, _beside(schedule) as beside:
         try:
             argv, program = armed.command(command, path, target)
             status = launch.run(argv, program, armed.environment(os.environ, target, own, by_command=True))
@@ -119,7 +121,7 @@ def command(
             return 0
         if schedule and not names:
             return _scheduled(command, stats)
-        return _run(command, names, mounts, stats, schedule)
+        return _run(command, names, mounts, stats, schedule, prices(plan))
     except UsageError:
         raise
     except PeepholeError as e:

@@ -131,13 +131,15 @@ def arm(
     runtime_dir: Path | None = None,
     target: Target | None = None,
     owner: tuple[int, int] | None = None,
+    prices: Mapping[str, int] | None = None,
 ) -> Armed:
     """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
 
     `mounts` None means every local mount. `owner` is the user and group that the commands run as, when not ours (we are
     root then): the runtime folder becomes theirs, with a copy of the library, which they may be unable to reach
-    elsewhere. Raises EngineError when the runtime can't work on this machine, RuleError for
-    an unknown rule.
+    elsewhere. `prices` says what a hit of a rule should save, in nanoseconds; one that takes more is switched off while
+    the program runs, one without a price is not weighed. Raises EngineError when the runtime can't work on this
+    machine, RuleError for an unknown rule.
 
         with arm(["truncate_in_place"]) as armed:
             subprocess.run(["make"], env=armed.environment(os.environ))
@@ -162,7 +164,7 @@ def arm(
         fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(lists)
-        armed = Armed(folder, Control(folder / "control", names, table))
+        armed = Armed(folder, Control(folder / "control", names, table, prices))
         if owner is not None:
             for path in (folder, folder / "sites", folder / "control"):
                 os.chown(path, *owner)

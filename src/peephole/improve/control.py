@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -12,7 +13,7 @@ from typing import TypedDict
 from peephole.errors import EngineError
 
 MAGIC = 0x4C48504545504C31
-VERSION = 1
+VERSION = 2
 RULES_MAX = 16
 MOUNTS_MAX = 64
 UNCOVERED_MAX = 64
@@ -33,6 +34,8 @@ WHYS = (
     "switched_off",
     "fault",
     "settle_failed",
+    "contained",
+    "no_gain",
 )
 #: enum ph_profile
 PROFILES = {"ext4-ordered": 1, "weak": 2}
@@ -48,7 +51,8 @@ class _Rule(ctypes.Structure):
         ("hits", ctypes.c_uint64),
         ("settled", ctypes.c_uint64),
         ("why", ctypes.c_uint64 * len(WHYS)),
-        ("reserved", ctypes.c_uint64 * 4),
+        ("price_ns", ctypes.c_uint64),
+        ("reserved", ctypes.c_uint64 * 3),
     )
 
 
@@ -125,8 +129,12 @@ class Mount:
 class Control:
     """A mapped control file."""
 
-    def __init__(self, path: Path, rules: tuple[str, ...], mounts: tuple[Mount, ...]) -> None:
-        """Make the file, for its owner only. Raises EngineError when there are more rules or mounts than fit."""
+    def __init__(
+        self, path: Path, rules: tuple[str, ...], mounts: tuple[Mount, ...], prices: Mapping[str, int] | None = None
+    ) -> None:
+        """Make the file, for its owner only. `prices`: what a hit of a rule saves, in nanoseconds.
+
+        Raises EngineError when there are more rules or mounts than fit."""
         if len(rules) > RULES_MAX or len(mounts) > MOUNTS_MAX:
             raise EngineError(
                 f"{len(rules)} rules on {len(mounts)} mounts are more than the {RULES_MAX} on {MOUNTS_MAX} that fit; "
@@ -145,6 +153,7 @@ class Control:
         for i, name in enumerate(rules):
             page.rules[i].name = name.encode()
             page.rules[i].enabled = 1
+            page.rules[i].price_ns = (prices or {}).get(name, 0)
         for i, mount in enumerate(mounts):
             page.mounts[i].dev = mount.dev
             page.mounts[i].profile = PROFILES[mount.profile]

@@ -33,6 +33,7 @@ class PlannedRule:
     certificate: str
     findings: tuple[str, ...] = ()
     saving: Saving | None = None
+    price_ns: int = 0  # the most that one call may save, or 0 where that is not known
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Plan:
     consent: str = ""
     command: tuple[str, ...] = field(default=())
 
+    def prices(self) -> dict[str, int]:
+        """What one call may save at most, by rule, in nanoseconds, where that is known."""
+        return {rule.name: rule.price_ns for rule in self.rules if rule.price_ns}
+
     def names(self) -> list[str]:
         """The names of its rules."""
         return [rule.name for rule in self.rules]
@@ -114,7 +119,7 @@ def choose(
             declined.append(refusal)
         if devs:
             slugs = tuple(dict.fromkeys(finding.slug for finding in about))
-            rules.append(PlannedRule(name, losses.digest, slugs, saving))
+            rules.append(PlannedRule(name, losses.digest, slugs, saving, _price(saving, about)))
             for dev in devs:
                 allowed.setdefault(dev, []).append(name)
     mounts = [
@@ -152,6 +157,11 @@ def _by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
         if finding.rule is not None:
             found.setdefault(finding.rule, []).append(finding)
     return found
+
+
+def _price(saving: Saving | None, about: Iterable[Finding]) -> int:
+    calls = sum(finding.calls for finding in about)
+    return max(1, round(saving.high / calls)) if saving is not None and calls else 0
 
 
 def _sum(savings: Iterable[Saving | None]) -> Saving | None:
@@ -234,6 +244,8 @@ def to_toml(plan: Plan) -> str:
         if rule.saving is not None:
             s = rule.saving
             lines += [f"expected_saving_ns = {{ ns = {s.ns}, low = {s.low}, high = {s.high} }}"]
+        if rule.price_ns:
+            lines += [f"price_ns = {rule.price_ns}"]
     for mount in plan.mounts:
         lines += ["", "[[mount]]", f"point = {_quote(mount.point)}", f"dev = {mount.dev}"]
         lines += [f"fstype = {_quote(mount.fstype)}", f"profile = {_quote(mount.profile)}"]
@@ -285,6 +297,7 @@ def _parse(found: dict[str, Any]) -> Plan:
             _str(rule["certificate"]),
             _strs(rule.get("findings", [])),
             Saving(**rule["expected_saving_ns"]) if "expected_saving_ns" in rule else None,
+            int(rule.get("price_ns", 0)),
         )
         for rule in found.get("rule", [])
     )

@@ -1,0 +1,121 @@
+"""Rules that leave a running program: because they fault, because they do not pay, because a switch is thrown."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peephole import native
+from peephole.improve.arm import Armed, arm
+from peephole.improve.control import Page
+
+RULE = "coalesce_writes"
+#: writes FIRST lines, waits for a byte, writes SECOND more
+PROGRAM = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600)
+first, second = int(sys.argv[2]), int(sys.argv[3])
+for i in range(first): os.write(fd, b"%d\\n" % i)
+size = os.stat(sys.argv[1]).st_size  # settles
+os.write(fd, b"kept\\n")
+os.write(1, b"ready %d\\n" % os.getpid())
+os.read(0, 1)
+for i in range(second): os.write(fd, b"%d\\n" % i)
+os.close(fd)
+"""
+
+
+def _expected(first: int, second: int) -> str:
+    lines = [*(str(i) for i in range(first)), "kept", *(str(i) for i in range(second))]
+    return "".join(f"{line}\n" for line in lines)
+
+
+class _Halfway:
+    """The program, waiting."""
+
+    def __init__(self, armed: Armed, out: Path, first: int, second: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(out), str(first), str(second)],
+            env=armed.environment(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.pid = int(self.process.stdout.readline().split()[1])
+
+    def go_on(self) -> int:
+        self.process.communicate(b"x", timeout=60)
+        return self.process.returncode
+
+
+def _rule_code(pid: int) -> tuple[int, str]:
+    """Where the rule's handler of write() lies in the process."""
+    library = native.path("libpeephole.so").resolve()
+    symbols = subprocess.run(["nm", str(library)], capture_output=True, text=True, check=True).stdout.splitlines()
+    offset = next(int(line.split()[0], 16) for line in symbols if f" {RULE}_on_write" in line)
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    base = next(int(line.split("-")[0], 16) for line in maps if line.endswith(str(library)))
+    return base + offset, f"/proc/{pid}/mem"
+
+
+def _stats(armed: Armed) -> dict[str, Any]:
+    return dict(armed.stats()["rules"][RULE])
+
+
+def test_a_fault_in_a_rule_ends_the_rule_and_not_the_program(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with arm([RULE]) as armed:
+        half = _Halfway(armed, out, 100, 1000)
+        at, memory = _rule_code(half.pid)
+        try:
+            with open(memory, "r+b", buffering=0) as mem:  # noqa: PTH123, no file
+                mem.seek(at)
+                mem.write(bytes.fromhex("8b042500000000"))  # mov eax, [0]
+        except OSError as e:
+            half.process.kill()
+            pytest.skip(f"memory of other processes can't be written here: {e.strerror}")
+        assert half.go_on() == 0
+        seen = _stats(armed)
+    assert out.read_text() == _expected(100, 1000)
+    assert seen["switched_off"] == "contained"
+    assert seen["why_not"]["contained"] >= 1
+
+
+def test_a_rule_that_does_not_pay_is_switched_off_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with arm([RULE], prices={RULE: 1}) as armed:
+        assert _Halfway(armed, out, 40_000, 1000).go_on() == 0
+        seen = _stats(armed)
+    assert out.read_text() == _expected(40_000, 1000)
+    assert seen["switched_off"] == "no_gain"
+
+
+def test_a_rule_that_pays_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with arm([RULE], prices={RULE: 100_000}) as armed:
+        assert _Halfway(armed, out, 40_000, 1000).go_on() == 0
+        seen = _stats(armed)
+    assert out.read_text() == _expected(40_000, 1000)
+    assert seen["switched_off"] is None
+    assert seen["hits"] > 40_000
+
+
+@pytest.mark.parametrize("switch", ["master", "rule"])
+def test_a_switch_thrown_by_any_tool_ends_the_rules(tmp_path: Path, switch: str) -> None:
+    out = tmp_path / "out"
+    with arm([RULE]) as armed:
+        half = _Halfway(armed, out, 100, 1000)
+        hits = _stats(armed)["hits"]
+        field = Page.master.offset if switch == "master" else Page.rules.offset + ctypes.sizeof(ctypes.c_char * 48)
+        page = armed.environment({})["PEEPHOLE_CONTROL"]
+        subprocess.run(
+            ["dd", f"of={page}", "bs=1", f"seek={field}", "count=4", "conv=notrunc", "if=/dev/zero"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        assert half.go_on() == 0
+        assert _stats(armed)["hits"] <= hits + 1
+    assert out.read_text() == _expected(100, 1000)
