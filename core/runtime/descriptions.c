@@ -37,18 +37,30 @@ struct kernel_stat {
 };
 _Static_assert(sizeof(struct kernel_stat) == 144, "x86-64's struct stat");
 
+static int64_t identity_of(const struct kernel_stat *st, int64_t r, struct ph_identity *out)
+{
+	if (r < 0)
+		return r;
+	out->dev = st->dev;
+	out->ino = st->ino;
+	out->mode = st->mode;
+	out->size = st->size;
+	return 0;
+}
+
 int64_t ph_identify(int64_t fd, struct ph_identity *out)
 {
 	struct kernel_stat st;
-	int64_t r = ph_syscall(PH_NR_fstat, fd, (int64_t)&st, 0, 0, 0, 0);
 
-	if (r < 0)
-		return r;
-	out->dev = st.dev;
-	out->ino = st.ino;
-	out->mode = st.mode;
-	out->size = st.size;
-	return 0;
+	return identity_of(&st, ph_syscall(PH_NR_fstat, fd, (int64_t)&st, 0, 0, 0, 0), out);
+}
+
+int64_t ph_identify_name(int64_t dir, int64_t path, struct ph_identity *out)
+{
+	struct kernel_stat st;
+	int64_t r = ph_syscall(PH_NR_newfstatat, dir, path, (int64_t)&st, PH_AT_SYMLINK_NOFOLLOW, 0, 0);
+
+	return identity_of(&st, r, out);
 }
 
 void ph_fd_opened(int64_t fd)

@@ -533,8 +533,20 @@ static bool is_fstat(const struct ph_call *c)
 	       ph_copy_in(&first, (const void *)c->a[1], 1) == 0 && first == '\0';
 }
 
+/* rename and its kin reach rules as renameat. */
+static bool is_renaming(const struct ph_call *c, struct ph_call *as)
+{
+	*as = *c;
+	as->nr = PH_NR_renameat;
+	if (c->nr == PH_NR_rename)
+		*as = (struct ph_call){ .nr = PH_NR_renameat, .a = { PH_AT_FDCWD, c->a[0], PH_AT_FDCWD, c->a[1] } };
+	return c->nr == PH_NR_rename || c->nr == PH_NR_renameat || (c->nr == PH_NR_renameat2 && (uint32_t)c->a[4] == 0);
+}
+
 static enum ph_verdict on_any(struct ph_call *c)
 {
+	struct ph_call as;
+
 	if (is_fstat(c)) {
 		struct ph_call fstat = { .nr = PH_NR_fstat, .a = { c->a[0], c->a[2] } };
 		enum ph_verdict verdict = on_fd(&fstat);
@@ -547,6 +559,8 @@ static enum ph_verdict on_any(struct ph_call *c)
 		return on_description(c, ph_description_of(c->a[0]));
 	}
 	ph_settle_everything(PH_WHY_BLOCKING);
+	if (is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
+		return answer(c, ph_process_call(&as));
 	if (ph_process_handles(c->nr))
 		return answer(c, ph_process_call(c));
 	on_passing(c);

@@ -99,6 +99,9 @@ void ph_hits_publish(void);
 /* The call, from `layer` downwards. */
 int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, const struct ph_call *call);
 
+/* A call of a rule's own, from the layer below it; a0 is its descriptor. */
+int64_t ph_layer_below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a3);
+
 /* What `layer` has pending on d; 0 or -errno. Firmly held. `why` PH_WHY_COUNT: in the course of things, nothing to
  * report. */
 int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_description *d, enum ph_why why);

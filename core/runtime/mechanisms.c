@@ -35,7 +35,7 @@ void ph_hit(struct ph_k *k)
 
 /* --- kernel calls --- */
 
-static int64_t below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a3)
+int64_t ph_layer_below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a3)
 {
 	struct ph_call c = { .nr = nr, .a = { a0, a1, a2, a3 } };
 	struct ph_description *outer = k->walk->d;
@@ -51,7 +51,7 @@ static int64_t below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64_t
 int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, int64_t mode)
 {
 	uint64_t start = k->timed ? ph_ticks() : 0;
-	int64_t fd = below(k, PH_NR_openat, dir, path, flags, mode);
+	int64_t fd = ph_layer_below(k, PH_NR_openat, dir, path, flags, mode);
 
 	if (start)
 		k->below += ph_ticks() - start;
@@ -74,19 +74,19 @@ int64_t ph_k_close(struct ph_k *k, int64_t fd)
 
 int64_t ph_k_ftruncate(struct ph_k *k, int64_t fd, int64_t size)
 {
-	return below(k, PH_NR_ftruncate, fd, size, 0, 0);
+	return ph_layer_below(k, PH_NR_ftruncate, fd, size, 0, 0);
 }
 
 int64_t ph_k_lseek(struct ph_k *k, int64_t fd, int64_t offset, int64_t whence)
 {
-	return below(k, PH_NR_lseek, fd, offset, whence, 0);
+	return ph_layer_below(k, PH_NR_lseek, fd, offset, whence, 0);
 }
 
 int64_t ph_k_setfl(struct ph_k *k, int64_t fd, int64_t flags)
 {
-	int64_t now = below(k, PH_NR_fcntl, fd, PH_F_GETFL, 0, 0);
+	int64_t now = ph_layer_below(k, PH_NR_fcntl, fd, PH_F_GETFL, 0, 0);
 
-	return now < 0 ? now : below(k, PH_NR_fcntl, fd, PH_F_SETFL, now | flags, 0);
+	return now < 0 ? now : ph_layer_below(k, PH_NR_fcntl, fd, PH_F_SETFL, now | flags, 0);
 }
 
 static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset, bool positioned);
@@ -242,7 +242,7 @@ int64_t ph_size(struct ph_k *k, int64_t fd)
 
 int64_t ph_position(struct ph_k *k, int64_t fd)
 {
-	return below(k, PH_NR_lseek, fd, 0, PH_SEEK_CUR, 0);
+	return ph_layer_below(k, PH_NR_lseek, fd, 0, PH_SEEK_CUR, 0);
 }
 
 /* --- the buffer --- */
@@ -285,7 +285,7 @@ static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t
 	if (!buffer || len < 0 || len > PH_BUFFER_MAX)
 		return -PH_EFAULT;
 	for (int64_t done = 0; done < len;) {
-		int64_t r = below(k, positioned ? PH_NR_pwrite64 : PH_NR_write, fd, (int64_t)(buffer + done), len - done,
+		int64_t r = ph_layer_below(k, positioned ? PH_NR_pwrite64 : PH_NR_write, fd, (int64_t)(buffer + done), len - done,
 				  offset + done);
 
 		if (r == -PH_EINTR)

@@ -85,6 +85,24 @@ void ph_buffer_clear(struct ph_state *f);
 int64_t ph_k_write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
 int64_t ph_k_pwrite_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset);
 
+/* pread() at `offset` of as much as the buffer holds, which it then holds: the count, 0 at the end of the file, or
+ * -errno and an empty buffer. */
+int64_t ph_k_fill(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t offset);
+/* Copy n bytes of the buffer from `offset` on to the program's memory: n, or -EFAULT. They must lie inside. */
+int64_t ph_buffer_give(struct ph_k *k, struct ph_state *f, int64_t user, int64_t offset, int64_t n);
+
+/* --- syncs ---------------------------------------------------------------------------------------------- */
+int64_t ph_k_fsync(struct ph_k *k, int64_t fd);
+int64_t ph_k_fdatasync(struct ph_k *k, int64_t fd);
+int64_t ph_now_ms(struct ph_k *k);		/* a clock that never goes back, in milliseconds */
+
+/* --- names ----------------------------------------------------------------------------------------------- */
+/* Whether both names are there, in one directory, of two different regular files, on a mount that the plan covers and
+ * whose file system writes a file out when it is renamed over another (ext4 with a journal). */
+bool ph_replaceable(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);
+int64_t ph_k_exchange(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);
+int64_t ph_k_unlinkat(struct ph_k *k, int64_t dir, int64_t path);
+
 /* --- answers that live in the program's memory --------------------------------------------------------- */
 /* After a successful forward of fstat/newfstatat(AT_EMPTY_PATH): set st_size, and st_blocks to 0 when size is 0. */
 int64_t ph_stat_set_size(struct ph_k *k, int64_t statbuf, int64_t size);

@@ -12,8 +12,17 @@ from typing import Any
 
 from peephole.prove.language import RuleText
 from peephole.prove.model.dispatch import pending
-from peephole.prove.model.machine import DESCRIPTIONS, IDENTITIES, INODES, Machine, Sizes, process_keys
-from peephole.prove.model.terms import Bool, and_, eq, iff, implies, ite, le, lt, most, not_
+from peephole.prove.model.machine import (
+    CELLS,
+    CHUNK,
+    DESCRIPTIONS,
+    IDENTITIES,
+    INODES,
+    Machine,
+    Sizes,
+    process_keys,
+)
+from peephole.prove.model.terms import Bool, add, and_, eq, iff, implies, ite, le, lt, most, not_
 
 Fact = Callable[[dict[str, Any], int], Bool]
 
@@ -37,6 +46,8 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
     for name in bools:
         guards[name] = _bool_guard(name)
     facts: dict[str, Fact] = {
+        "readable": lambda s, d: s[f"d{d}.rd"],
+        "not O_PATH": lambda s, d: not_(s[f"d{d}.path"]),
         "writable": lambda s, d: s[f"d{d}.wr"],
         "not O_APPEND": lambda s, d: not_(s[f"d{d}.app"]),
         "not O_SYNC": lambda s, d: not_(s[f"d{d}.sync"]),
@@ -50,6 +61,8 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         facts |= {f"{a} is the offset": _relate(a, "pos", eq), f"{a} <= offset": _relate(a, "pos", le)}
         facts |= {f"{a} is the size": _relate_size(a, eq), f"{a} <= size": _relate_size(a, le)}
         facts[f"{a} >= 0"] = _at_least_zero(a)
+        if rule.buffer and "fill" in rule.mechanisms:
+            facts[f"{MIRROR} {a} on"] = _mirrors(a)
         for b in nums:
             if a != b:
                 facts[f"{a} <= {b}"] = _two(a, b)
@@ -97,6 +110,26 @@ def _threads_agree(guard: str, name: str) -> Candidate:
     return Candidate(label, _of_process(guard, lambda s: eq(s[f"t0.{name}"], s[f"t1.{name}"])))
 
 
+#: how facts begin that say that what is remembered is what the kernel would answer
+MIRROR = "the buffer holds the file from"
+
+
+def _mirrors(name: str) -> Fact:
+    """The buffer's cells are those of the file from a place on."""
+
+    def holds(s: dict[str, Any], d: int) -> Bool:
+        at, length = s[f"d{d}.f.{name}"], s[f"d{d}.len"]
+        same: list[Bool] = [implies(lt(0, length), and_(le(0, at), le(add(at, length), size_of(s, d))))]
+        for c in range(CELLS):
+            cell = of_file(s, d, f"c{c}")
+            for b in range(min(c + 1, CHUNK)):
+                inside = and_(lt(b, length), eq(at, c - b))
+                same.append(implies(inside, eq(s[f"d{d}.b{b}"], cell)))
+        return and_(*same)
+
+    return holds
+
+
 def all_hold(found: list[Candidate], state: dict[str, Any]) -> Bool:
     """Every fact, of every description."""
     return and_(*[c.holds(state, d) for c in found for d in range(DESCRIPTIONS)])
@@ -126,11 +159,16 @@ def _relate(name: str, other: str, how: Callable[[Any, Any], Bool]) -> Fact:
     return lambda s, d: how(s[f"d{d}.f.{name}"], s[f"d{d}.{other}"])
 
 
-def size_of(state: dict[str, Any], d: int) -> Any:
-    size = state[f"i{INODES - 1}.size"]
+def of_file(state: dict[str, Any], d: int, name: str) -> Any:
+    """A field of the file that a description names."""
+    value = state[f"i{INODES - 1}.{name}"]
     for i in range(INODES - 1):
-        size = ite(eq(state[f"d{d}.ino"], i), state[f"i{i}.size"], size)
-    return size
+        value = ite(eq(state[f"d{d}.ino"], i), state[f"i{i}.{name}"], value)
+    return value
+
+
+def size_of(state: dict[str, Any], d: int) -> Any:
+    return of_file(state, d, "size")
 
 
 def _relate_size(name: str, how: Callable[[Any, Any], Bool]) -> Fact:

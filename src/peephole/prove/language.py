@@ -67,6 +67,12 @@ class RuleText:
     handlers: dict[str, Function] = field(default_factory=dict)
     per_file: bool = True  # has state of open files
     model_only: bool = False  # uses a mechanism that has no C: refuted neighbours only
+    mechanisms: frozenset[str] = frozenset()  # that its text uses
+
+    @property
+    def about_files(self) -> bool:
+        """Whether it deals with files: it has state of open ones, or no state at all."""
+        return self.per_file or not self.process
 
     def given_up(self, profile: str) -> frozenset[str]:
         """What the rule says it gives up on file systems of this crash profile."""
@@ -101,7 +107,7 @@ def parse_rule(source: bytes, path: Path, name: str) -> RuleText:
 def kernel_call(node: ast.expr) -> str | None:
     """The mechanism's name when this expression is a call that may enter the kernel."""
     name = mechanism(node)
-    return name if name and (MECHANISMS[name].calls_kernel or name in ("append", "file")) else None
+    return name if name and (MECHANISMS[name].calls_kernel or name in ("append", "take", "file")) else None
 
 
 def mechanism(node: ast.expr) -> str | None:
@@ -133,6 +139,7 @@ class _Reader:
         self.per_file = False
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
+        self.used: set[str] = set()
         try:
             self.tree = ast.parse(source, filename=str(path))
         except SyntaxError as e:
@@ -190,8 +197,8 @@ class _Reader:
         if len(read) != len(functions):
             self.fail(c, "two functions have the same name")
         if not self.per_file:
-            if not self.process:
-                self.fail(c, "a rule has state: a class with base PerOpenFile or PerProcess")
+            if not self.process and not read:
+                self.fail(c, "a rule has a handler")
             if "pending" in read or "settle" in read:
                 self.fail(c, "pending and settle belong to the state of open files; this rule has none")
             read |= {f.name: self._function(f) for f in _NOTHING_PENDING}
@@ -203,6 +210,7 @@ class _Reader:
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
             self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.model_only,
+            frozenset(self.used),
         )  # fmt: skip
 
     def _guarantees(self, node: ast.expr) -> frozenset[str]:
@@ -464,6 +472,7 @@ class _Scope:
         if name is None or not isinstance(e, ast.Call):
             self.r.fail(e, f"`{ast.unparse(e)}` is not a call of a mechanism (docs/rule-language.md lists them)")
         m = MECHANISMS[name]
+        self.r.used.add(name)
         if not m.c:
             self.r.model_only = True
         if e.keywords or len(e.args) != len(m.takes):

@@ -153,6 +153,8 @@ def _both(step: Step, settled: bool = False) -> str:
 def _wrong(call: Call, step: Step, broken: str) -> str:
     if broken.startswith("discipline: "):
         return broken.removeprefix("discipline: ")
+    if call.name == "rename" and call.by == "us" and broken.split()[0] in ("visibility", "atomicity", "crash"):
+        return f"between the rule's two calls {_NAMES[call['to']]} is new and {_NAMES[call['name']]} is the old file"
     match broken:
         case "results" | "freshness":
             if step.result != step.reference_result:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peephole.errors import RuleError
-from peephole.prove.invariant import Candidate, all_hold, candidates
+from peephole.prove.invariant import MIRROR, Candidate, all_hold, candidates
 from peephole.prove.language import RuleText
 from peephole.prove.model import terms
 from peephole.prove.model.alphabet import (
@@ -49,6 +49,8 @@ from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_in
 QUERY_TIMEOUT_MS = 120_000
 #: Asked alone: these compare whole files.
 LARGE = ("contents", "crash ext4-ordered", "crash sequential")
+NOW_MAX = 40  # more than any rule's constants in milliseconds
+REFUSES = tuple(bool_var(f"refuses{i}") for i in range(3))
 #: Kept whatever a rule says: breaking them refutes it.
 NEVER_GIVEN_UP = ("contents", "results")
 
@@ -94,10 +96,17 @@ def symbolic_step(rule: RuleText, shape: Shape, failing: bool) -> Symbolic:
             own[d] = Oracle(num_var(f"own{d}.fail"), num_var(f"own{d}.short"))
             facts.append(or_(*[eq(own[d].fail, -e) for e in ERRORS], eq(own[d].fail, 0)))
             facts += [le(0, own[d].short), le(own[d].short, CHUNK)]
-    free = Freedom(oracle, own, bool_var("file_given"), new_slot)
+    free = Freedom(oracle, own, bool_var("file_given"), new_slot, num_var("filled"), num_var("now"), REFUSES)
+    facts += filling(free)
     step = take_step(rule, sizes, state, call, free)
     rely = step.differs.pop("rely", False)
     return Symbolic(shape, step, and_(*facts, step.inside), not_(rely), sizes)
+
+
+def filling(free: Freedom) -> list[Bool]:
+    """What a window may be given, and what the clock may say."""
+    some = and_(le(0, free.filled), le(free.filled, CHUNK))
+    return [or_(some, eq(free.filled, -5)), le(0, free.now), le(free.now, NOW_MAX)]
 
 
 class Prover:
@@ -206,6 +215,7 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
     kept = and_(all_hold(invariant, after), well_formed(after, failing.sizes))
     known = [and_(s.assumed, all_hold(invariant, s.step.before)) for s in (normal, failing)]
     wheres = [w for s in (normal, failing) for w in s.step.differs.values()]
+    wheres.append(all_hold(invariant, normal.step.after))
     prover = Prover(*known, normal.kept_rely, failing.kept_rely, kept, *wheres)
     asked: list[tuple[str, tuple[Bool, ...]]] = []
     for name, where in normal.step.differs.items():
@@ -215,6 +225,10 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
     for name, where in failing.step.differs.items():
         if name not in lost and (name == "error-timing" or name.startswith(DISCIPLINE)):
             asked.append((name, (known[1], failing.kept_rely, where)))
+    if shape.by == "other":
+        # What is remembered may be old once another process changed it.
+        mirrors = [c for c in invariant if MIRROR in c.label]
+        asked.append(("freshness", (known[0], True, not_(all_hold(mirrors, normal.step.after)))))
     asked.append((f"{DISCIPLINE}: the invariant is kept", (known[1], failing.kept_rely, not_(kept))))
     proof.broken = _ask(prover, asked)
     proof.queries, proof.worst_ms, proof.seconds = prover.queries, prover.worst_ms, time.monotonic() - began
@@ -246,8 +260,8 @@ def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallPr
     other, other_ranges = unknown_call(shape)
     oracle, choices = unknown_oracle("kernel")
     state = unknown_state(rule)
-    free = Freedom(oracle, {}, bool_var("file_given"), DESCRIPTIONS - 1)
-    facts = and_(order, ranges, other_ranges, choices, well_formed(state, sizes))
+    free = Freedom(oracle, {}, bool_var("file_given"), DESCRIPTIONS - 1, num_var("filled"), num_var("now"), REFUSES)
+    facts = and_(order, ranges, other_ranges, choices, well_formed(state, sizes), *filling(free))
     inside, wrong = take_interrupted(rule, sizes, state, opening, other, free)
     known = all_hold(invariant_of(rule, labels), state)
     prover = Prover(facts, known, inside, wrong)

@@ -41,6 +41,9 @@ class Freedom:
     own: dict[int, Oracle] = field(default_factory=dict)
     file_given: Bool = True
     new_slot: int | None = None
+    filled: Num = FAR  # how many cells a fill of a window gets, or an error
+    now: Num = 0  # what the clock says
+    refuses: tuple[Bool, ...] = ()  # which of the rule's own calls on names fail
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Step:
     failed: Bool  # a call of the rule's own failed
     differs: dict[str, Bool]  # obligation or guarantee -> where it is broken
     parts: dict[str, list[Bool]] = field(default_factory=dict)  # the same in smaller pieces, each a query of its own
+    elided: Bool = False  # a sync has returned, and settling does not make it
+    overtaken: Bool = False  # a file is changed again before a sync of it that has returned is made
 
 
 #: Obligations that no guarantee can excuse: they are checked on every call, under these names.
@@ -147,6 +152,7 @@ def take_interrupted(
 
 def _machine(rule: RuleText | None, sizes: Sizes, state: dict[str, Any], free: Freedom, record: bool) -> Machine:
     m = Machine(dict(state), rule, sizes, file_given=free.file_given, new_slot=free.new_slot, record=record)
+    m.filled, m.now, m.refuses = free.filled, free.now, free.refuses
     m.snapshot()
     return m
 
@@ -203,14 +209,17 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
         for group in ("contents", "identity", "locking"):
             out[group] = and_(healthy, or_(*unlike[group]))
         _compare_durable(step, call, on, off)
+        _compare_synced(step, call, start, on, off, end)
     if start.record:
         _compare_crash(step, start, on, off, end)
+    if on.names_passed:
+        _compare_names(step, start, on, off)
     now = _unlike(on.state, off.state, list(files_of(on.state)))
     names = [k for k in on.state if k[0] == "n"]
     out["survival"] = and_(healthy, or_(now, _unlike(on.state, off.state, names)))
     out["timestamps"] = and_(healthy, _unlike(on.state, off.state, [k for k in keys_touched(on.state)]))
     out["resources"] = and_(healthy, or_(*[lt(off.state[f"i{i}.size"], on.state[f"i{i}.size"]) for i in range(INODES)]))
-    out["error-timing"] = on.failed_in_settle
+    out["error-timing"] = or_(on.failed_in_settle, and_(healthy, step.elided))
     out["timing"] = and_(healthy, on.wrong.pop("a call of the rule's own may block", False))
     kept = or_(*[not_(eq(on.state[f"d{d}.err"], 0)) for d in range(DESCRIPTIONS)])
     out[f"{DISCIPLINE}: a failure of the rule's own calls is never silent"] = and_(
@@ -264,8 +273,32 @@ def _compare_durable(step: Step, call: Call, on: Machine, off: Machine) -> None:
         here = and_(eq(step.before[f"d{call.slot}.ino"], i), lt(0, step.before[f"d{call.slot}.refs"]))
         fields = [f"i{i}.size"] + [f"i{i}.c{c}" for c in range(CELLS)]
         unlike.append(and_(here, _unlike(on.state, off.state, fields)))
-    step.differs["durability"] = and_(completed, or_(*unlike))
-    step.differs["ordering"] = and_(completed, not_(on.forwarded))
+    owed = [and_(on.state[f"i{i}.dirty"], not_(off.state[f"i{i}.dirty"])) for i in range(INODES)]
+    step.differs["durability"] = and_(completed, or_(*owed, *unlike))
+
+
+def _compare_synced(step: Step, call: Call, start: Machine, on: Machine, off: Machine, end: Machine) -> None:
+    """Syncs that have returned: whether they are ever made, and before what follows them.
+
+    A file owes a sync where the original has it on the disk and the rule's side has not.
+    """
+    done = not_(lt(step.result, 0)) if call.name in SYNCS else True
+
+    def owes(one: Machine, other: Machine, i: int) -> Bool:
+        return and_(one.state[f"i{i}.dirty"], not_(other.state[f"i{i}.dirty"]))
+
+    step.elided = and_(done, or_(*[owes(end, off, i) for i in range(INODES)]))
+    effects: list[Bool] = []
+    again: list[Bool] = []
+    before = Machine(dict(step.before))
+    names = _unlike(step.before, on.state, [k for k in on.state if k[0] == "n"])
+    for i in range(INODES):
+        owed = owes(on, off, i)
+        others = or_(*[on.state[f"i{j}.touched"] for j in range(INODES) if j != i], names)
+        effects.append(and_(owed, call.name in COMMUNICATES or others))
+        again.append(and_(owes(before, start, i), on.state[f"i{i}.touched"], on.state[f"i{i}.dirty"]))
+    step.overtaken = or_(*again)
+    step.differs["ordering"] = or_(step.elided, *effects)
 
 
 def _compare_crash(step: Step, start: Machine, on: Machine, off: Machine, end: Machine) -> None:
@@ -275,9 +308,21 @@ def _compare_crash(step: Step, start: Machine, on: Machine, off: Machine, end: M
     every = list(files_of(step.before))
     step.differs["crash sequential"] = _stray(passed, allowed, every)
     one_by_one = [_stray(passed, allowed, [f"i{i}.size"] + [f"i{i}.c{c}" for c in range(CELLS)]) for i in range(INODES)]
-    step.differs["crash ext4-ordered"] = or_(*one_by_one)
-    step.parts["crash ext4-ordered"] = one_by_one
-    step.differs["crash weak"] = False  # nothing is promised before a sync; a sync itself is durability's affair
+    step.differs["crash ext4-ordered"] = or_(step.elided, *one_by_one)
+    step.parts["crash ext4-ordered"] = [*one_by_one, step.elided]
+    # Nothing is promised before a sync. After one, what follows must not be on the disk without what came before.
+    step.differs["crash weak"] = or_(step.elided, step.overtaken)
+
+
+def _compare_names(step: Step, start: Machine, on: Machine, off: Machine) -> None:
+    """A call made of several effects on names: others, and a crash, can come between, and see what never was."""
+    names = [k for k in start.state if k[0] == "n"]
+    stray = _stray(on.names_passed, [(True, start.state), (True, off.state)], names)
+    seen = and_(not_(on.failed), stray)
+    for name in ("visibility", "atomicity", *[k for k in step.differs if k.startswith("crash")]):
+        step.differs[name] = or_(step.differs.get(name, False), seen)
+        if name in step.parts:
+            step.parts[name] = [*step.parts[name], seen]
 
 
 def _stray(

@@ -13,13 +13,26 @@ from typing import Any
 
 from peephole.prove.language import RuleText
 from peephole.prove.model.alphabet import ERRORS, PROCESS, Shape, alphabet_of, plain_sizes, random_call, random_oracle
+from peephole.prove.model.dispatch import reaches
 from peephole.prove.model.kernel import CREAT, Call, Data, Flags
-from peephole.prove.model.machine import CELL_MAX, CELLS, CHUNK, DESCRIPTIONS, IDENTITIES, Machine, Oracle, start_state
+from peephole.prove.model.machine import (
+    CELL_MAX,
+    CELLS,
+    CHUNK,
+    DESCRIPTIONS,
+    FAR,
+    IDENTITIES,
+    Machine,
+    Oracle,
+    start_state,
+)
 from peephole.prove.narrate import tell
 from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_step
 
 CALLS_MAX = 5
 ENOUGH = 1500  # trials without anything new, when all that the rule says it gives up was found
+FILLED = (FAR, FAR, FAR, 2, 1, 0, -5)  # cells that a window is given, or an error
+NOWS = (0, 1, 5, 40)  # what the clock says, in milliseconds
 SEED = 20020601  # any number: the search is repeatable
 
 
@@ -29,6 +42,7 @@ class Run:
 
     start: dict[str, Any]
     calls: list[tuple[Call, Freedom]]
+    stale: bool = False  # another process has changed what is remembered: only what is told of it can be old
 
 
 def find_stories(
@@ -60,14 +74,16 @@ def find_stories(
             continue
         if disciplines:
             open_ |= {n for n in step.differs if n.startswith(DISCIPLINE) and n not in found}
-        for name in [n for n in open_ if n != DISCIPLINE and _is_broken(step, n)]:
+        for name in [n for n in open_ if n != DISCIPLINE and _is_broken(step, n, run.stale)]:
             found[name] = _shortest(rule, run, name)
             open_.discard(name)
             last = trial
     return {name: tell(rule, run.start, _replay(rule, run), name) for name, run in found.items()}
 
 
-def _is_broken(step: Step, name: str) -> bool:
+def _is_broken(step: Step, name: str, stale: bool = False) -> bool:
+    if stale and name != "freshness":
+        return False
     relied = step.differs.get("rely") is True and name not in WITHOUT_RELY
     if name == DISCIPLINE:
         return any(n.startswith(f"{DISCIPLINE}: ") and where is True for n, where in step.differs.items())
@@ -76,24 +92,31 @@ def _is_broken(step: Step, name: str) -> bool:
 
 def _shape(rule: RuleText, focus: frozenset[str], rng: random.Random) -> Shape:
     chance, alphabet = rng.random(), alphabet_of(rule)
-    likely = [s for s in alphabet if s.name in focus]
+    likely = [s for s in alphabet if reaches(s.name) in focus]
     if likely and rng.random() < 0.5:
         return rng.choice(likely)
-    if not rule.per_file and chance < 0.9:
+    if not rule.about_files and chance < 0.9:
         return rng.choice(PROCESS)
     if chance < 0.2:
         return rng.choice(alphabet)
-    if rule.per_file and chance < 0.35:
+    if rule.about_files and chance < 0.35:
         return alphabet[0]
     also = ("write", "close", "other_reads", "other_writes")
-    return rng.choice([s for s in alphabet[1:] if s.name in rule.handlers or (rule.per_file and s.name in also)])
+    return rng.choice(
+        [s for s in alphabet[1:] if reaches(s.name) in rule.handlers or (rule.about_files and s.name in also)]
+    )
 
 
 class _Pool:
     """Runs that ended in states unlike each other; each trial adds one random call to one of them."""
 
     def __init__(self, rule: RuleText, rng: random.Random, focus: frozenset[str]) -> None:
+        if "take" in rule.mechanisms:
+            focus |= {*rule.handlers, "other_writes", "other_truncates"} - {"openat"}
         self.rule, self.rng, self.focus, self.sizes = rule, rng, focus, plain_sizes(rule)
+        # A rule that remembers what it read has to be brought to it first.
+        remembers = "take" in rule.mechanisms
+        self.picks, self.calls_max = (8, CALLS_MAX + 2) if remembers else (2, CALLS_MAX)
         self.runs: list[tuple[Run, dict[str, Any]]] = []
         self.seen: set[tuple[Any, ...]] = set()
 
@@ -103,35 +126,51 @@ class _Pool:
         if not self.runs or rng.random() < 0.1:
             state = _random_start(self.rule, rng)
             run, shape = Run(state, []), _shape(self.rule, self.focus, rng)
-            if self.rule.per_file:
+            if self.rule.about_files:
                 shape = alphabet_of(self.rule)[0]
         else:
-            # Of two, the one where the rule has more state: there it can go wrong.
-            run, state = max(rng.choice(self.runs), rng.choice(self.runs), key=lambda known: _handled(known[1]))
+            # Of a few, the one where the rule has more state: there it can go wrong.
+            run, state = max(*[rng.choice(self.runs) for _ in range(self.picks)], key=_interest)
             shape = _shape(self.rule, self.focus, rng)
+            if run.stale and rng.random() < 0.7:
+                shape = rng.choice(
+                    [s for s in alphabet_of(self.rule) if s.slots == "d" and s.name in self.rule.handlers]
+                )
         m = Machine(dict(state), self.rule, self.sizes)
         call = random_call(rng, shape, m, self.focus)
         own = {}
         if rng.random() < 0.1 and any(n == "error-timing" or n.startswith(DISCIPLINE) for n in wanted):
             own = {d: Oracle(-rng.choice(ERRORS), rng.randint(0, CHUNK)) for d in range(DESCRIPTIONS)}
-        free = Freedom(random_oracle(rng, m), own, file_given=rng.random() < 0.97)
+        free = Freedom(
+            random_oracle(rng, m),
+            own,
+            file_given=rng.random() < 0.97,
+            filled=rng.choice(FILLED),
+            now=rng.choice(NOWS),
+            refuses=tuple(rng.random() < 0.1 for _ in range(3)),
+        )
         crash = any(n.startswith("crash") for n in wanted)
         step = take_step(self.rule, self.sizes, state, call, free, crash)
         if not step.inside:
             return run, None
-        run = Run(run.start, [*run.calls, (call, free)])
-        if any(_is_broken(step, name) for name in wanted):
+        run = Run(run.start, [*run.calls, (call, free)], run.stale)
+        if any(_is_broken(step, name, run.stale) for name in wanted):
             return run, step
-        if not step.failed and step.differs.get("rely") is not True and len(run.calls) < CALLS_MAX:
-            sign = _signature(step.after)
+        old = step.differs.get("rely") is True
+        if old and "freshness" in wanted and "take" in self.rule.mechanisms:
+            run.stale, old = True, False
+        if not step.failed and not old and len(run.calls) < self.calls_max:
+            sign = (run.stale, *_signature(step.after))
             if sign not in self.seen:
                 self.seen.add(sign)
                 self.runs.append((run, step.after))
         return run, None
 
 
-def _handled(state: dict[str, Any]) -> int:
-    return sum(state[f"d{d}.h"] for d in range(DESCRIPTIONS))
+def _interest(known: tuple[Run, dict[str, Any]]) -> int:
+    run, state = known
+    kept = sum(state[f"d{d}.h"] + (state[f"d{d}.len"] > 0) for d in range(DESCRIPTIONS))
+    return int(kept) + run.stale
 
 
 def _signature(state: dict[str, Any]) -> tuple[Any, ...]:
@@ -177,7 +216,8 @@ def _breaks(rule: RuleText, run: Run, name: str) -> Step | None:
     for i, (call, free) in enumerate(run.calls):
         step = take_step(rule, sizes, state, call, free, crash=name.startswith("crash"))
         last = i == len(run.calls) - 1
-        if not step.inside or (not last and (step.failed or step.differs.get("rely") is True)):
+        old = step.differs.get("rely") is True and name != "freshness"
+        if not step.inside or (not last and (step.failed or old)):
             return None
         if _is_broken(step, name):
             return step if last else None
@@ -204,6 +244,8 @@ def _smaller(run: Run) -> Iterable[Run]:
             yield Run(run.start, [*run.calls[:i], (replace(call, words=words), free), *run.calls[i + 1 :]])
         if free.own:
             yield Run(run.start, [*run.calls[:i], (call, replace(free, own={})), *run.calls[i + 1 :]])
+        if any(free.refuses):
+            yield Run(run.start, [*run.calls[:i], (call, replace(free, refuses=(False,) * 3)), *run.calls[i + 1 :]])
         if free.file_given is not True:
             yield Run(run.start, [*run.calls[:i], (call, replace(free, file_given=True)), *run.calls[i + 1 :]])
         if free.oracle != Oracle(fresh=free.oracle.fresh):

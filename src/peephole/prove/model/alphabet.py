@@ -39,6 +39,7 @@ _WORDS: dict[str, tuple[int, int]] = {
     "lock": (0, 2),
     "thread": (0, 1),
     "id": (0, CELL_MAX),
+    "good": (0, CHUNK),  # cells of the program's memory that can be written
 }
 
 
@@ -58,8 +59,8 @@ class Shape:
 
 ALPHABET: tuple[Shape, ...] = (
     Shape("openat", "", ("name", "flags")),
-    Shape("read", "d", ("n",)),
-    Shape("pread64", "d", ("n", "offset")),
+    Shape("read", "d", ("n", "good")),
+    Shape("pread64", "d", ("n", "offset", "good")),
     Shape("write", "d", ("n", "data")),
     Shape("writev", "d", ("n", "data")),
     Shape("pwrite64", "d", ("n", "data", "offset")),
@@ -216,10 +217,14 @@ def random_call(rng: random.Random, shape: Shape, m: Machine, focus: frozenset[s
         elif word == "data":
             good = CHUNK if rng.random() < 0.9 else rng.randrange(CHUNK)
             words[word] = Data(tuple(rng.randrange(1, CELL_MAX + 1) for _ in range(CHUNK)), good)
+        elif word == "good":
+            words[word] = CHUNK if rng.random() < 0.9 else rng.randrange(CHUNK)
         else:
             key = {"signed": "offset", "size": "n"}.get(word, word)
             low, high = _WORDS[key] if word == key else (-1, CELLS)
             words[key] = _LIKELY[word] if word in _LIKELY and rng.random() < 0.5 else rng.randint(low, high)
+            if shape.name in ("read", "pread64") and rng.random() < 0.5:
+                words[key] = 1  # small ones, near each other
     slots = list(range(DESCRIPTIONS))
     rng.shuffle(slots)
     slots.sort(key=lambda d: not m.is_open(d))

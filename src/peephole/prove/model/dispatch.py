@@ -12,13 +12,22 @@ from peephole.errors import RuleError
 from peephole.prove.calls import call_table
 from peephole.prove.language import Function, RuleText
 from peephole.prove.model import kernel
+from peephole.prove.model.files import FileMechanisms
 from peephole.prove.model.interpret import Descriptor, number, run_function, truth
 from peephole.prove.model.kernel import APPEND, Call, Data, Flags, perform
 from peephole.prove.model.machine import CELLS, CHUNK, DESCRIPTIONS, IDEAL, INODES, Machine, Oracle
+from peephole.prove.model.names import NameMechanisms
 from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, le, least, lt, not_, or_, sub
 
+#: calls that reach rules under another name
+_REACHES = {"rename": "renameat"}
 #: calls of the alphabet that stand for others: which row of calls.def they take
 _AS = {"opaque": "fallocate", "fork_child": "fork"}
+
+
+def reaches(name: str) -> str:
+    """The name under which rules see a call."""
+    return _REACHES.get(name, name)
 
 
 def kind_of(name: str) -> str:
@@ -103,7 +112,7 @@ class _Dispatch:
         return perform(self.m, self.call, self.oracle)
 
     def handler(self) -> Function | None:
-        h = self.rule.handlers.get(self.call.name)
+        h = self.rule.handlers.get(reaches(self.call.name))
         return h if h and h.has_state == (self.call.slot >= 0) else None
 
     def take_away(self, slot: int) -> None:
@@ -238,8 +247,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "write": ("fd", "data", "n"),
     "writev": ("fd", "data", "n"),
     "pwrite64": ("fd", "data", "n", "offset"),
-    "read": ("fd", "memory", "n"),
-    "pread64": ("fd", "memory", "n", "offset"),
+    "read": ("fd", "good", "n"),
+    "pread64": ("fd", "good", "n", "offset"),
     "lseek": ("fd", "offset", "whence"),
     "fstat": ("fd", "memory"),
     "ftruncate": ("fd", "n"),
@@ -248,6 +257,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "fcntl": ("fd", "command", "append"),
     "ioctl": ("fd", "request", "other"),
     "flock": ("fd", "lock"),
+    "rename": ("dir", "name", "dir", "to"),
     "copy_file_range": ("other", "memory", "fd", "placed", "n", "zero"),
     **{name: () for name in ("getpid", "getuid", "geteuid", "getgid", "getegid")},
     **{name: ("id",) for name in ("setuid", "setgid", "umask")},
@@ -292,7 +302,7 @@ class _Pure:
         raise RuleError(f"the model has no mechanism {name}")
 
 
-class _Mechanisms(_Pure):
+class _Mechanisms(FileMechanisms, NameMechanisms, _Pure):
     """The mechanisms that a handler or settle may use."""
 
     def __init__(self, m: Machine, rule: RuleText, call: Call | None, oracle: Oracle, slot: int | None) -> None:

@@ -31,6 +31,7 @@ EXCLUDED = (
     "exhaustion of memory, quotas and limits other than as ENOSPC, EIO or EINTR of a call",
     "fstat, lseek and F_SETFL on an open regular file do not fail",
     "what inotify, fanotify and /proc report",
+    "another thread that looks at a name while a call on that name is under way",
     "threads that had different users when the program began, and an overflow id other than 65534",
 )
 
@@ -143,7 +144,7 @@ def put(m: Machine, slot: int, at: Num, cells: tuple[Num, ...], count: Num) -> N
                         with m.under(eq(place, c)):
                             m.set(f"i{i}.c{c}", cell)
                     m.set(f"i{i}.size", least(most(m.state[f"i{i}.size"], add(place, 1)), CELLS))
-                    m.set(f"i{i}.touched", True)
+                    m.touch(i)
             m.snapshot()
 
 
@@ -180,11 +181,16 @@ def pwrite(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 
 def _load(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Num:
-    slot, n = call.slot, call["n"]
+    slot, n, good = call.slot, call["n"], call["good"]
     special = m.of_file(slot, "special")
-    error, fine = _first((not_(m.d(slot, "rd")), -EBADF), (not_(eq(oracle.fail, 0)), oracle.fail))
     left = most(sub(m.of_file(slot, "size"), at), 0)
-    count = least(least(n, ite(special, n, left)), oracle.short)
+    wanted = least(n, ite(special, n, left))
+    error, fine = _first(
+        (not_(m.d(slot, "rd")), -EBADF),
+        (not_(eq(oracle.fail, 0)), oracle.fail),
+        (and_(lt(0, wanted), eq(good, 0)), -EFAULT),
+    )
+    count = least(least(wanted, good), oracle.short)
     with m.under(and_(fine, not_(special))):
         for k in range(CHUNK):
             with m.under(lt(k, count)):
@@ -212,7 +218,7 @@ def cut(m: Machine, slot: int, size: Num) -> None:
                 with m.under(le(size, c)):
                     m.set(f"i{i}.c{c}", 0)
             m.set(f"i{i}.size", size)
-            m.set(f"i{i}.touched", True)
+            m.touch(i)
     m.leave(lt(CELLS, size))
     m.snapshot()
 
@@ -290,7 +296,13 @@ def fstat(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 @kernel_call("fsync", "fdatasync")
 def fsync(m: Machine, call: Call, oracle: Oracle) -> Num:
-    error, _ = _first((m.of_file(call.slot, "special"), -EINVAL), (not_(eq(oracle.fail, 0)), oracle.fail))
+    error, fine = _first(
+        (m.d(call.slot, "path"), -EBADF),
+        (m.of_file(call.slot, "special"), -EINVAL),
+        (not_(eq(oracle.fail, 0)), oracle.fail),
+    )
+    with m.under(fine):
+        m.set_file(call.slot, "dirty", False)
     return error
 
 
@@ -330,6 +342,7 @@ def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
             m.set_file(out, f"c{k}", ite(lt(k, size), cell_at(m, source, k), m.of_file(out, f"c{k}")))
         m.set_file(out, "size", most(size, m.of_file(out, "size")))
         m.set_file(out, "touched", True)
+        m.set_file(out, "dirty", True)
         m.snapshot()
     return error
 
@@ -406,7 +419,7 @@ def make_inode(m: Machine, i: Num, name: int) -> None:
             for c in range(CELLS):
                 m.set(f"i{k}.c{c}", 0)
             m.set(f"i{k}.special", False)
-            m.set(f"i{k}.touched", True)
+            m.touch(k)
     m.set(f"n{name}", i)
     m.snapshot()
 
@@ -441,6 +454,7 @@ def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
             make_inode(m, oracle.fresh, j)
         values = {"refs": 1, "ino": m.state[f"n{j}"], "pos": 0, "wr": writes, "lock": 0, "shared": False}
         values |= {"rd": not_(or_(flags.has(WRONLY), is_path)), "app": and_(flags.has(APPEND), not_(is_path))}
+        values |= {"path": is_path}
         values |= {"sync": and_(or_(flags.has(SYNC), flags.has(DSYNC)), not_(is_path)), "h": False, "err": 0}
         for name, value in values.items():
             m.set_d(slot, name, value)
@@ -479,7 +493,7 @@ def cut_inode(m: Machine, i: int, n: Num) -> None:
         with m.under(le(n, c)):
             m.set(f"i{i}.c{c}", 0)
     m.set(f"i{i}.size", n)
-    m.set(f"i{i}.touched", True)
+    m.touch(i)
     m.snapshot()
 
 
@@ -579,7 +593,7 @@ def other_writes(m: Machine, call: Call, oracle: Oracle) -> Num:
             with m.under(eq(at, c)):
                 m.set(f"i{i}.c{c}", call["data"].cells[0])
         m.set(f"i{i}.size", least(most(m.state[f"i{i}.size"], add(at, 1)), CELLS))
-        m.set(f"i{i}.touched", True)
+        m.touch(i)
         m.snapshot()
     return 0
 

@@ -6,9 +6,10 @@ State is a flat dict from keys to terms or plain values:
     i{i}.size  i{i}.c{k}        an inode's size in cells, and its cells (0 beyond the size)
     i{i}.special .covered       a pipe or device; a mount on which rules may act
     i{i}.mapped .touched        mapped by our process; its times were set in this step
+    i{i}.dirty                  what it holds is not yet surely on the disk
     d{d}.refs .ino .pos         an open file description: how many descriptors of our process name it, its file, offset
     d{d}.rd .wr .app .sync      readable, writable, O_APPEND, O_SYNC or O_DSYNC
-    d{d}.shared .lock           reachable from another process; its flock
+    d{d}.shared .lock .path     reachable from another process; its flock; opened with O_PATH
     d{d}.h .err                 the dispatcher's: a rule has state here; an error that no call has reported yet
     d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
     reflink                     the file system has reflinks
@@ -108,6 +109,10 @@ class Machine:
     hits: Bool = False
     out: dict[str, Any] = field(default_factory=dict)  # what the call wrote into the program's memory
     settling: int | None = None
+    filled: Num = FAR  # how many cells the next fill of a window gets, or an error
+    now: Num = 0  # the clock
+    refuses: tuple[Bool, ...] = ()  # whether the kernel refuses each of the rule's own calls on names, in their order
+    names_passed: list[tuple[Bool, dict[str, Any]]] = field(default_factory=list)  # after each of them
     interrupt: Callable[[Machine], None] | None = None  # what another thread does while an open is under way
 
     def under(self, condition: Bool) -> _Under:
@@ -127,6 +132,11 @@ class Machine:
 
     def leave(self, condition: Bool) -> None:
         self.beyond = or_(self.beyond, and_(self.guard, condition))
+
+    def touch(self, inode: int) -> None:
+        """A file was changed."""
+        self.set(f"i{inode}.touched", True)
+        self.set(f"i{inode}.dirty", True)
 
     def snapshot(self) -> None:
         """A state of the files that the disk may hold, if all that went before has reached it."""
@@ -179,7 +189,7 @@ def kernel_keys(state: dict[str, Any]) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
-    ours = (".h", ".err", ".len", ".touched")
+    ours = (".h", ".err", ".len", ".touched", ".dirty")
     return [k for k in keys if not k.endswith(ours) and ".f." not in k and ".b" not in k]
 
 
@@ -198,7 +208,7 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
     for i in range(INODES):
         state[f"i{i}.size"] = num_var(f"i{i}.size")
         state |= {f"i{i}.c{k}": num_var(f"i{i}.c{k}") for k in range(CELLS)}
-        state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("special", "covered", "mapped")}
+        state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("special", "covered", "mapped", "dirty")}
         state[f"i{i}.touched"] = False
     if rule.process:
         state |= {k: num_var(k) for k in process_keys() if k != "t.mapped"} | {"t.mapped": bool_var("t.mapped")}
@@ -207,7 +217,7 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"d{d}.{n}": num_var(f"d{d}.{n}") for n in ("pos", "lock")}
         state[f"d{d}.refs"] = one_of(f"d{d}.refs", (0, 1, 2))
         state[f"d{d}.ino"] = one_of(f"d{d}.ino", tuple(range(INODES)))
-        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "h")}
+        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "path", "h")}
         if not rule.per_file:
             state[f"d{d}.h"] = False
         state[f"d{d}.err"] = 0
@@ -250,7 +260,7 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     return state
 
 
-_TRUTHS = ("special", "covered", "mapped", "touched", "rd", "wr", "app", "sync", "shared", "h")
+_TRUTHS = ("special", "covered", "mapped", "touched", "dirty", "rd", "wr", "app", "sync", "shared", "path", "h")
 
 
 def _is_bool_field(rule: RuleText, key: str) -> bool:
@@ -285,6 +295,7 @@ def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Boo
     facts = [le(0, at("refs")), le(at("refs"), 2), le(0, at("ino")), lt(at("ino"), INODES)]
     facts += [le(0, at("pos")), le(at("pos"), CELLS), le(0, at("lock")), le(at("lock"), 2)]
     facts += [or_(not_(at("h")), and_(is_open, not_(at("shared"))))]
+    facts += [or_(not_(at("path")), not_(or_(at("rd"), at("wr"))))]
     facts += [le(0, at("len")), le(at("len"), sizes.capacity), or_(at("h"), eq(at("len"), 0))]
     for i in range(INODES):
         here = and_(at("h"), eq(at("ino"), i))

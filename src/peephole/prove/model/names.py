@@ -1,0 +1,59 @@
+"""Mechanisms of rules that change names: the twins of core/runtime/names.c."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peephole.prove.model import kernel
+from peephole.prove.model.machine import INODES, Machine
+from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, not_, or_
+
+
+class NameMechanisms:
+    """`k.replaceable`, `k.exchange`, `k.unlinkat`."""
+
+    m: Machine
+
+    def refused(self) -> Bool:
+        """Whether the kernel refuses this one of the rule's own calls on names."""
+        m = self.m
+        made = len(m.names_passed)
+        return m.refuses[made] if made < len(m.refuses) else False
+
+    def passed(self) -> None:
+        m = self.m
+        m.names_passed.append((m.guard, {k: v for k, v in m.state.items() if k[0] == "n"}))
+
+    def do_replaceable(self, old_dir: Any, old: int, new_dir: Any, new: int) -> Bool:
+        """Both names are there, of two regular files on a covered mount, in one directory."""
+        m = self.m
+        a, b = m.state[f"n{old}"], m.state[f"n{new}"]
+        plain = []
+        for i in range(INODES):
+            fine = and_(not_(m.state[f"i{i}.special"]), m.state[f"i{i}.covered"])
+            plain += [or_(not_(or_(eq(a, i), eq(b, i))), fine)]
+        return and_(le(0, a), le(0, b), not_(eq(a, b)), *plain)
+
+    def do_exchange(self, old_dir: Any, old: int, new_dir: Any, new: int) -> Num:
+        m = self.m
+        a, b = m.state[f"n{old}"], m.state[f"n{new}"]
+        missing, refused = not_(and_(le(0, a), le(0, b))), self.refused()
+        if len(m.names_passed) > 1:
+            # What was begun can't be undone: the call fails, as one does that meets an error in the middle.
+            m.failed = or_(m.failed, and_(m.guard, refused))
+        with m.under(not_(or_(missing, refused))):
+            m.set(f"n{old}", b)
+            m.set(f"n{new}", a)
+        self.passed()
+        return ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))  # type: ignore[no-any-return]
+
+    def do_unlinkat(self, directory: Any, name: int) -> Num:
+        m = self.m
+        missing, refused = not_(le(0, m.state[f"n{name}"])), self.refused()
+        with m.under(not_(or_(missing, refused))):
+            m.set(f"n{name}", -1)
+        self.passed()
+        return ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))  # type: ignore[no-any-return]
+
+
+__all__ = ["NameMechanisms"]
