@@ -224,6 +224,9 @@ static void run(char *line)
 	} else if (IS("read")) {		/* read S N */
 		n = got(read(s, bytes, (size_t)atol(b)));
 		say(" %lx", digest(bytes, n));
+	} else if (IS("badread")) {		/* badread S N GOOD: of n bytes only GOOD can be written to */
+		n = got(read(s, cliff(atol(c)), (size_t)atol(b)));
+		say(" %lx", digest(cliff(atol(c)), n));
 	} else if (IS("pread")) {		/* pread S N OFFSET */
 		n = got(pread(s, bytes, (size_t)atol(b), atol(c)));
 		say(" %lx", digest(bytes, n));

@@ -18,7 +18,22 @@ def random_script(rng: random.Random, length: int, rich: bool = True) -> str:
         if rng.random() < 0.4:  # small writes come in rows
             slot = rng.randrange(_SLOTS)
             lines += [f"write {slot} {rng.choice('kmoq')} {rng.choice(_SIZES[:6])}" for _ in range(rng.randint(1, 5))]
+        if rng.random() < 0.3:  # and so do small reads
+            slot = rng.randrange(_SLOTS)
+            lines += [_small_read(rng, slot) for _ in range(rng.randint(2, 7))]
     return "\n".join(lines) + "\n"
+
+
+def _small_read(rng: random.Random, slot: int) -> str:
+    n, offset = rng.choice(_SIZES[:6]), rng.choice((0, 0, 5, 100, 4096))
+    return rng.choice(
+        (
+            f"read {slot} {n}",
+            f"read {slot} {n}",
+            f"pread {slot} {n} {offset}",
+            f"lseek {slot} {rng.choice((-3, 0, 9))} 1",
+        )
+    )
 
 
 def _line(rng: random.Random, rich: bool) -> str:
@@ -68,5 +83,6 @@ def _call(rng: random.Random) -> str:
         (3, "who"),
         (0.2, f"setegid {rng.choice((0, 7))}"),
         (0.1, f"setgids {rng.choice((0, 7))}"),
+        (2, f"badread {slot} {rng.choice((20, 600))} {rng.choice((0, 5, 12))}"),
     )
     return rng.choices([k for _, k in kinds], [w for w, _ in kinds])[0]

@@ -1,0 +1,62 @@
+"""A wrong neighbour, kept so that the prover must refute it."""
+
+from peephole.prove.vocabulary import (
+    CRASH,
+    DURABILITY,
+    ERROR_TIMING,
+    EXT4_ORDERED,
+    O_DSYNC,
+    O_PATH,
+    O_SYNC,
+    ORDERING,
+    WEAK,
+    PerOpenFile,
+    Rule,
+    fd,
+    flags,
+    ok,
+    path,
+    result,
+    word,
+)
+
+
+class SkipSync(Rule):
+    """Breaks results.
+
+    The file is opened without O_SYNC, which F_GETFL shows.
+    """
+
+    relaxes = {DURABILITY, ORDERING, ERROR_TIMING}
+    relaxes_on = {EXT4_ORDERED: {CRASH}, WEAK: {CRASH}}
+
+    class File(PerOpenFile):
+        scratch: bool
+
+    def pending(k, f, fd: fd) -> bool:
+        return False
+
+    def settle(k, f, fd: fd) -> result:
+        return 0
+
+    def openat(k, dir: fd, name: path, flags: flags, mode: word) -> result:
+        k.settle_all()
+        fd = k.openat(dir, name, flags & ~O_SYNC & ~O_DSYNC, mode)
+        if not ok(fd) or flags & O_PATH:
+            return fd
+        f = k.file(fd)
+        if f:
+            f.scratch = True
+        return fd
+
+    def fsync(k, f, fd: fd) -> result:
+        if not f.scratch:
+            return k.forward()
+        k.hit()
+        return 0
+
+    def fdatasync(k, f, fd: fd) -> result:
+        if not f.scratch:
+            return k.forward()
+        k.hit()
+        return 0
