@@ -38,6 +38,7 @@ struct ph_rule {
 	int64_t (*settle)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* 0 or more, or -errno */
 	const struct ph_handles *handles;
 	uint32_t n_handles;
+	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
 };
 
 #define PH_STATE_MAX 128

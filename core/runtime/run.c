@@ -73,6 +73,8 @@ bool ph_run_pending(struct ph_walk *walk, unsigned layer, struct ph_description 
 static int64_t write_out(struct ph_k *k, struct ph_state *f, int64_t fd, int64_t len)
 {
 	f->len = 0;
+	if (ph_layers[k->layer].rule->reads_ahead)	/* they are the file's already */
+		return 0;
 	return len > 0 ? ph_k_write_all(k, fd, f, len) : 0;
 }
 
@@ -88,7 +90,7 @@ int64_t ph_run_settle(struct ph_walk *walk, unsigned layer, struct ph_descriptio
 	if (r == PH_FAULTED) {
 		ph_count_why(layer, PH_WHY_CONTAINED);
 		ph_layer_off(layer, PH_WHY_CONTAINED);
-		if (!ph_layers[layer].rule->buffer_bytes)
+		if (!ph_layers[layer].rule->buffer_bytes || ph_layers[layer].rule->reads_ahead)
 			__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);
 		return walk->kernel_calls == calls ? write_out(&k, f, fd, len) : 0;
 	}
