@@ -364,12 +364,13 @@ __attribute__((noinline)) static int64_t exec_by_helper(const struct ph_frame *f
 	return -ENOENT;
 }
 
+/* faccessat too: it asks as the new program will, without capabilities that a change of user left and exec takes. */
 static bool reachable(const char *path, const struct ph_identity_of_file *id)
 {
 	struct ph_stat st;
 
 	return ph_syscall(NR_newfstatat, AT_FDCWD, (int64_t)path, (int64_t)&st, 0, 0, 0) == 0 && st.st_dev == id->dev &&
-	       st.st_ino == id->ino;
+	       st.st_ino == id->ino && ph_syscall(NR_faccessat, AT_FDCWD, (int64_t)path, R_OK, 0, 0, 0) == 0;
 }
 
 static void record(const struct ph_frame *f, int why)

@@ -39,7 +39,7 @@ def plain(tmp_path: Path) -> Runner:
     """Run a command as it is."""
 
     def run(*command: str, **options: Any) -> Ran:
-        done = subprocess.run(command, capture_output=True, timeout=120, **options)
+        done = subprocess.run(command, capture_output=True, timeout=options.pop("timeout", 120), **options)
         return Ran(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout, done.stderr, {})
 
     return run
@@ -53,7 +53,9 @@ def improved(tmp_path: Path) -> Runner:
         stats = tmp_path / "stats.json"
         words = [sys.executable, "-m", "peephole", "improve", "--rules", "none", "--stats", str(stats), "--"]
         env = options.pop("env", os.environ)
-        done = subprocess.run([*words, *command], capture_output=True, timeout=120, env=env, **options)
+        done = subprocess.run(
+            [*words, *command], capture_output=True, timeout=options.pop("timeout", 120), env=env, **options
+        )
         return Ran(done.returncode, done.stdout, done.stderr, json.loads(stats.read_text()) if stats.exists() else {})
 
     return run
@@ -73,7 +75,7 @@ def ruled() -> Runner:
         target = examine(path)
         with arm(rules, target=target) as armed:
             env = armed.environment(os.environ, target)
-            done = subprocess.run(command, capture_output=True, timeout=120, env=env, **options)
+            done = subprocess.run(command, capture_output=True, timeout=options.pop("timeout", 120), env=env, **options)
             code = done.returncode if done.returncode >= 0 else 128 - done.returncode
             return Ran(code, done.stdout, done.stderr, dict(armed.stats()))
 

@@ -225,3 +225,43 @@ def test_a_program_with_calls_of_its_own_gets_no_rules(tmp_path: Path, ruled: Ru
     assert ran.code == 3
     assert [one["why"] for one in ran.stats["not_covered"]] == ["sites"]
     assert improved(str(program)).stats["not_covered"] == []
+
+
+SWITCHED = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600)
+for n in range(2000):
+    os.write(fd, b"x")
+    if n == 999:
+        print("ready", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_rules_are_switched_off_with_a_shell(tmp_path: Path) -> None:
+    from peephole.improve.arm import arm
+
+    file = tmp_path / "file"
+    with arm(["coalesce_writes"]) as armed:
+        env = armed.environment(os.environ)
+        words = ["/usr/bin/python3", "-c", SWITCHED, str(file)]
+        with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            # As docs/interposer.md says.
+            switch = f"printf '\\0\\0\\0\\0' | dd of={env['PEEPHOLE_CONTROL']} bs=1 seek=16 conv=notrunc"
+            subprocess.run(["sh", "-c", switch], check=True, stderr=subprocess.DEVNULL)
+            process.communicate("\n", timeout=30)
+        hits = armed.stats()["rules"]["coalesce_writes"]["hits"]
+    assert process.returncode == 0
+    assert file.read_bytes() == b"x" * 2000
+    assert 900 <= hits <= 1000
+
+
+@pytest.mark.root
+def test_a_program_that_gives_up_root_runs_without_what_it_can_not_reach(plain: Runner, improved: Runner) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to give it up")
+    words = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/id", "-u")
+    ran = improved(*words)
+    assert (ran.seen, ran.err) == (plain(*words).seen, b"")
+    assert [one["why"] for one in ran.stats["not_covered"]] == ["library"]
