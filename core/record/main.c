@@ -26,6 +26,7 @@
 #include "join.h"
 #include "launch.h"
 #include "peephole/abi_record.h"
+#include "unwind.h"
 
 #define IDLE_NS 10000000L	/* at 4 M events/s a twentieth of the ring */
 #define RESCAN_NS 250000000ll	/* of a cgroup, for processes that were moved into it */
@@ -108,10 +109,12 @@ static int finish(struct ph_spill *spill, const struct ph_engine *engine, const 
 		err = ph_engine_counts(engine, counts, COUNTS_BYTES);
 		if (err >= 0) {
 			snprintf(text, n, "{\"version\":%d,\"hook\":\"%s\",\"started_ns\":%lld,\"ended_ns\":%lld,"
-				 "\"command_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"calls\":%llu,\"missed\":%llu,"
+				 "\"stacks_unknown\":%llu,\"command_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"calls\":%llu,\"missed\":%llu,"
 				 "\"cpus\":[%s]}\n",
 				 PH_RECORD_VERSION, ph_engine_hook(engine), (long long)ending->started_ns,
-				 (long long)now_ns(), (long long)ending->command_ns, ending->left, ending->status,
+				 (long long)now_ns(),
+				 (unsigned long long)(spill->unwinder ? ph_unwinder_unknown(spill->unwinder) : 0),
+				 (long long)ending->command_ns, ending->left, ending->status,
 				 ending->pid, (unsigned long long)spill->n_calls,
 				 (unsigned long long)ph_engine_missed(engine), counts);
 			err = ph_spill_text(spill, "end.json", text);
@@ -157,6 +160,9 @@ static void drain(struct session *session)
 
 static long pause_ns(const struct session *session)
 {
+	/* Stacks are told by the maps of a process that still runs. */
+	if (session->spill->unwinder)
+		return IDLE_NS / 8;
 	return session->taken > 0 ? IDLE_NS / 4 : IDLE_NS;
 }
 
@@ -345,7 +351,7 @@ int main(int argc, char **argv)
 	}
 	if (options.probe)
 		return probe(&options.engine);
-	code = ph_spill_init(&spill, options.folder);
+	code = ph_spill_init(&spill, options.folder, options.engine.stacks);
 	if (code)
 		code = NOT_WRITTEN;
 	else

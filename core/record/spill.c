@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include "peephole/abi_record.h"
+#include "unwind.h"
 
 #define BUFFER_BYTES (1u << 20)
 
-static int file_init(struct ph_spill_file *file, int folder, const char *name)
+int ph_spill_file_init(struct ph_spill_file *file, int folder, const char *name)
 {
 	file->used = 0;
 	file->buffer = malloc(BUFFER_BYTES);
@@ -20,7 +21,7 @@ static int file_init(struct ph_spill_file *file, int folder, const char *name)
 	return file->fd < 0 ? -errno : 0;
 }
 
-static void file_fini(struct ph_spill_file *file)
+void ph_spill_file_fini(struct ph_spill_file *file)
 {
 	free(file->buffer);
 	if (file->fd >= 0)
@@ -46,12 +47,23 @@ static int write_all(int fd, const void *bytes, size_t n)
 	return 0;
 }
 
-static int file_flush(struct ph_spill_file *file)
+int ph_spill_file_flush(struct ph_spill_file *file)
 {
 	int err = file->used ? write_all(file->fd, file->buffer, file->used) : 0;
 
 	file->used = 0;
 	return err;
+}
+
+int ph_spill_file_add(struct ph_spill_file *file, const void *bytes, size_t n)
+{
+	int err = file->used + n > BUFFER_BYTES ? ph_spill_file_flush(file) : 0;
+
+	if (err)
+		return err;
+	memcpy(file->buffer + file->used, bytes, n);
+	file->used += n;
+	return 0;
 }
 
 /* Room for n bytes in the buffer; n is far below BUFFER_BYTES (a record is at most 64 KiB). */
@@ -60,7 +72,7 @@ static void *file_room(struct ph_spill *spill, struct ph_spill_file *file, size_
 	void *room;
 
 	if (file->used + n > BUFFER_BYTES && !spill->err)
-		spill->err = file_flush(file);
+		spill->err = ph_spill_file_flush(file);
 	if (spill->err)
 		return NULL;
 	room = file->buffer + file->used;
@@ -68,7 +80,7 @@ static void *file_room(struct ph_spill *spill, struct ph_spill_file *file, size_
 	return room;
 }
 
-int ph_spill_init(struct ph_spill *spill, const char *folder)
+int ph_spill_init(struct ph_spill *spill, const char *folder, int stacks)
 {
 	int err;
 
@@ -76,22 +88,27 @@ int ph_spill_init(struct ph_spill *spill, const char *folder)
 	spill->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (spill->folder < 0)
 		return -errno;
-	err = file_init(&spill->calls, spill->folder, "calls.raw");
+	err = ph_spill_file_init(&spill->calls, spill->folder, "calls.raw");
 	if (!err)
-		err = file_init(&spill->paths, spill->folder, "paths.raw");
+		err = ph_spill_file_init(&spill->paths, spill->folder, "paths.raw");
 	if (!err)
-		err = file_init(&spill->events, spill->folder, "events.raw");
+		err = ph_spill_file_init(&spill->events, spill->folder, "events.raw");
 	if (!err)
-		err = file_init(&spill->samples, spill->folder, "samples.raw");
+		err = ph_spill_file_init(&spill->samples, spill->folder, "samples.raw");
+	if (!err && stacks) {
+		spill->unwinder = ph_unwinder_new(spill->folder);
+		err = spill->unwinder ? 0 : -ENOMEM;
+	}
 	return err;
 }
 
 void ph_spill_fini(struct ph_spill *spill)
 {
-	file_fini(&spill->calls);
-	file_fini(&spill->paths);
-	file_fini(&spill->events);
-	file_fini(&spill->samples);
+	ph_spill_file_fini(&spill->calls);
+	ph_spill_file_fini(&spill->paths);
+	ph_spill_file_fini(&spill->events);
+	ph_spill_file_fini(&spill->samples);
+	ph_unwinder_free(spill->unwinder);
 	if (spill->folder >= 0)
 		close(spill->folder);
 	spill->folder = -1;
@@ -128,6 +145,10 @@ int ph_spill_call(void *context, const void *record, int cpu)
 	spill_bytes(spill, at, call->path2_len ? call->path2_len - 1 : 0);
 	at += call->path2_len;
 	spill_bytes(spill, at, call->address_len);
+	if (call->stack_len && spill->unwinder)
+		room->stack = ph_unwind(spill->unwinder, call->pid, call->image,
+					(const void *)((const unsigned char *)record + call->len - call->stack_len),
+					call->stack_len);
 	return spill->err;
 }
 
@@ -140,6 +161,9 @@ int ph_spill_sample(void *context, const void *record, uint32_t len)
 		return spill->err;
 	(void)len;
 	memcpy(room, record, PH_SAMPLE_BYTES);
+	if (room->stack_len && spill->unwinder)
+		room->stack = ph_unwind(spill->unwinder, room->pid, room->image,
+					(const void *)((const unsigned char *)record + PH_SAMPLE_BYTES), room->stack_len);
 	room->stack_len = 0;
 	return 0;
 }
@@ -160,13 +184,15 @@ int ph_spill_event(void *context, const void *record, uint32_t len)
 int ph_spill_flush(struct ph_spill *spill)
 {
 	if (!spill->err)
-		spill->err = file_flush(&spill->calls);
+		spill->err = ph_spill_file_flush(&spill->calls);
 	if (!spill->err)
-		spill->err = file_flush(&spill->paths);
+		spill->err = ph_spill_file_flush(&spill->paths);
 	if (!spill->err)
-		spill->err = file_flush(&spill->events);
+		spill->err = ph_spill_file_flush(&spill->events);
 	if (!spill->err)
-		spill->err = file_flush(&spill->samples);
+		spill->err = ph_spill_file_flush(&spill->samples);
+	if (!spill->err && spill->unwinder)
+		spill->err = ph_unwinder_flush(spill->unwinder);
 	return spill->err;
 }
 

@@ -6,7 +6,7 @@
  *	paths.raw	the bytes of those calls, in the same order: path, path2 (both without their NULs), socket address
  *	events.raw	struct ph_event, each followed by its bytes and padded to 8
  *	samples.raw	struct ph_sample, PH_SAMPLE_BYTES each
- *	stacks.json	with stacks: their frames, see unwind.h
+ *	frames.raw, stacks.raw	with stacks: see record/unwind.h
  *	begin.json	written first: version, hook, start, how many arguments each call takes
  *	end.json	counts and the command's status; written last, so its presence means "complete"
  *	error		instead of end.json: one line saying why there is no recording

@@ -19,6 +19,7 @@ from peephole.observe.addresses import spell
 from peephole.observe.capture import schema
 from peephole.observe.lineage import Lineage, lineage, sightings
 from peephole.observe.records import CALL, COMPAT, FILE, NO_ARGS, NO_RETURN, RECORD_VERSION, SAMPLE
+from peephole.observe.stacks import frames_table
 from peephole.observe.syscalls import NAMES, NAMES_I386, NUMBERS
 from peephole.observe.uring import operations
 from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, OPERATION_COLUMNS, PROCESS_COLUMNS, SAMPLE_COLUMNS
@@ -68,6 +69,7 @@ def convert(folder: Path, command_lines: Mapping[int, list[bytes]] | None = None
         {
             "operations.parquet": pa.Table.from_pylist(operations(tree.operations), schema=schema(OPERATION_COLUMNS)),
             "samples.parquet": _samples(samples),
+            "stacks.parquet": frames_table(folder),
         },
         len(calls),
         sum(gaps["missing"]),

@@ -1,0 +1,368 @@
+#include "unwind.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "module.h"
+#include "peephole/abi_record.h"
+#include "spill.h"
+
+#define FRAMES_MAX 32
+#define MODULES_MAX 1024
+#define IMAGES (1 << 12)	/* memory maps kept, by image; older ones give way */
+#define STACKS (1 << 16)	/* places of the table of known stacks and frames: half full at most */
+#define AGAIN_NS 20000000	/* maps are read again at most so often when an address is in none */
+
+struct mapping {
+	uint64_t start, end, offset;
+	struct ph_module *module;
+};
+
+struct memory_map {
+	uint32_t image;
+	uint32_t pid;
+	int64_t read_ns;
+	struct mapping *mappings;
+	size_t n;
+};
+
+struct known_module {
+	unsigned long dev, ino;
+	struct ph_module *module;
+};
+
+struct known_place {
+	uint64_t hash;
+	uint32_t number;	/* from 1 */
+};
+
+struct ph_unwinder {
+	struct ph_spill_file frames_file, stacks_file;
+	struct memory_map maps[IMAGES];
+	struct known_module modules[MODULES_MAX];
+	size_t n_modules;
+	struct known_place frames[STACKS], stacks[STACKS];
+	uint32_t n_frames, n_stacks;
+	uint64_t unknown;
+	int err;
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+struct ph_unwinder *ph_unwinder_new(int folder)
+{
+	struct ph_unwinder *unwinder = calloc(1, sizeof(*unwinder));
+
+	if (!unwinder)
+		return NULL;
+	unwinder->frames_file.fd = unwinder->stacks_file.fd = -1;
+	if (ph_spill_file_init(&unwinder->frames_file, folder, "frames.raw") ||
+	    ph_spill_file_init(&unwinder->stacks_file, folder, "stacks.raw")) {
+		ph_unwinder_free(unwinder);
+		return NULL;
+	}
+	return unwinder;
+}
+
+void ph_unwinder_free(struct ph_unwinder *unwinder)
+{
+	if (!unwinder)
+		return;
+	for (size_t i = 0; i < IMAGES; i++)
+		free(unwinder->maps[i].mappings);
+	for (size_t i = 0; i < unwinder->n_modules; i++)
+		ph_module_free(unwinder->modules[i].module);
+	ph_spill_file_fini(&unwinder->frames_file);
+	ph_spill_file_fini(&unwinder->stacks_file);
+	free(unwinder);
+}
+
+static struct ph_module *module_of(struct ph_unwinder *unwinder, uint32_t pid, uint64_t start, uint64_t end,
+				   unsigned long dev, unsigned long ino, const char *path)
+{
+	char open_path[96];
+	struct ph_module *module;
+
+	for (size_t i = 0; i < unwinder->n_modules; i++)
+		if (unwinder->modules[i].ino == ino && unwinder->modules[i].dev == dev)
+			return unwinder->modules[i].module;
+	if (unwinder->n_modules == MODULES_MAX)
+		return NULL;
+	/* What is mapped, whatever lies under that name now, and in its own mount namespace. */
+	snprintf(open_path, sizeof(open_path), "/proc/%u/map_files/%llx-%llx", pid, (unsigned long long)start,
+		 (unsigned long long)end);
+	module = ph_module_new(open_path, path);
+	if (!module)
+		module = ph_module_new(path, path);
+	/* One that can't be read is remembered, too. */
+	unwinder->modules[unwinder->n_modules++] = (struct known_module){ dev, ino, module };
+	return module;
+}
+
+static int read_maps(struct ph_unwinder *unwinder, struct memory_map *map)
+{
+	char line[PATH_MAX + 128], path[32];
+	size_t room = 0;
+	FILE *file;
+
+	map->n = 0;
+	map->read_ns = now_ns();
+	snprintf(path, sizeof(path), "/proc/%u/maps", map->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		unsigned long long start, end, offset;
+		unsigned int major, minor;
+		unsigned long ino;
+		char rights[5];
+		int at = 0;
+
+		if (sscanf(line, "%llx-%llx %4s %llx %x:%x %lu %n", &start, &end, rights, &offset, &major, &minor, &ino,
+			   &at) < 7 || rights[2] != 'x' || !ino)
+			continue;
+		line[strcspn(line, "\n")] = 0;
+		if (map->n >= room) {
+			struct mapping *more = realloc(map->mappings, (room = 2 * room + 16) * sizeof(*more));
+
+			if (!more)
+				break;
+			map->mappings = more;
+		}
+		map->mappings[map->n++] = (struct mapping){ start, end, offset,
+			module_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) };
+	}
+	fclose(file);
+	return 0;
+}
+
+static const struct mapping *find(struct ph_unwinder *unwinder, struct memory_map *map, uint64_t ip)
+{
+	for (int twice = 0; twice < 2; twice++) {
+		for (size_t i = 0; i < map->n; i++)
+			if (ip >= map->mappings[i].start && ip < map->mappings[i].end)
+				return &map->mappings[i];
+		/* A library may have come since; what is in no file (the vdso, generated code) never will. */
+		if (now_ns() - map->read_ns < AGAIN_NS || read_maps(unwinder, map))
+			break;
+	}
+	return NULL;
+}
+
+static struct memory_map *map_of(struct ph_unwinder *unwinder, uint32_t pid, uint32_t image)
+{
+	struct memory_map *map = &unwinder->maps[image & (IMAGES - 1)];
+
+	if (map->image != image || !map->mappings) {
+		struct mapping *mappings = map->mappings;
+
+		*map = (struct memory_map){ .image = image, .pid = pid, .mappings = NULL };
+		free(mappings);
+		read_maps(unwinder, map);
+	}
+	return map;
+}
+
+struct machine {
+	uint64_t registers[PH_REGISTERS];
+	const unsigned char *stack;
+	uint64_t base;
+	uint32_t len;
+};
+
+static int load(const struct machine *machine, uint64_t address, uint64_t *value)
+{
+	if (address < machine->base || address + 8 > machine->base + machine->len || address + 8 < 8)
+		return -EFAULT;
+	memcpy(value, machine->stack + (address - machine->base), 8);
+	return 0;
+}
+
+static int find_cfa(const struct machine *machine, const struct ph_rule *rule, uint64_t *cfa)
+{
+	uint64_t value = machine->registers[rule->cfa_register] + rule->cfa_offset;
+
+	switch ((enum ph_cfa)rule->cfa) {
+	case PH_CFA_NONE:
+		return -ENOENT;
+	case PH_CFA_REGISTER:
+		break;
+	case PH_CFA_PLT:
+		/* Its second instruction pushes: rsp + 8, and 8 more from the eleventh byte of a slot on. */
+		value += (machine->registers[PH_RIP] & 15) >= 11 ? 8 : 0;
+		break;
+	case PH_CFA_DEREF:
+		if (load(machine, value, &value))
+			return -EFAULT;
+		break;
+	}
+	*cfa = value;
+	return 0;
+}
+
+/* The caller's registers in place of these; below 0 at the end, or where the copy ends. */
+static int step(struct machine *machine, const struct ph_rule *rule)
+{
+	uint64_t next[PH_REGISTERS], cfa;
+	int err = find_cfa(machine, rule, &cfa);
+
+	if (err)
+		return err;
+	memcpy(next, machine->registers, sizeof(next));
+	for (int number = PH_RBX; number < PH_REGISTERS; number++) {
+		uint64_t place = cfa + (int64_t)rule->offset[number];
+
+		if (number == PH_RSP || (number > PH_RSP && number < PH_R12) || (number > PH_RBX && number < PH_RBP))
+			continue;
+		switch ((enum ph_where)rule->where[number]) {
+		case PH_SAME:
+			break;
+		case PH_AT_CFA:
+			if (load(machine, place, &next[number])) {
+				if (number == PH_RIP)
+					return -EFAULT;
+				next[number] = 0;
+			}
+			break;
+		case PH_IS_CFA:
+			next[number] = place;
+			break;
+		case PH_LOST:
+			if (number == PH_RIP)
+				return -ENOENT;
+			next[number] = 0;
+			break;
+		}
+	}
+	next[PH_RSP] = cfa;
+	if (rule->where[PH_RIP] != PH_AT_CFA || (cfa <= machine->registers[PH_RSP] && !rule->signal))
+		return -ELOOP;
+	memcpy(machine->registers, next, sizeof(next));
+	return 0;
+}
+
+static uint64_t mixed(uint64_t hash, uint64_t value)
+{
+	hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+	return hash ^ hash >> 29;
+}
+
+/* The place of a hash in a table: its number, or 0 and where it can be put; full tables know nobody new. */
+static struct known_place *look_up(struct known_place *table, uint64_t hash)
+{
+	size_t at = hash & (STACKS - 1);
+
+	while (table[at].number && table[at].hash != hash)
+		at = (at + 1) & (STACKS - 1);
+	table[at].hash = hash;
+	return &table[at];
+}
+
+static int put_text(struct ph_unwinder *unwinder, const char *text)
+{
+	return ph_spill_file_add(&unwinder->frames_file, text ? text : "", strlen(text ? text : "") + 1);
+}
+
+/* The number of a place in frames.raw, from 1; described the first time it is seen. */
+static uint32_t frame_number(struct ph_unwinder *unwinder, struct ph_module *module, uint64_t address)
+{
+	struct known_place *place = look_up(unwinder->frames, mixed((uintptr_t)module, address));
+	const char *function = NULL, *file = NULL;
+	char numbers[32];
+	int line = 0;
+
+	if (place->number)
+		return place->number;
+	if (unwinder->n_frames >= STACKS / 2)
+		return 0;
+	if (module)
+		ph_module_describe(module, address, &function, &file, &line);
+	unwinder->err |= put_text(unwinder, module ? ph_module_path(module) : NULL);
+	unwinder->err |= put_text(unwinder, function);
+	unwinder->err |= put_text(unwinder, file);
+	snprintf(numbers, sizeof(numbers), "%d", line);
+	unwinder->err |= put_text(unwinder, numbers);
+	snprintf(numbers, sizeof(numbers), "%llu", (unsigned long long)address);
+	unwinder->err |= put_text(unwinder, numbers);
+	return place->number = ++unwinder->n_frames;
+}
+
+static uint32_t stack_number(struct ph_unwinder *unwinder, const struct ph_stack_frame *frames, uint32_t n)
+{
+	struct ph_stack_head head = { .frames = n };
+	uint64_t hash = n;
+	struct known_place *place;
+
+	for (uint32_t i = 0; i < n; i++)
+		hash = mixed(hash, frames[i].frame);
+	place = look_up(unwinder->stacks, hash);
+	if (place->number || unwinder->n_stacks >= STACKS / 2)
+		return place->number;
+	unwinder->err |= ph_spill_file_add(&unwinder->stacks_file, &head, sizeof(head));
+	unwinder->err |= ph_spill_file_add(&unwinder->stacks_file, frames, n * sizeof(*frames));
+	return place->number = ++unwinder->n_stacks;
+}
+
+uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, uint32_t image, const struct ph_registers *from,
+		   uint32_t len)
+{
+	struct machine machine = { .stack = (const unsigned char *)(from + 1), .base = from->sp, .len = len - sizeof(*from) };
+	struct memory_map *map = map_of(unwinder, pid, image);
+	struct ph_stack_frame frames[FRAMES_MAX];
+	uint64_t *registers = machine.registers;
+	uint32_t n = 0;
+	int after_call = 0;
+
+	registers[PH_RIP] = from->ip;
+	registers[PH_RSP] = from->sp;
+	registers[PH_RBP] = from->bp;
+	registers[PH_RBX] = from->bx;
+	registers[PH_R12] = from->r12;
+	registers[PH_R13] = from->r13;
+	registers[PH_R14] = from->r14;
+	registers[PH_R15] = from->r15;
+	while (n < FRAMES_MAX && registers[PH_RIP]) {
+		/* A return address may already belong to the next line, or the next function. */
+		uint64_t ip = registers[PH_RIP] - after_call, address;
+		const struct mapping *mapping = find(unwinder, map, ip);
+		const struct ph_rule *rule;
+
+		if (!mapping || !mapping->module)
+			break;
+		address = ph_module_address(mapping->module, ip - mapping->start + mapping->offset);
+		frames[n] = (struct ph_stack_frame){ .ip = registers[PH_RIP],
+						     .frame = frame_number(unwinder, mapping->module, address) };
+		if (!frames[n].frame--)
+			break;
+		n++;
+		rule = ph_module_rule(mapping->module, address);
+		if (step(&machine, rule))
+			break;
+		after_call = !rule->signal;
+	}
+	if (!n)
+		unwinder->unknown++;
+	return n ? stack_number(unwinder, frames, n) : 0;
+}
+
+int ph_unwinder_flush(struct ph_unwinder *unwinder)
+{
+	int err = ph_spill_file_flush(&unwinder->frames_file);
+
+	return err ? err : ph_spill_file_flush(&unwinder->stacks_file);
+}
+
+uint64_t ph_unwinder_unknown(const struct ph_unwinder *unwinder)
+{
+	return unwinder->unknown;
+}

@@ -1,0 +1,99 @@
+"""Who made the calls, and where CPU time went."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from recording import program, rows
+
+from peephole.observe import ebpf
+from peephole.observe.launch import Launch
+from peephole.report.exports import folded, slices
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def sampled(need_ebpf: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    place = tmp_path_factory.mktemp("stacks") / "capture"
+    capture, code = ebpf.record(Launch([program("calls_stacks"), "5000"], stacks=True), place)
+    assert code == 0
+    return capture
+
+
+def chains(capture: Any) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in pq.read_table(capture.extra("stacks.parquet")).to_pylist():
+        found.setdefault(row["stack"], []).append(row)
+    return found
+
+
+def test_the_callers_of_a_call_are_named_with_library_and_line(sampled: Any) -> None:
+    known = chains(sampled)
+    calls = [c for c in rows(sampled) if c["name"] == "getppid"]
+    with_stack = [c for c in calls if c["stack"]]
+    assert len(calls) == 5000 and len(with_stack) >= 16 + 5000 // 64 - 2
+    for call in with_stack:
+        frames = known[call["stack"]]
+        assert [f["depth"] for f in frames] == list(range(len(frames)))
+        assert b"libc" in frames[0]["library"] and frames[0]["ip"] == call["ip"]
+        assert [f["function"] for f in frames[1:5]] == ["inner", "middle", "outer", "main"]
+    inner = known[with_stack[0]["stack"]][1]
+    source = Path(__file__).parents[2] / "core" / "test" / "calls_stacks.c"
+    said = source.read_text().splitlines()[inner["line"] - 1]
+    assert inner["file"].endswith("calls_stacks.c") and "syscall(SYS_getppid)" in said
+
+
+def test_ticks_of_the_cpu_clock_find_the_function_that_computes(sampled: Any) -> None:
+    known = chains(sampled)
+    ticks = pq.read_table(sampled.extra("samples.parquet")).to_pylist()
+    # 330 ms at 499 Hz; a busy machine ticks less often, never more
+    assert 20 <= len(ticks) <= 400 and sampled.meta.tick_ns == 2004008
+    where = Counter(known[t["stack"]][0]["function"] for t in ticks if t["stack"] and not t["in_kernel"])
+    assert where.most_common(1)[0][0] == "burns"
+    assert all(sampled.meta.started_ns <= t["ns"] <= sampled.meta.ended_ns for t in ticks)
+
+
+def test_a_flame_graph_has_the_functions_by_their_time(sampled: Any) -> None:
+    out = io.BytesIO()
+    folded.write(sampled, out)
+    weights = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in out.getvalue().decode().splitlines()}
+    heaviest = max(weights, key=lambda stack: weights[stack])
+    assert heaviest.startswith("calls_stacks;") and heaviest.endswith(";main;burns")
+    assert slices.weighted(sampled).unit == "nanoseconds"
+
+
+def test_most_stacks_of_a_real_program_reach_beyond_libc(need_ebpf: None, tmp_path: Path) -> None:
+    launch = Launch(
+        ["tar", "cf", "-", "/usr/include"], stacks=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    capture, code = ebpf.record(launch, tmp_path / "capture")
+    assert code == 0
+    known = chains(capture)
+    late = [c for c in rows(capture) if c["stack"]][20:]  # the loader's own calls come first
+    beyond = [any(b"libc" not in f["library"] for f in known[c["stack"]]) for c in late]
+    assert len(late) > 50 and sum(beyond) >= 0.98 * len(beyond)
+
+
+def test_the_bytes_of_a_stack_are_nowhere_on_the_disk(need_ebpf: None, tmp_path: Path) -> None:
+    launch = Launch([program("calls_stacks"), "10", "a secret on the stack"], stacks=True)
+    capture, _ = ebpf.record(launch, tmp_path / "capture")
+    import pyarrow as pa
+
+    for name in ("calls.parquet", "stacks.parquet", "samples.parquet"):
+        table = pq.read_table(capture.folder / name)
+        for column in table.columns:
+            if pa.types.is_binary(column.type):
+                assert not any(b"a secret" in value for value in column.to_pylist() if value)
+
+
+def test_without_the_option_nobody_is_sampled(record: Any) -> None:
+    capture, _ = record(program("calls_stacks"), "100")
+    assert capture.extra("stacks.parquet") is None and capture.extra("samples.parquet") is None
+    assert all(c["stack"] is None for c in rows(capture))
