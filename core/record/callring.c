@@ -1,6 +1,7 @@
 #include "callring.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -17,11 +18,17 @@ size_t ph_callrings_element(size_t ring_bytes)
 int ph_callrings_init(struct ph_callrings *rings, int map_fd, size_t ring_bytes, int n_cpus)
 {
 	size_t size = ph_callrings_element(ring_bytes) * n_cpus;
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+	uint64_t *ends = calloc(n_cpus, sizeof(*ends));
+	void *memory;
 
-	if (memory == MAP_FAILED)
+	if (!ends)
+		return -ENOMEM;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+	if (memory == MAP_FAILED) {
+		free(ends);
 		return -errno;
-	*rings = (struct ph_callrings){ .memory = memory, .ring_bytes = ring_bytes, .n_cpus = n_cpus };
+	}
+	*rings = (struct ph_callrings){ .memory = memory, .ring_bytes = ring_bytes, .n_cpus = n_cpus, .ends = ends };
 	return 0;
 }
 
@@ -29,6 +36,7 @@ void ph_callrings_fini(struct ph_callrings *rings)
 {
 	if (rings->memory)
 		munmap(rings->memory, ph_callrings_element(rings->ring_bytes) * rings->n_cpus);
+	free(rings->ends);
 	memset(rings, 0, sizeof(*rings));
 }
 
@@ -37,11 +45,17 @@ const struct ph_ring_head *ph_callrings_head(const struct ph_callrings *rings, i
 	return (const void *)(rings->memory + cpu * ph_callrings_element(rings->ring_bytes));
 }
 
+void ph_callrings_look(struct ph_callrings *rings)
+{
+	for (int cpu = 0; cpu < rings->n_cpus; cpu++)
+		rings->ends[cpu] = __atomic_load_n(&ph_callrings_head(rings, cpu)->produced, __ATOMIC_ACQUIRE);
+}
+
 static long drain_one(struct ph_callrings *rings, int cpu, int (*take)(void *, const void *, int), void *context)
 {
 	struct ph_ring_head *head = (void *)ph_callrings_head(rings, cpu);
 	const unsigned char *data = (const unsigned char *)head + PH_RING_HEAD_BYTES;
-	uint64_t at = head->consumed, released = at, end = __atomic_load_n(&head->produced, __ATOMIC_ACQUIRE);
+	uint64_t at = head->consumed, released = at, end = rings->ends[cpu];
 	long taken = 0;
 	int err = 0;
 

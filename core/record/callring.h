@@ -11,6 +11,7 @@ struct ph_callrings {
 	unsigned char *memory;
 	size_t ring_bytes;	/* of one CPU: a power of two */
 	int n_cpus;
+	uint64_t *ends;		/* as far as ph_callrings_look() saw */
 };
 
 /* What one element of the map takes, for rings of this size. */
@@ -19,6 +20,8 @@ int ph_callrings_init(struct ph_callrings *rings, int map_fd, size_t ring_bytes,
 void ph_callrings_fini(struct ph_callrings *rings);
 const struct ph_ring_head *ph_callrings_head(const struct ph_callrings *rings, int cpu);
 
+/* See what there is now: the next drain takes that and no more. */
+void ph_callrings_look(struct ph_callrings *rings);
 /* Hand each record to `take`, CPU by CPU; a count, or what `take` returned below 0. */
 long ph_callrings_drain(struct ph_callrings *rings, int (*take)(void *context, const void *record, int cpu), void *context);
 

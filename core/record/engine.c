@@ -249,15 +249,18 @@ int ph_engine_alive(const struct ph_engine *engine)
 	return __atomic_load_n(&engine->skel->bss->alive, __ATOMIC_RELAXED);
 }
 
+/* Births before what the born did: their stacks need their parents' mappings. */
 long ph_engine_drain(struct ph_engine *engine, struct ph_spill *spill)
 {
-	long calls = ph_callrings_drain(&engine->calls, ph_spill_call, spill), events, samples;
+	long events, calls, samples;
 
-	if (calls < 0)
-		return calls;
+	ph_callrings_look(&engine->calls);
 	events = ph_ring_drain(&engine->events, ph_spill_event, spill);
 	if (events < 0)
 		return events;
+	calls = ph_callrings_drain(&engine->calls, ph_spill_call, spill);
+	if (calls < 0)
+		return calls;
 	samples = ph_ring_drain(&engine->samples, ph_spill_sample, spill);
 	return samples < 0 ? samples : calls + events + samples;
 }

@@ -160,7 +160,7 @@ static void drain(struct session *session)
 
 static long pause_ns(const struct session *session)
 {
-	/* Stacks are told by the maps of a process that still runs. */
+	/* Mappings are told in a small ring of their own. */
 	if (session->spill->unwinder)
 		return IDLE_NS / 8;
 	return session->taken > 0 ? IDLE_NS / 4 : IDLE_NS;

@@ -146,7 +146,7 @@ int ph_spill_call(void *context, const void *record, int cpu)
 	at += call->path2_len;
 	spill_bytes(spill, at, call->address_len);
 	if (call->stack_len && spill->unwinder)
-		room->stack = ph_unwind(spill->unwinder, call->pid, call->image,
+		room->stack = ph_unwind(spill->unwinder, call->pid,
 					(const void *)((const unsigned char *)record + call->len - call->stack_len),
 					call->stack_len);
 	return spill->err;
@@ -162,7 +162,7 @@ int ph_spill_sample(void *context, const void *record, uint32_t len)
 	(void)len;
 	memcpy(room, record, PH_SAMPLE_BYTES);
 	if (room->stack_len && spill->unwinder)
-		room->stack = ph_unwind(spill->unwinder, room->pid, room->image,
+		room->stack = ph_unwind(spill->unwinder, room->pid,
 					(const void *)((const unsigned char *)record + PH_SAMPLE_BYTES), room->stack_len);
 	room->stack_len = 0;
 	return 0;
@@ -178,6 +178,9 @@ int ph_spill_event(void *context, const void *record, uint32_t len)
 		return spill->err;
 	memcpy(room, record, len);
 	memset(room + len, 0, padded - len);
+	if (spill->unwinder && ((const struct ph_event *)record)->type == PH_EVENT_FORK)
+		ph_unwinder_forked(spill->unwinder, ((const struct ph_event *)record)->ppid,
+				   ((const struct ph_event *)record)->pid);
 	return 0;
 }
 

@@ -5,15 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "mmaps.h"
 #include "module.h"
 #include "peephole/abi_record.h"
 #include "spill.h"
 
 #define FRAMES_MAX 32
 #define MODULES_MAX 1024
-#define IMAGES (1 << 12)	/* memory maps kept, by image; older ones give way */
+#define PROCESSES (1 << 12)	/* memory maps kept, by pid; older ones give way */
 #define STACKS (1 << 16)	/* places of the table of known stacks and frames: half full at most */
 #define AGAIN_NS 20000000	/* maps are read again at most so often when an address is in none */
 
@@ -23,11 +25,10 @@ struct mapping {
 };
 
 struct memory_map {
-	uint32_t image;
 	uint32_t pid;
 	int64_t read_ns;
 	struct mapping *mappings;
-	size_t n;
+	size_t n, room;
 };
 
 struct known_module {
@@ -42,7 +43,8 @@ struct known_place {
 
 struct ph_unwinder {
 	struct ph_spill_file frames_file, stacks_file;
-	struct memory_map maps[IMAGES];
+	struct ph_mmaps *mmaps;	/* NULL: only /proc says what is mapped */
+	struct memory_map maps[PROCESSES];
 	struct known_module modules[MODULES_MAX];
 	size_t n_modules;
 	struct known_place frames[STACKS], stacks[STACKS];
@@ -71,6 +73,7 @@ struct ph_unwinder *ph_unwinder_new(int folder)
 		ph_unwinder_free(unwinder);
 		return NULL;
 	}
+	unwinder->mmaps = ph_mmaps_new();
 	return unwinder;
 }
 
@@ -78,13 +81,21 @@ void ph_unwinder_free(struct ph_unwinder *unwinder)
 {
 	if (!unwinder)
 		return;
-	for (size_t i = 0; i < IMAGES; i++)
+	for (size_t i = 0; i < PROCESSES; i++)
 		free(unwinder->maps[i].mappings);
 	for (size_t i = 0; i < unwinder->n_modules; i++)
 		ph_module_free(unwinder->modules[i].module);
+	ph_mmaps_free(unwinder->mmaps);
 	ph_spill_file_fini(&unwinder->frames_file);
 	ph_spill_file_fini(&unwinder->stacks_file);
 	free(unwinder);
+}
+
+static int is_file(const char *path, unsigned long ino)
+{
+	struct stat st;
+
+	return !stat(path, &st) && st.st_ino == ino;
 }
 
 static struct ph_module *module_of(struct ph_unwinder *unwinder, uint32_t pid, uint64_t start, uint64_t end,
@@ -102,20 +113,89 @@ static struct ph_module *module_of(struct ph_unwinder *unwinder, uint32_t pid, u
 	snprintf(open_path, sizeof(open_path), "/proc/%u/map_files/%llx-%llx", pid, (unsigned long long)start,
 		 (unsigned long long)end);
 	module = ph_module_new(open_path, path);
-	if (!module)
+	if (!module && is_file(path, ino))
 		module = ph_module_new(path, path);
 	/* One that can't be read is remembered, too. */
 	unwinder->modules[unwinder->n_modules++] = (struct known_module){ dev, ino, module };
 	return module;
 }
 
+/* A new mapping takes the place of those that it overlaps. */
+static void add_mapping(struct memory_map *map, const struct mapping *mapping)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < map->n; i++)
+		if (map->mappings[i].end <= mapping->start || map->mappings[i].start >= mapping->end)
+			map->mappings[kept++] = map->mappings[i];
+	map->n = kept;
+	if (map->n == map->room) {
+		struct mapping *more = realloc(map->mappings, (2 * map->room + 16) * sizeof(*more));
+
+		if (!more)
+			return;
+		map->mappings = more;
+		map->room = 2 * map->room + 16;
+	}
+	map->mappings[map->n++] = *mapping;
+}
+
+static int overlaps(const struct memory_map *map, const struct mapping *mapping)
+{
+	for (size_t i = 0; i < map->n; i++)
+		if (map->mappings[i].end > mapping->start && map->mappings[i].start < mapping->end)
+			return 1;
+	return 0;
+}
+
+static struct memory_map *map_of(struct ph_unwinder *unwinder, uint32_t pid)
+{
+	struct memory_map *map = &unwinder->maps[pid & (PROCESSES - 1)];
+
+	if (map->pid != pid) {
+		map->pid = pid;
+		map->n = 0;
+		map->read_ns = 0;
+	}
+	return map;
+}
+
+static void take_mapping(void *context, const struct ph_mmap *seen)
+{
+	struct ph_unwinder *unwinder = context;
+	uint64_t end = seen->start + seen->len;
+	struct mapping mapping = { seen->start, end, seen->offset, module_of(unwinder, seen->pid, seen->start, end,
+				   seen->major << 20 | seen->minor, seen->ino, seen->path) };
+
+	add_mapping(map_of(unwinder, seen->pid), &mapping);
+}
+
+static void drain_mmaps(struct ph_unwinder *unwinder)
+{
+	if (unwinder->mmaps)
+		ph_mmaps_drain(unwinder->mmaps, take_mapping, unwinder);
+}
+
+void ph_unwinder_forked(struct ph_unwinder *unwinder, uint32_t parent, uint32_t child)
+{
+	struct memory_map *from, *to;
+
+	drain_mmaps(unwinder);
+	from = &unwinder->maps[parent & (PROCESSES - 1)];
+	to = map_of(unwinder, child);
+	if (from->pid != parent || from == to)
+		return;
+	/* The child may have executed something since, which then has its own mappings; they have precedence. */
+	for (size_t i = 0; i < from->n; i++)
+		if (!overlaps(to, &from->mappings[i]))
+			add_mapping(to, &from->mappings[i]);
+}
+
 static int read_maps(struct ph_unwinder *unwinder, struct memory_map *map)
 {
 	char line[PATH_MAX + 128], path[32];
-	size_t room = 0;
 	FILE *file;
 
-	map->n = 0;
 	map->read_ns = now_ns();
 	snprintf(path, sizeof(path), "/proc/%u/maps", map->pid);
 	file = fopen(path, "re");
@@ -132,45 +212,33 @@ static int read_maps(struct ph_unwinder *unwinder, struct memory_map *map)
 			   &at) < 7 || rights[2] != 'x' || !ino)
 			continue;
 		line[strcspn(line, "\n")] = 0;
-		if (map->n >= room) {
-			struct mapping *more = realloc(map->mappings, (room = 2 * room + 16) * sizeof(*more));
-
-			if (!more)
-				break;
-			map->mappings = more;
-		}
-		map->mappings[map->n++] = (struct mapping){ start, end, offset,
-			module_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) };
+		add_mapping(map, &(struct mapping){ start, end, offset,
+			    module_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) });
 	}
 	fclose(file);
 	return 0;
 }
 
-static const struct mapping *find(struct ph_unwinder *unwinder, struct memory_map *map, uint64_t ip)
+static const struct mapping *look_in(const struct memory_map *map, uint64_t ip)
 {
-	for (int twice = 0; twice < 2; twice++) {
-		for (size_t i = 0; i < map->n; i++)
-			if (ip >= map->mappings[i].start && ip < map->mappings[i].end)
-				return &map->mappings[i];
-		/* A library may have come since; what is in no file (the vdso, generated code) never will. */
-		if (now_ns() - map->read_ns < AGAIN_NS || read_maps(unwinder, map))
-			break;
-	}
+	for (size_t i = 0; i < map->n; i++)
+		if (ip >= map->mappings[i].start && ip < map->mappings[i].end)
+			return &map->mappings[i];
 	return NULL;
 }
 
-static struct memory_map *map_of(struct ph_unwinder *unwinder, uint32_t pid, uint32_t image)
+/* What is in no file (the vdso, generated code) is looked for in vain, so not too often. */
+static const struct mapping *find(struct ph_unwinder *unwinder, struct memory_map *map, uint64_t ip)
 {
-	struct memory_map *map = &unwinder->maps[image & (IMAGES - 1)];
+	const struct mapping *mapping = look_in(map, ip);
 
-	if (map->image != image || !map->mappings) {
-		struct mapping *mappings = map->mappings;
-
-		*map = (struct memory_map){ .image = image, .pid = pid, .mappings = NULL };
-		free(mappings);
-		read_maps(unwinder, map);
-	}
-	return map;
+	if (mapping)
+		return mapping;
+	drain_mmaps(unwinder);
+	mapping = look_in(map, ip);
+	if (mapping || now_ns() - map->read_ns < AGAIN_NS || read_maps(unwinder, map))
+		return mapping;
+	return look_in(map, ip);
 }
 
 struct machine {
@@ -313,16 +381,17 @@ static uint32_t stack_number(struct ph_unwinder *unwinder, const struct ph_stack
 	return place->number = ++unwinder->n_stacks;
 }
 
-uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, uint32_t image, const struct ph_registers *from,
-		   uint32_t len)
+uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_registers *from, uint32_t len)
 {
 	struct machine machine = { .stack = (const unsigned char *)(from + 1), .base = from->sp, .len = len - sizeof(*from) };
-	struct memory_map *map = map_of(unwinder, pid, image);
+	struct memory_map *map;
 	struct ph_stack_frame frames[FRAMES_MAX];
 	uint64_t *registers = machine.registers;
 	uint32_t n = 0;
 	int after_call = 0;
 
+	drain_mmaps(unwinder);
+	map = map_of(unwinder, pid);
 	registers[PH_RIP] = from->ip;
 	registers[PH_RSP] = from->sp;
 	registers[PH_RBP] = from->bp;

@@ -1,4 +1,4 @@
-/* From the copied top of a stack to the chain of callers: (library, function, line), while the process still runs.
+/* From the copied top of a stack to the chain of callers: (library, function, line), as soon as it comes.
  *
  * The copied bytes are read here and dropped. What is spilled:
  *	frames.raw	each place once: library, function, source file, line and address as text, each with its NUL
@@ -28,8 +28,9 @@ struct ph_unwinder *ph_unwinder_new(int folder);
 void ph_unwinder_free(struct ph_unwinder *unwinder);
 /* The number of the stack that begins with these registers and the bytes behind them, from 1; 0: nothing can be said.
  * `len` counts the registers, too. */
-uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, uint32_t image, const struct ph_registers *registers,
-		   uint32_t len);
+uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_registers *registers, uint32_t len);
+/* A process was born: it has its parent's mappings. */
+void ph_unwinder_forked(struct ph_unwinder *unwinder, uint32_t parent, uint32_t child);
 int ph_unwinder_flush(struct ph_unwinder *unwinder);
 /* Stacks of processes that were gone, or whose first frame is in no file. */
 uint64_t ph_unwinder_unknown(const struct ph_unwinder *unwinder);

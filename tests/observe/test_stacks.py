@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -70,22 +71,15 @@ def test_a_flame_graph_has_the_functions_by_their_time(sampled: Any) -> None:
 
 
 def test_most_stacks_of_a_real_program_reach_beyond_libc(need_ebpf: None, tmp_path: Path) -> None:
-    launch = Launch(
-        ["tar", "cf", "-", "/usr/include"], stacks=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    words = ["tar", "cf", str(tmp_path / "tar"), "/usr/include/linux"]
+    launch = Launch(words, stacks=True, stderr=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"})
     capture, code = ebpf.record(launch, tmp_path / "capture")
     assert code == 0
     known = chains(capture)
-    # Each sampled stack stands for its share of its call site's calls: a site's first sixteen are always taken.
-    calls = rows(capture)
-    made, taken = (Counter((c["name"], c["ip"]) for c in some) for some in (calls, [c for c in calls if c["stack"]]))
-    whole, beyond = 0.0, 0.0
-    for call in calls:
-        if call["stack"]:
-            share = made[call["name"], call["ip"]] / taken[call["name"], call["ip"]]
-            whole += share
-            beyond += share * any(b"libc" not in f["library"] for f in known[call["stack"]])
-    assert whole > 1000 and beyond >= 0.98 * whole, (whole, beyond)
+    late = [c for c in rows(capture) if c["stack"]][20:]  # the loader's own calls come first
+    beyond = [any(b"libc" not in f["library"] for f in known[c["stack"]]) for c in late]
+    # 512 bytes end inside of some of libc's larger frames (locales, name services): those of the start
+    assert len(late) > 50 and sum(beyond) >= 0.85 * len(beyond), (len(late), sum(beyond))
 
 
 def test_the_bytes_of_a_stack_are_nowhere_on_the_disk(need_ebpf: None, tmp_path: Path) -> None:
@@ -104,3 +98,15 @@ def test_without_the_option_nobody_is_sampled(record: Any) -> None:
     capture, _ = record(program("calls_stacks"), "100")
     assert capture.extra("stacks.parquet") is None and capture.extra("samples.parquet") is None
     assert all(c["stack"] is None for c in rows(capture))
+
+
+def test_processes_that_are_gone_at_once_have_stacks_too(need_ebpf: None, tmp_path: Path) -> None:
+    launch = Launch(["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do (exit 0); /bin/true; done"], stacks=True)
+    capture, code = ebpf.record(launch, tmp_path / "capture")
+    calls = rows(capture)
+    assert code == 0 and len({c["pid"] for c in calls}) >= 11
+    sampled = [c for c in calls if c["stack"]]
+    # all but the few that come before a new image has mapped anything, or from what is in no file
+    by_pid = Counter(c["pid"] for c in sampled)
+    assert all(by_pid[c["pid"]] for c in calls if c["name"] == "set_robust_list")
+    assert capture.meta.machine["stacks_unknown"] <= 0.05 * len(sampled)
