@@ -2,6 +2,7 @@
  * the call's description are asked; everything else passes through. */
 #include "dispatch.h"
 
+#include "naps.h"
 #include "opens.h"
 #include "guard.h"
 #include "run.h"
@@ -666,6 +667,8 @@ bool ph_answer(const struct ph_call *c, int64_t *ret)
 		return false;
 	fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
 	d = ph_description_of(fd);
+	if (__builtin_expect(ph_naps_used, 0))
+		ph_naps_end();
 	if (!d || !(d->handled & row->layers) || !switched_on(d->handled))
 		return false;
 	return ph_pay_due() ? answered_timed(c, fd, d, ret) : answered_on_trial(c, fd, d, ret);
@@ -676,6 +679,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	if (!ph_armed)
 		return PH_PASS;
 	adopt_child();
+	if (ph_naps_used && !ph_is_sleep(c->nr))
+		ph_naps_end();
 	if (switched_off())
 		return PH_PASS;
 	if (c->nr < 0 || c->nr >= PH_NR_MAX) {

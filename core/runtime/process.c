@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "naps.h"
 #include "numbers.h"
 
 #define STATES_MAX 1024
@@ -17,6 +18,7 @@ static uint32_t at[PH_RULES_MAX];	/* first word of each layer's state */
 static uint32_t words;
 static _Atomic uint64_t version;
 static bool handled[PH_NR_MAX];
+static bool with_state[PH_NR_MAX];	/* some rule that handles it has state of the process */
 static uint64_t unlike[PH_STATE_MAX / 8];	/* what a rule is given that asks for its state where it has none */
 
 int ph_process_init(void)
@@ -36,8 +38,11 @@ int ph_process_init(void)
 		for (uint32_t h = 0; h < ph_layers[i].rule->n_handles; h++) {
 			const struct ph_handles *handles = &ph_layers[i].rule->handles[h];
 
-			if (handles->fd_arg < 0 && handles->nr != PH_NR_openat)
-				handled[handles->nr] = true;
+			if (handles->fd_arg >= 0 || handles->nr == PH_NR_openat)
+				continue;
+			handled[handles->nr] = true;
+			with_state[handles->nr] |= bytes > 0;
+			ph_naps_used |= ph_is_sleep(handles->nr);
 		}
 	}
 	return 0;
@@ -100,10 +105,14 @@ int64_t ph_process_call(struct ph_call *c)
 
 	if (ph_layers_may_answer(c->nr) && answered(c))
 		return c->ret;
-	ph_walk_hold(&walk);
-	atomic_fetch_add(&version, 1);
-	c->ret = ph_layer_call(&walk, 0, c);
-	atomic_fetch_add(&version, 1);
+	if (!with_state[c->nr]) {	/* it may block: signals open, nothing held */
+		c->ret = ph_layer_call(&walk, 0, c);
+	} else {
+		ph_walk_hold(&walk);
+		atomic_fetch_add(&version, 1);
+		c->ret = ph_layer_call(&walk, 0, c);
+		atomic_fetch_add(&version, 1);
+	}
 	for (uint32_t hits = walk.hits; hits; hits &= hits - 1)
 		__atomic_fetch_add(&ph_layers[__builtin_ctz(hits)].control->hits, 1, __ATOMIC_RELAXED);
 	ph_walk_release(&walk);

@@ -108,6 +108,13 @@ int64_t ph_k_unlinkat(struct ph_k *k, int64_t dir, int64_t path);
 /* After a successful forward of fstat/newfstatat(AT_EMPTY_PATH): set st_size, and st_blocks to 0 when size is 0. */
 int64_t ph_stat_set_size(struct ph_k *k, int64_t statbuf, int64_t size);
 
+/* --- sleeping -------------------------------------------------------------------------------------------- */
+/* How often in a row this thread has asked for just the sleep at `request` (a struct timespec), with no other call
+ * that reaches the dispatcher in between: 1 the first time, 0 when it can't be read. */
+int64_t ph_in_a_row(struct ph_k *k, int64_t request);
+/* nanosleep or clock_nanosleep as the program asked for it, cut to PH_NAP_NS << times. */
+int64_t ph_nap(struct ph_k *k, int64_t request, int64_t times);
+
 /* --- counters ------------------------------------------------------------------------------------------ */
 void ph_hit(struct ph_k *k);			/* generated where a call was answered or made cheaper */
 

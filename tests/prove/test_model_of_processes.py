@@ -103,3 +103,12 @@ def test_a_forks_child_has_another_number() -> None:
     os.wait()
     perform(m, Call("fork_child", words={"thread": 0, "id": child, "placed": False}), Oracle())
     assert perform(m, Call("getpid"), Oracle()) == child != os.getpid()
+
+
+def test_a_sleep_whose_time_cannot_be_read_fails_as_in_the_model() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    m = Machine(start_state(load_rule("short_poll")))
+    for name, words in (("nanosleep", (35, 8, 0)), ("clock_nanosleep", (230, 1, 0, 8, 0))):
+        r = libc.syscall(*words)
+        call = Call(name, words={"n": 1, "row": 0, "absolute": 0})
+        assert (-ctypes.get_errno() if r < 0 else r) == perform(m, call, Oracle())

@@ -71,8 +71,13 @@ class RuleText:
 
     @property
     def about_files(self) -> bool:
-        """Whether it deals with files: it has state of open ones, or no state at all."""
-        return self.per_file or not self.process
+        """Whether it deals with files: it has state of open ones, or no state at all and other calls than sleeps."""
+        return self.per_file or not (self.process or self.about_sleep)
+
+    @property
+    def about_sleep(self) -> bool:
+        """Whether it deals with sleeps."""
+        return bool(self.handlers.keys() & {"nanosleep", "clock_nanosleep"})
 
     def given_up(self, profile: str) -> frozenset[str]:
         """What the rule says it gives up on file systems of this crash profile."""

@@ -115,6 +115,10 @@ def _call(call: Call, before: dict[str, Any]) -> str:
             return f"another process truncates {file} to {w['n']}"
         case "load" | "store":
             return f"the program {'reads' if call.name == 'load' else 'writes to'} its mapping of {file}"
+        case "nanosleep" | "clock_nanosleep":
+            until = ", until a time" if w.get("absolute") else ""
+            which = "unreadable" if w["row"] == 0 else f"number {w['row']} in a row"
+            return f"{call.name}({w['n']}{until}), {which}"
         case "fork_child":
             space = ", in a user namespace of its own" if w["placed"] else ""
             return f"thread {w['thread']} forks, and we follow the child{space}: its pid is {w['id']}"
@@ -176,6 +180,8 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
             return "an error of an earlier call's data comes only now"
         case "durability":
             return f"the sync has returned, and a crash now leaves: {_both(step)}"
+        case "timing":
+            return "it sleeps for less than was asked"
         case "ordering":
             return "the sync has returned and was not made"
         case "atomicity" | "append-atomicity":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from peephole.prove.language import RuleText
-from peephole.prove.model.alphabet import ERRORS, PROCESS, Shape, alphabet_of, plain_sizes, random_call, random_oracle
+from peephole.prove.model.alphabet import ALPHABET, ERRORS, Shape, alphabet_of, plain_sizes, random_call, random_oracle
 from peephole.prove.model.dispatch import reaches
 from peephole.prove.model.kernel import CREAT, Call, Data, Flags
 from peephole.prove.model.machine import (
@@ -96,7 +96,7 @@ def _shape(rule: RuleText, focus: frozenset[str], rng: random.Random) -> Shape:
     if likely and rng.random() < 0.5:
         return rng.choice(likely)
     if not rule.about_files and chance < 0.9:
-        return rng.choice(PROCESS)
+        return rng.choice(alphabet[len(ALPHABET) :])
     if chance < 0.2:
         return rng.choice(alphabet)
     if rule.about_files and chance < 0.35:

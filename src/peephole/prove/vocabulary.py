@@ -105,6 +105,8 @@ MECHANISMS: dict[str, Mechanism] = {
     "exchange": Mechanism("ph_k_exchange", ("fd", "path", "fd", "path"), "num", True),
     "unlinkat": Mechanism("ph_k_unlinkat", ("fd", "path"), "num", True),
     "stat_set_size": Mechanism("ph_stat_set_size", ("buf", "num"), "num", False),
+    "in_a_row": Mechanism("ph_in_a_row", ("buf",), "num", False),
+    "nap": Mechanism("ph_nap", ("buf", "num"), "num", True),
     "hit": Mechanism("ph_hit", (), "none", False),
     # Of the model only, for neighbours that must be refuted: a rule that uses it has no C.
     "map_write": Mechanism("", ("fd", "buf", "num", "bool"), "num", True),

@@ -40,6 +40,8 @@ _WORDS: dict[str, tuple[int, int]] = {
     "thread": (0, 1),
     "id": (0, CELL_MAX),
     "good": (0, CHUNK),  # cells of the program's memory that can be written
+    "row": (0, 3),  # how often the thread has asked for this sleep in a row; 0: its time can't be read
+    "absolute": (0, 1),  # until a time, not for a while
 }
 
 
@@ -117,11 +119,16 @@ PROCESS: tuple[Shape, ...] = (
     Shape("fork_child", "", ("thread", "id", "placed")),
     Shape("other_maps", by="other"),
 )
+#: Sleeps, for rules that handle them.
+SLEEPS: tuple[Shape, ...] = (
+    Shape("nanosleep", "", ("n", "row")),
+    Shape("clock_nanosleep", "", ("n", "row", "absolute")),
+)
 
 
 def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
     """The calls that a proof of this rule looks at."""
-    return ALPHABET + PROCESS if rule.process else ALPHABET
+    return ALPHABET + (PROCESS if rule.process else ()) + (SLEEPS if rule.about_sleep else ())
 
 
 def opaque_calls() -> list[str]:

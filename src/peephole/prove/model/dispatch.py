@@ -258,6 +258,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "ioctl": ("fd", "request", "other"),
     "flock": ("fd", "lock"),
     "rename": ("dir", "name", "dir", "to"),
+    "nanosleep": ("n", "zero"),
+    "clock_nanosleep": ("zero", "absolute", "n", "zero"),
     "copy_file_range": ("other", "memory", "fd", "placed", "n", "zero"),
     **{name: () for name in ("getpid", "getuid", "geteuid", "getgid", "getegid")},
     **{name: ("id",) for name in ("setuid", "setgid", "umask")},
@@ -473,6 +475,20 @@ class _Mechanisms(FileMechanisms, NameMechanisms, _Pure):
     def do_stat_set_size(self, memory: Any, size: Any) -> Num:
         self.m.emit("size", number(size))
         return 0
+
+    # -- sleeping
+
+    def do_in_a_row(self, request: Any) -> Num:
+        """How often in a row this thread has asked for just this sleep, nothing in between; 0: unreadable."""
+        assert self.call is not None
+        return self.call["row"]  # type: ignore[no-any-return]
+
+    def do_nap(self, request: Any, times: Any) -> Num:
+        """The program's own sleep, cut to a short while that doubles with `times`."""
+        assert self.call is not None
+        self.once()
+        cut = least(self.call["n"], 1)
+        return perform(self.m, Call(self.call.name, words={**self.call.words, "n": cut}), self.oracle)
 
     def do_hit(self) -> int:
         self.m.hits = or_(self.m.hits, self.m.guard)

@@ -107,6 +107,7 @@ class Machine:
     failed_in_settle: Bool = False
     forwarded: Bool = False
     hits: Bool = False
+    asleep: Num = 0  # how long the call slept
     out: dict[str, Any] = field(default_factory=dict)  # what the call wrote into the program's memory
     settling: int | None = None
     filled: Num = FAR  # how many cells the next fill of a window gets, or an error
@@ -255,7 +256,7 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     for i in range(INODES):
         state[f"i{i}.covered"] = True
     state["reflink"] = False
-    if rule.process:
+    if "t.pid" in state:
         state |= {"t.pid": 1, "t.mapped": True}
     return state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peephole.prove.model.kernel import Call, kernel_call
+from peephole.prove.model.kernel import EFAULT, Call, kernel_call
 from peephole.prove.model.machine import DESCRIPTIONS, IDENTITIES, THREADS, Machine, Oracle
 from peephole.prove.model.terms import Num, and_, eq, ite, not_
 from peephole.prove.vocabulary import NUMBERS
@@ -38,6 +38,13 @@ def umask(m: Machine, call: Call, oracle: Oracle) -> Num:
     before: Num = m.state["t.mask"]
     m.set("t.mask", call["id"])
     return before
+
+
+@kernel_call("nanosleep", "clock_nanosleep")
+def sleep(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """A while; a signal may end it (EINTR), and times that can't be read fail."""
+    m.asleep = ite(m.guard, call["n"], m.asleep)
+    return ite(eq(call["row"], 0), -EFAULT, oracle.fail)  # type: ignore[no-any-return]
 
 
 @kernel_call("fork_child")

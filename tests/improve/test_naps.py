@@ -1,0 +1,31 @@
+"""short_poll on a real program: what counts as a sleep in a row."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peephole.improve.arm import arm
+
+BETWEEN = {"nothing": "pass", "a call": "os.getppid() if False else os.stat('/')", "another sleep": "libc.usleep(300)"}
+PROGRAM = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+for _ in range(200):
+    libc.usleep(200)
+    {between}
+"""
+
+
+@pytest.mark.parametrize("what", sorted(BETWEEN))
+def test_only_equal_sleeps_with_nothing_between_are_in_a_row(what: str, tmp_path: Path) -> None:
+    script = tmp_path / "sleeps.py"
+    script.write_text(PROGRAM.format(between=BETWEEN[what]))
+    with arm(["short_poll"]) as armed:
+        subprocess.run([sys.executable, script], env=armed.environment(os.environ), check=True, timeout=60)
+        hits = armed.stats()["rules"]["short_poll"]["hits"]
+    assert (hits >= 150) if what == "nothing" else (hits == 0)
