@@ -8,7 +8,7 @@ need="gcc:gcc clang:clang bpftool:bpftool strace:strace mkfs.ext4:e2fsprogs pkg-
 /usr/include/bpf/libbpf.h:libbpf-dev /usr/include/Zydis/Zydis.h:libzydis-dev /usr/include/libelf.h:libelf-dev /usr/include/elfutils/libdw.h:libdw-dev
 /usr/include/x86_64-linux-gnu/sys/types.h:libc6-dev"
 if [ "${1:-}" = tests ] && [ "$(id -u)" = 0 ]; then
-	need="$need git:git gdb:gdb sqlite3:sqlite3 vim:vim node:nodejs musl-gcc:musl-tools redis-server:redis-server nginx:nginx-light java:default-jdk-headless chromium:chromium"
+	need="$need mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs git:git gdb:gdb sqlite3:sqlite3 vim:vim node:nodejs musl-gcc:musl-tools redis-server:redis-server nginx:nginx-light java:default-jdk-headless chromium:chromium"
 fi
 missing=""
 for pair in $need; do

@@ -334,10 +334,10 @@ def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
         (or_(not_(m.d(source, "rd")), not_(m.d(out, "wr")), m.d(out, "app")), -EBADF),
         (not_(m.state["reflink"]), -EOPNOTSUPP),
         (or_(m.of_file(out, "special"), m.of_file(source, "special")), -EINVAL),
-        (eq(m.d(out, "ino"), m.d(source, "ino")), -EINVAL),
+        (and_(eq(m.d(out, "ino"), m.d(source, "ino")), lt(0, size)), -EINVAL),
         (not_(eq(oracle.fail, 0)), oracle.fail),
     )
-    with m.under(fine):
+    with m.under(and_(fine, lt(0, size))):
         for k in range(CELLS):
             m.set_file(out, f"c{k}", ite(lt(k, size), cell_at(m, source, k), m.of_file(out, f"c{k}")))
         m.set_file(out, "size", most(size, m.of_file(out, "size")))
