@@ -110,5 +110,8 @@ void ph_faults_after_exec(void);
 size_t ph_strlen(const char *s);
 const char *ph_after_prefix(const char *s, const char *prefix);	/* NULL when s does not begin with it */
 const char *ph_basename(const char *path);
+#define PH_FD_PATH 40
+void ph_fd_path(char to[PH_FD_PATH], int64_t fd);	/* /proc/self/fd/N */
+bool ph_calls_by_itself(const char *library);	/* known to make system calls that no rule would see */
 
 #endif

@@ -388,7 +388,7 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 	struct environment env = { .at = (uint64_t)(at ? f->a[3] : f->a[2]) };
 	int64_t dir = at ? (int32_t)f->a[0] : AT_FDCWD, r;
 	uint64_t path = (uint64_t)(at ? f->a[1] : f->a[0]), flags = at ? (uint64_t)f->a[4] : 0;
-	char itself[32];
+	char itself[PH_FD_PATH];
 	bool direct = false;
 	size_t bytes;
 	int why;
@@ -400,18 +400,9 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 			return exec_plain(f);
 		if (!first) {
 			/* The file itself: opened again, so that reading moves no position of the program's. */
-			char digits[12];
-			unsigned n = 0;
-			char *to = append(itself, "/proc/self/fd/");
-
 			if (dir < 0)
 				return exec_plain(f);
-			do
-				digits[n++] = (char)('0' + dir % 10);
-			while (dir /= 10);
-			while (n)
-				*to++ = digits[--n];
-			*to = 0;
+			ph_fd_path(itself, dir);
 			path = (uint64_t)itself;
 			dir = AT_FDCWD;
 		}

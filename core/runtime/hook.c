@@ -195,6 +195,24 @@ static void enter_sandbox(bool vfork_child)
 	ph_uncovered(PH_UNCOVERED_SANDBOX, ph_engine.exe);
 }
 
+/* A library that is loaded now and makes calls of its own could find something pending. */
+static void code_comes(const struct ph_frame *f)
+{
+	char link[PH_FD_PATH], name[256];
+	int64_t n;
+
+	if (!(f->a[2] & PROT_EXEC) || (f->a[3] & MAP_ANONYMOUS) || (int32_t)f->a[4] < 0)
+		return;
+	ph_fd_path(link, (int32_t)f->a[4]);
+	n = ph_syscall(NR_readlinkat, AT_FDCWD, (int64_t)link, (int64_t)name, sizeof(name) - 1, 0, 0);
+	name[n > 0 ? n : 0] = 0;
+	if (!ph_calls_by_itself(name))
+		return;
+	ph_disarm(PH_WHY_UNHANDLED);
+	ph_engine.rules = false;
+	ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
+}
+
 static __attribute__((noinline)) void decide(struct ph_frame *f)
 {
 	struct ph_call call;
@@ -239,6 +257,9 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 	case NR_clone3:
 		make_process(f);
 		return;
+	case NR_mmap:
+		code_comes(f);
+		break;
 	case NR_exit_group:
 		hand_over_passed();
 		break;

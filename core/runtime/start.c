@@ -299,12 +299,16 @@ static unsigned find_objects(struct ph_found found[OBJECTS_MAX], const uint8_t *
 	return libc ? n : 0;
 }
 
-/* Code that is known to make system calls of its own, which no rule would see. */
+bool ph_calls_by_itself(const char *library)
+{
+	library = ph_basename(library);
+	return ph_after_prefix(library, "liburing.so") || ph_after_prefix(library, "libgo.so");
+}
+
 static bool calls_by_itself(void)
 {
 	for (const struct link_map *map = loaded; map; map = map->next)
-		if (map->name && (ph_after_prefix(ph_basename(map->name), "liburing.so") ||
-				  ph_after_prefix(ph_basename(map->name), "libgo.so")))
+		if (map->name && ph_calls_by_itself(map->name))
 			return true;
 	return go_program;
 }

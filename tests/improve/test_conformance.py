@@ -17,7 +17,7 @@ Runner = Callable[..., Any]
 
 
 @pytest.mark.parametrize("how", ["improved", "ruled"])
-@pytest.mark.parametrize("part", ["registers", "errors", "signals", "processes", "threads"])
+@pytest.mark.parametrize("part", ["registers", "errors", "signals", "processes", "threads", "limits"])
 def test_a_program_sees_the_same_kernel(part: str, how: str, plain: Runner, request: pytest.FixtureRequest) -> None:
     program = str(native.path(f"conform_{part}"))
     expected, got = plain(program), request.getfixturevalue(how)(program)
@@ -265,3 +265,20 @@ def test_a_program_that_gives_up_root_runs_without_what_it_can_not_reach(plain: 
     ran = improved(*words)
     assert (ran.seen, ran.err) == (plain(*words).seen, b"")
     assert [one["why"] for one in ran.stats["not_covered"]] == ["library"]
+
+
+def test_a_library_that_makes_its_own_calls_ends_the_rules_when_it_is_loaded(tmp_path: Path, ruled: Runner) -> None:
+    source, library = tmp_path / "library.c", tmp_path / "liburing.so.2"
+    source.write_text("int here;\n")
+    subprocess.run(["gcc", "-shared", "-o", library, source], check=True)
+    file = tmp_path / "file"
+    program = (
+        "import ctypes, os, sys; fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+        "for n in range(200):\n"
+        "    os.write(fd, b'x')\n"
+        "    if n == 99: ctypes.CDLL(sys.argv[2])\n"
+    )
+    ran = ruled("/usr/bin/python3", "-c", program, str(file), str(library))
+    assert (ran.code, ran.err, file.read_bytes()) == (0, b"", b"x" * 200)
+    assert 90 <= ran.stats["rules"]["coalesce_writes"]["hits"] <= 110
+    assert [one["why"] for one in ran.stats["not_covered"]] == ["sites"]
