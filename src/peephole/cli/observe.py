@@ -36,6 +36,7 @@ def _default_place(command: str) -> Path:
     "--cgroup", type=click.Path(path_type=Path), help="Record every process of this cgroup (a folder) and below it."
 )
 @click.option("--stacks", is_flag=True, help="Say who made the calls, and sample where CPU time goes.")
+@click.option("--redact", is_flag=True, help="Replace paths and arguments by keyed hashes.")
 @click.option(
     "--grace",
     type=click.FloatRange(0),
@@ -51,6 +52,7 @@ def command(
     pid: int | None,
     cgroup: Path | None,
     stacks: bool,
+    redact: bool,
     grace: float,
     command: tuple[str, ...],
 ) -> int:
@@ -64,10 +66,12 @@ def command(
         raise click.UsageError("give one of -p PID, --cgroup PATH and -- COMMAND")
     code = 0
     if command:
-        capture, code = observe(list(command), out or _default_place(command[0]), engine, stacks=stacks, grace=grace)
+        capture, code = observe(
+            list(command), out or _default_place(command[0]), engine, stacks=stacks, redact=redact, grace=grace
+        )
     else:
         name = f"pid-{pid}" if pid is not None else f"cgroup-{Path(str(cgroup)).name}"
-        capture = join(out or _default_place(name), pid, cgroup, engine, stacks)
+        capture = join(out or _default_place(name), pid, cgroup, engine, stacks, redact)
     _tell(capture)
     return code
 

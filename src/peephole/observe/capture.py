@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.errors import CaptureError
+from peephole.observe.redact import Redactor
 from peephole.trace import (
     ADDED_COLUMNS,
     CALL_COLUMNS,
@@ -182,26 +183,30 @@ def write_capture(
     meta: Meta,
     into: Path | None = None,
     extra: Mapping[str, Any] | None = None,
+    hide: Redactor | None = None,
 ) -> Capture:
     """Write a capture; it appears under its name only when it is whole.
 
     `calls` is an Arrow table or an iterable of record batches with the columns of `peephole.trace`, in the order of
     `seq`; `processes` and `gaps` are tables. An older capture of that name is replaced, anything else refused
     (CaptureError). `into` is a workplace() that already exists. `extra` are tables of EXTRA_TABLES; empty ones are
-    left out.
+    left out. `hide` replaces names by hashes before anything is written.
     """
     folder = Path(folder)
     if into is None:
         with workplace(folder) as made:
-            return write_capture(folder, calls, processes, gaps, meta, made, extra)
+            return write_capture(folder, calls, processes, gaps, meta, made, extra, hide)
     whole = into / "capture"
     whole.mkdir(mode=0o700)
-    rows = _write_calls(whole / "calls.parquet", calls)
+    if hide is not None:
+        meta, processes = hide.meta(meta), hide.table(processes)
+    rows = _write_calls(whole / "calls.parquet", calls, hide)
     _write_table(whole / "processes.parquet", processes)
     _write_table(whole / "gaps.parquet", gaps)
     for name, table in (extra or {}).items():
         if table.num_rows:
-            _write_table(whole / name, table.cast(schema(EXTRA_TABLES[name])))
+            table = table.cast(schema(EXTRA_TABLES[name]))
+            _write_table(whole / name, table if hide is None else hide.table(table))
     if rows != meta.events:
         raise CaptureError(f"{folder}: {rows} calls came where {meta.events} were announced")
     with _private(whole / _META) as file:
@@ -223,7 +228,7 @@ def _write_table(path: Path, table: Any) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
-def _write_calls(path: Path, calls: Any) -> int:
+def _write_calls(path: Path, calls: Any, hide: Redactor | None) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -241,7 +246,7 @@ def _write_calls(path: Path, calls: Any) -> int:
     ):
         for batch in batches:
             rows += batch.num_rows
-            writer.write_batch(batch)
+            writer.write_batch(batch if hide is None else hide.table(batch))
     return rows
 
 

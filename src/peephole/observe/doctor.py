@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from peephole.errors import MissingToolError
+from peephole.errors import MissingToolError, PeepholeError
 from peephole.observe import ebpf, ptrace
 
 
@@ -47,6 +48,43 @@ def _native() -> str | None:
     except MissingToolError as e:
         return str(e)
     return None
+
+
+def _uring() -> str | None:
+    switch = Path("/proc/sys/kernel/io_uring_disabled")
+    if switch.exists() and switch.read_text().strip() == "2":
+        return "io_uring is switched off (kernel.io_uring_disabled): there are none"
+    return ebpf.EBPF.why_not("tp_btf")
+
+
+def _observed(options: dict[str, Any], table: str | None) -> str | None:
+    """Try it: record something small, and look for what was to be recorded."""
+    from peephole.observe.launch import Launch
+
+    reason = ebpf.why_not()
+    if reason is not None:
+        return reason
+    with tempfile.TemporaryDirectory(prefix="peephole-doctor-") as folder:
+        try:
+            capture, _ = ebpf.record(Launch(**options), Path(folder) / "capture")
+        except PeepholeError as e:
+            return str(e)
+        return None if table is None or capture.extra(table) else f"{table} stayed empty"
+
+
+def _stacks() -> str | None:
+    return _observed({"command": ["true"], "stacks": True}, "stacks.parquet")
+
+
+def _join() -> str | None:
+    return _observed({"command": [], "pid": os.getpid(), "timeout": 0.2}, None)
+
+
+def _cgroup() -> str | None:
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if line.split()[2] == "cgroup2":
+            return None
+    return "there is no cgroup2 mount; a cgroup of version 1 works with observe"
 
 
 def _loop_ext4() -> str | None:
@@ -85,7 +123,17 @@ def _run(*words: str) -> str | None:
 CHECKS: list[Check] = [
     Check("machine", "everything", _x86_64),
     Check("native", "everything but reading captures", _native),
-    Check("ebpf", "observe: the cheap recorder", ebpf.why_not),
+    Check("ebpf", "observe: the cheap recorder, by tp_btf", lambda: ebpf.EBPF.why_not("tp_btf")),
+    Check(
+        "ebpf raw_tp",
+        "observe: the same on kernels without tp_btf; no times asleep",
+        lambda: ebpf.EBPF.why_not("raw_tp"),
+    ),
+    Check("ebpf-full", "observe: exact enter times", ebpf.EBPF_FULL.why_not),
+    Check("io_uring", "observe: operations that no call shows", _uring),
+    Check("stacks", "observe --stacks: who made the calls, and where CPU time goes", _stacks),
+    Check("pid", "observe -p, --cgroup: join what runs", _join),
+    Check("cgroup", "observe --cgroup; evaluate: CPU time of whole trees", _cgroup),
     Check("ptrace", "observe: the fallback, some 20 times slower", ptrace.why_not),
     Check("loop-ext4", "demo and benchmarks: a fresh journalled ext4", _loop_ext4),
 ]

@@ -14,6 +14,7 @@ from peephole.errors import CaptureError, EngineError, MissingToolError, UsageEr
 from peephole.observe import facts
 from peephole.observe.capture import full_disk, workplace, write_capture
 from peephole.observe.launch import CommandError, Launch, check_command, exit_code, run
+from peephole.observe.redact import Redactor
 from peephole.trace import Capture, Meta
 
 # core/record/main.c
@@ -96,7 +97,8 @@ def _publish(
 
     tables = convert(spill, names)
     meta = meta_of(tables, name, launch, why_not_better, incomplete)
-    capture = write_capture(out, tables.calls, tables.processes, tables.gaps, meta, made, tables.extra)
+    hide = Redactor() if launch.redact else None
+    capture = write_capture(out, tables.calls, tables.processes, tables.gaps, meta, made, tables.extra, hide)
     return capture, meta.exit_status or 0
 
 

@@ -59,20 +59,22 @@ def observe(
     cwd: Path | str | None = None,
     timeout: float | None = None,
     stacks: bool = False,
+    redact: bool = False,
     grace: float = 10.0,
 ) -> tuple[Capture, int]:
     """Run `command`, record every system call of its process tree, and put the capture at `out`.
 
     Streams, `env`, `cwd` and `timeout` (seconds) are as for subprocess.Popen and wait. Processes that outlive the
     command are followed for `grace` seconds. With `stacks`, some calls come with who made them, and CPU time is
-    sampled. Returns the capture and the command's exit code, 128+n when signal n ended it. Raises CommandError when it
-    can't be started, CaptureError when `out` can't be written, EngineError when nothing can record here, RunError when
-    the time is over. The capture's meta.why_not_better says why a better engine was not used.
+    sampled; with `redact`, paths and arguments are hashes. Returns the capture and the command's exit code, 128+n when
+    signal n ended it. Raises CommandError when it can't be started, CaptureError when `out` can't be written,
+    EngineError when nothing can record here, RunError when the time is over. The capture's meta.why_not_better says
+    why a better engine was not used.
 
         capture, code = observe(["make", "-j2"], Path("make.capture"))
     """
     out = Path(out)
-    launch = Launch(list(command), stdin, stdout, stderr, env, cwd, timeout, stacks=stacks, grace=grace)
+    launch = Launch(list(command), stdin, stdout, stderr, env, cwd, timeout, stacks=stacks, redact=redact, grace=grace)
     check_target(out)
     check_command(launch)
     chosen, why_not_better = choose(engine)
@@ -85,6 +87,7 @@ def join(
     cgroup: Path | str | None = None,
     engine: str = "auto",
     stacks: bool = False,
+    redact: bool = False,
     timeout: float | None = None,
 ) -> Capture:
     """Record the process `pid` with its descendants, or all processes of `cgroup` and below it, while they run.
@@ -93,7 +96,8 @@ def join(
     UsageError when there is no such process or cgroup, and otherwise as observe().
     """
     out = Path(out)
-    launch = Launch([], pid=pid, cgroup=None if cgroup is None else Path(cgroup), stacks=stacks, timeout=timeout)
+    place = None if cgroup is None else Path(cgroup)
+    launch = Launch([], pid=pid, cgroup=place, stacks=stacks, redact=redact, timeout=timeout)
     check_target(out)
     if launch.cgroup is not None and not (launch.cgroup / "cgroup.procs").exists():
         raise UsageError(f"{cgroup}: not a cgroup; give a folder below /sys/fs/cgroup")

@@ -39,6 +39,7 @@ class Launch:
     pid: int | None = None  # with its descendants
     cgroup: Path | None = None
     stacks: bool = False  # sampled stacks and cpu-clock ticks too
+    redact: bool = False  # keyed hashes in place of paths and arguments
     grace: float = 10.0  # seconds that processes which outlive the command are followed
 
     @property

@@ -17,6 +17,7 @@ from peephole.errors import CaptureError, EngineError
 from peephole.observe import facts
 from peephole.observe.capture import full_disk, workplace, write_capture
 from peephole.observe.launch import Launch, check_command, descendants, run
+from peephole.observe.redact import Redactor
 from peephole.trace import Capture, Meta
 
 NAME = "ptrace"
@@ -133,7 +134,8 @@ def record(launch: Launch, out: Path, why_not_better: str | None = None) -> tupl
             joined=launch.joins,
         )
         calls, processes, gaps = (_monotonic(t, offset_ns) for t in (tables.calls, tables.processes, tables.gaps))
-        return write_capture(out, calls, processes, gaps, meta, made), exit_code
+        hide = Redactor() if launch.redact else None
+        return write_capture(out, calls, processes, gaps, meta, made, hide=hide), exit_code
 
 
 @dataclass(frozen=True)
