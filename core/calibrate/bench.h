@@ -8,6 +8,8 @@
 #define PIECE_MAX 65536
 #define SAVE_BYTES 4096		/* what a save of a file writes, in every way of saving it */
 #define REGION_BYTES (64L << 20)
+#define MANY 64			/* files that are saved in turn */
+#define WORK_BYTES (64 << 10)
 
 struct bench {
 	char folder[NAME_BYTES];
@@ -21,6 +23,8 @@ struct bench {
 	int epoll;
 	char *region;		/* reserved memory that the heap of heap_grow grows into */
 	long grown;
+	char *work;		/* what a program does between its calls, see ph_work() */
+	int turn;		/* which of the many files is next */
 };
 
 /* One price. `per`: how many calls one run stands for, 0 for one. */

@@ -43,10 +43,17 @@ static int run_getxattr(struct bench *b, long arg)
 	return ph_fails(getxattr(b->file, "user.peephole", b->bytes, 64), ENODATA, EOPNOTSUPP);
 }
 
-/* The pair that truncate_in_place is about: the same bytes over the same file, two ways. */
-static int run_overwrite(struct bench *b, long truncating)
+/* The next of many files: a program saves one after the other, and each has long been on the disk. */
+static const char *next_path(struct bench *b)
 {
-	int fd = open(b->file, O_WRONLY | O_CLOEXEC | (truncating ? O_TRUNC : 0));
+	snprintf(b->other, sizeof(b->other), "%s/%d", b->folder, b->turn++ % MANY);
+	return b->other;
+}
+
+/* The same bytes over a file, two ways: truncate_in_place is about the difference. */
+static int overwrite(struct bench *b, const char *path, long truncating)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC | (truncating ? O_TRUNC : 0));
 	int r;
 
 	if (fd < 0)
@@ -56,6 +63,17 @@ static int run_overwrite(struct bench *b, long truncating)
 		r = ph_result(ftruncate(fd, SAVE_BYTES));
 	close(fd);
 	return r;
+}
+
+static int run_overwrite(struct bench *b, long truncating)
+{
+	return overwrite(b, next_path(b), truncating);
+}
+
+/* One file again and again: what was written last is still on its way to the disk. */
+static int run_overwrite_again(struct bench *b, long truncating)
+{
+	return overwrite(b, b->file, truncating);
 }
 
 static int make(struct bench *b, const char *path, int flags)
@@ -70,9 +88,17 @@ static int make(struct bench *b, const char *path, int flags)
 	return r;
 }
 
-static int make_other(struct bench *b)
+static int make_many(struct bench *b)
 {
-	return make(b, b->other, O_TRUNC);
+	int i, r;
+
+	b->turn = 0;
+	for (i = 0; i < MANY; i++) {
+		r = make(b, next_path(b), 0);
+		if (r)
+			return r;
+	}
+	return ph_result(syncfs(b->fd));
 }
 
 /* The pair that exchange_rename is about. */
@@ -82,7 +108,7 @@ static int run_rename(struct bench *b, long exchange)
 
 	if (r)
 		return r;
-	r = ph_result(renameat2(AT_FDCWD, b->absent, AT_FDCWD, b->other, exchange ? RENAME_EXCHANGE : 0));
+	r = ph_result(renameat2(AT_FDCWD, b->absent, AT_FDCWD, next_path(b), exchange ? RENAME_EXCHANGE : 0));
 	if (r || exchange)
 		unlink(b->absent);
 	return r;
@@ -91,10 +117,12 @@ static int run_rename(struct bench *b, long exchange)
 /* What reuse_inode makes an overwriting in place of. */
 static int run_unlink_create(struct bench *b, long arg)
 {
+	const char *path = next_path(b);
+
 	(void)arg;
-	if (unlink(b->other))
+	if (unlink(path))
 		return -errno;
-	return make(b, b->other, 0);
+	return make(b, path, 0);
 }
 
 const struct op ph_name_ops[] = {
@@ -105,10 +133,11 @@ const struct op ph_name_ops[] = {
 	{ "access", 64, NULL, run_access, R_OK, 0 },
 	{ "chmod", 64, NULL, run_chmod, 0600, 0 },
 	{ "getxattr_absent", 64, NULL, run_getxattr, 0, 0 },
-	{ "overwrite_truncating", 16, ph_fill_file, run_overwrite, 1, 0 },
-	{ "overwrite_in_place", 16, ph_fill_file, run_overwrite, 0, 0 },
-	{ "rename_over", 8, make_other, run_rename, 0, 0 },
-	{ "rename_exchange", 8, make_other, run_rename, 1, 0 },
-	{ "unlink_create", 8, make_other, run_unlink_create, 0, 0 },
+	{ "overwrite_truncating", MANY, make_many, run_overwrite, 1, 0 },
+	{ "overwrite_in_place", MANY, make_many, run_overwrite, 0, 0 },
+	{ "overwrite_again", 16, ph_fill_file, run_overwrite_again, 1, 0 },
+	{ "rename_over", MANY, make_many, run_rename, 0, 0 },
+	{ "rename_exchange", MANY, make_many, run_rename, 1, 0 },
+	{ "unlink_create", MANY, make_many, run_unlink_create, 0, 0 },
 	{ 0 },
 };

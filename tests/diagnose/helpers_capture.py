@@ -14,7 +14,8 @@ from peephole.trace import Capture, Meta
 NAMES = sorted({name for d in detectors().values() for name in (*d.before, *d.after)} - {"answered"})
 PRICES = Prices(
     "example",
-    {name: Price(1000, 900, 1100) for name in NAMES} | {"overwrite_truncating": Price(50_000, 45_000, 60_000)},
+    {name: Price(1000, 900, 1100) for name in NAMES}
+    | {name: Price(50_000, 45_000, 60_000) for name in ("overwrite_truncating", "overwrite_again")},
 )
 
 

@@ -16,7 +16,7 @@ import click
 def command(folder: Path, as_json: bool) -> None:
     """Measure what calls cost on this machine, on the file system of a folder (default: this one).
 
-    The result is kept, and `diagnose` estimates savings with it. Takes a few seconds.
+    The result is kept, and `diagnose` estimates savings with it. Takes about ten seconds.
     """
     from peephole.diagnose.calibrate import calibrate
     from peephole.errors import UsageError

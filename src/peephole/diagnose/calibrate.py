@@ -20,8 +20,8 @@ from peephole.diagnose.prices import Price, Prices
 from peephole.errors import EngineError
 from peephole.observe.facts import mounts
 
-#: measuring takes about 3 s; on a disk whose fsync takes long it may be more
-TIMEOUT_S = 60
+#: measuring takes about 8 s; on a disk whose fsync takes long it may be more
+TIMEOUT_S = 120
 #: options that differ between mounts of one kind and do not change what a call costs
 _NO_PRICE = ("ro", "rw", "errors=", "size=", "inode", "mode=", "uid=", "gid=", "fd=", "nr_inodes=", "seclabel")
 #: these hold no files of anybody's: root may write there, and can't make anything
@@ -63,7 +63,7 @@ def _measured(mount: dict[str, Any], folder: Path) -> Prices:
 
 
 def measure(folder: Path) -> dict[str, Price]:
-    """The prices on the file system of `folder`, measured now: about 3 s."""
+    """The prices on the file system of `folder`, measured now: about 8 s."""
     program = native.path(_PROGRAM)
     with subprocess.Popen([str(program), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:

@@ -31,7 +31,7 @@ KIND = "crossing"
 RULE = "coalesce_writes"
 LAYER = ("standard library's buffer, flushed or bypassed",)
 ADVICE = "write in larger pieces: buffer in the program, and flush less often"
-BEFORE = {"write_64": "calls"}
+BEFORE = {"write_64": "tiny", "write_512": "small", "write_4096": "large"}
 AFTER = {"write_65536": "full", "write_512": "flushes", "answered": "calls"}
 
 SMALL_BYTES = 4096
@@ -83,6 +83,7 @@ SILENT = {
 
 def find(t: Tables) -> Any:
     """One row a description that is written in small pieces."""
+    import ibis
     from ibis import _
 
     # A call that would make the rule write out everything begins a new epoch of its process.
@@ -107,6 +108,7 @@ def find(t: Tables) -> Any:
     )
     devices = t.opens.group_by("ofd").aggregate(dev=_.dev.max())
     runs = described(t, runs.filter(_.joined >= ENOUGH).left_join(devices, "ofd").drop("ofd_right"))
+    size = _.bytes / _.calls
     return instances(
         runs,
         _.object,
@@ -115,6 +117,10 @@ def find(t: Tables) -> Any:
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
         handled=_.own,
+        # Priced as the size that was measured nearest to theirs.
+        tiny=ibis.ifelse(size < 192, _.calls, 0),
+        small=ibis.ifelse((size >= 192) & (size < 1536), _.calls, 0),
+        large=ibis.ifelse(size >= 1536, _.calls, 0),
         flushes=_.calls - _.joined,
         full=(_.bytes / 65536).floor(),
     )

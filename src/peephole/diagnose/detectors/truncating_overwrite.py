@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import instances
-from peephole.diagnose.tables import O_CREAT, O_TRUNC, Tables
+from peephole.diagnose.tables import O_CREAT, O_TRUNC, Tables, ordered
 
 SLUG = "truncating_overwrite"
 CALLS = ("open", "openat", "creat")
@@ -31,7 +31,7 @@ KIND = "guarantee"
 RULE = "truncate_in_place"
 LAYER = ("file system",)
 ADVICE = "open without O_TRUNC, write, and cut the file with ftruncate at the end"
-BEFORE = {"overwrite_truncating": "calls"}
+BEFORE = {"overwrite_truncating": "first", "overwrite_again": "again"}
 AFTER = {"overwrite_in_place": "calls"}
 
 FIRES = {
@@ -109,6 +109,9 @@ def find(t: Tables) -> Any:
     emptied = emptied.left_join(looked, ["image", "path"]).drop("image_right", "path_right")
     existed = ((_.flags & O_CREAT) == 0) | (_.examined < _.seq).fill_null(False)
     certainty = ibis.cases((_.before > 0, 2), (_.before == 0, -1), (existed, 1), else_=0)
+    # What was written a moment ago is still on its way to the disk, and the truncation waits for it.
+    again = (ibis.row_number().over(ordered("file")) > 0) & _.file.notnull()
+    emptied = emptied.mutate(again=again.cast("int64"))
     return instances(
         emptied.mutate(certainty=certainty).filter(_.certainty >= 0),
         _.path,
@@ -117,4 +120,6 @@ def find(t: Tables) -> Any:
         end_ns=_.end_ns,
         certainty=_.certainty,
         handled=_.images == 1,
+        first=1 - _.again,
+        again=_.again,
     )

@@ -1,0 +1,199 @@
+"""How well `diagnose` predicts what `evaluate` then measures, over pairs of a program and a rule.
+
+Each program is observed once; the estimate is what `diagnose` says the rule saves, less what arming costs. Then
+`evaluate` measures the same rule on the same program in pairs. None of the programs is used for calibration. A pair
+counts when its measured interval is within 10 % of the saving; the others are listed with why they do not. The program
+that a rule does nothing for is there, too: a "nothing worth changing" must not hide a gain above 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.demo import python
+from bench.images import NoImage, ext4
+from bench.servers import SKEWING
+
+HERE = Path(__file__).resolve().parent
+WITHIN, SURE = 0.20, 0.10
+PAIRS = 9
+IMAGE_BYTES = 400 << 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A program that works in the current folder, and the rule that is predicted for it."""
+
+    name: str
+    rule: str
+    command: list[str]
+    fresh: str = ""
+    needs: tuple[str, ...] = field(default=())
+
+
+def _sh(text: str, shell: str = "/bin/sh") -> list[str]:
+    return [shell, "-c", text]
+
+
+def pairs(top: Path) -> list[Pair]:
+    """The pairs; files are made below `top`."""
+    write, truncate, identity = "coalesce_writes", "truncate_in_place", "memo_identity"
+    lines = f"{top}/lines.txt"
+    rewrite = (
+        "import sys\nfor n in range(4000):\n f = open(sys.argv[1] + str(n % 50), 'w'); f.write('x' * 5000); f.close()"
+    )
+    asks = "import os\nfor n in range(400000): os.getpid()"
+    shell_file = f"exec >{top}/out; i=0; while [ $i -lt 60000 ]; do echo line $i; i=$((i+1)); done"
+    redirect = f"i=0; while [ $i -lt 4000 ]; do echo text >{top}/f$((i%40)); i=$((i+1)); done"
+    awk = f'BEGIN {{ for (i = 0; i < 150000; i++) {{ print i > "{top}/out"; fflush("{top}/out") }} }}'
+    perl = f'open(F, ">", "{top}/out"); F->autoflush(1); for ($i=0;$i<200000;$i++) {{ print F "$i\\n" }}'
+    logging_twice = HERE / "programs" / "log_lines.py"
+    return [
+        Pair("python_print", write, [python(), str(HERE / "programs" / "print_flush.py"), f"{top}/out", "150000"]),
+        Pair("python_logging", write, [python(), str(logging_twice), f"{top}/out", "40000"]),
+        Pair("dd_512", write, ["dd", f"if={lines}", f"of={top}/out", "bs=512", "status=none"], needs=("dd",)),
+        Pair("dd_128", write, ["dd", f"if={lines}", f"of={top}/out", "bs=128", "status=none"], needs=("dd",)),
+        Pair("perl_autoflush", write, ["perl", "-MIO::Handle", "-e", perl], needs=("perl",)),
+        Pair("awk_fflush", write, ["awk", awk], needs=("awk",)),
+        Pair("dash_echo", write, _sh(shell_file, "/bin/dash"), needs=("dash",)),
+        Pair("bash_echo", write, _sh(shell_file, "/bin/bash"), needs=("bash",)),
+        Pair("sed_unbuffered", write, _sh(f"exec sed -u s/a/b/ {lines} >{top}/out"), needs=("sed",)),
+        Pair("grep_lines", write, _sh(f"exec grep --line-buffered a {lines} >{top}/out"), needs=("grep",)),
+        Pair("cp_over", truncate, ["cp", "-rT", f"{top}/from", f"{top}/to"], needs=("cp",)),
+        Pair("python_rewrite", truncate, [python(), "-c", rewrite, f"{top}/save"]),
+        Pair("dash_redirect", truncate, _sh(redirect, "/bin/dash"), needs=("dash",)),
+        Pair("bash_redirect", truncate, _sh(redirect, "/bin/bash"), needs=("bash",)),
+        Pair("python_getpid", identity, [python(), "-c", asks]),
+        Pair("gzip", write, _sh(f"exec gzip -c {lines} >{top}/out"), needs=("gzip",)),
+    ]
+
+
+def fill(top: Path) -> None:
+    """What the programs work on."""
+    (top / "lines.txt").write_text("".join(f"{n} a line of text\n" for n in range(250_000)))
+    for tree in ("from", "to"):
+        (top / tree).mkdir()
+        for n in range(1500):
+            (top / tree / f"f{n}").write_bytes(b"z" * (1000 + n % 7000))
+
+
+def _peephole(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name not in SKEWING}
+    return subprocess.run(
+        [sys.executable, "-m", "peephole", *words],
+        cwd=cwd,
+        env=env,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def predicted(pair: Pair, own: Path) -> tuple[float, bool]:
+    """Seconds of CPU that `diagnose` expects the rule to save, arming paid; whether it is worth saying at all."""
+    from peephole.diagnose.calibrate import prices_for
+    from peephole.diagnose.engine import ARMING_NS, diagnose
+    from peephole.observe.capture import open_capture
+
+    capture = own / "capture"
+    # Once warm: what is overwritten must be there, and the caches full.
+    subprocess.run(pair.command, cwd=own, stdout=subprocess.DEVNULL, check=False)
+    done = _peephole("observe", "-o", str(capture), "--", *pair.command, cwd=own)
+    if not capture.exists():
+        raise RuntimeError(f"{pair.name}: {done.stderr.strip()}")
+    opened = open_capture(capture)
+    found = [f for f in diagnose([opened], prices_for).findings if f.rule == pair.rule and f.saving]
+    images = len({pid for f in found for pid in f.pids})
+    saving = sum(f.saving.ns for f in found if f.saving) - ARMING_NS * images
+    shutil.rmtree(capture)
+    return max(0.0, saving / 1e9), bool(found)
+
+
+def measured(pair: Pair, own: Path) -> dict[str, float]:
+    """Seconds of CPU that the rule saves, with the interval; and of the program before."""
+    words = ["evaluate", "--rules", pair.rule, "--allow", "all", "-n", str(PAIRS), "--same", "exit", "--json"]
+    words += ["-o", str(own / "result"), "--", *pair.command]
+    done = _peephole(*words, cwd=own)
+    shutil.rmtree(own / "result", ignore_errors=True)
+    try:
+        cpu = json.loads(done.stdout)["figures"]["cpu"]
+        before = cpu["before"]
+        return {
+            "before": before,
+            "saved": before * (1 - cpu["ratio"]),
+            "low": before * (1 - cpu["high"]),
+            "high": before * (1 - cpu["low"]),
+        }
+    except (ValueError, KeyError) as e:
+        raise RuntimeError(f"{pair.name}: {(done.stderr or done.stdout).strip().splitlines()[-1:]}") from e
+
+
+def judged(estimate: float, told: bool, found: dict[str, float]) -> dict[str, Any]:
+    """How the estimate compares."""
+    saved = found["saved"]
+    sure = saved > 0 and (found["high"] - found["low"]) / 2 <= SURE * saved
+    return {
+        "estimate_s": round(estimate, 4),
+        "saved_s": round(saved, 4),
+        "low_s": round(found["low"], 4),
+        "high_s": round(found["high"], 4),
+        "before_s": round(found["before"], 4),
+        "counts": sure,
+        "within": bool(sure and abs(estimate - saved) <= WITHIN * saved),
+        "missed_gain": 0.0 if told else max(0.0, round(saved / found["before"], 4)),
+    }
+
+
+def options(words: list[str]) -> argparse.Namespace:
+    """`--only NAME,...`: these pairs."""
+    parser = argparse.ArgumentParser(prog="python -m bench predict")
+    parser.add_argument("--only", default="", help="names of pairs, with commas")
+    return parser.parse_args(words)
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Figures: `pairs` that count, `within_20` of them, `missed_gain_max`; `PAIR.*` for each."""
+    from peephole.diagnose.gives_up import exists
+
+    only = set(filter(None, given.only.split(",")))
+    each: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, str] = {}
+    with ExitStack() as stack:
+        try:
+            top = Path(stack.enter_context(ext4(IMAGE_BYTES, fill)).point)
+            where = "journalled ext4 image"
+        except NoImage as e:
+            top = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            fill(top)
+            where = f"the temporary folder ({e})"
+        own = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for pair in pairs(top):
+            missing = [tool for tool in pair.needs if shutil.which(tool) is None]
+            if (only and pair.name not in only) or missing or not exists(pair.rule):
+                skipped[pair.name] = "not asked for" if only else f"there is no {missing or pair.rule}"
+                continue
+            try:
+                each[pair.name] = judged(*predicted(pair, own), measured(pair, own))
+            except RuntimeError as e:
+                skipped[pair.name] = str(e)
+    counted = [one for one in each.values() if one["counts"]]
+    figures: dict[str, Any] = {
+        "pairs": len(counted),
+        "within_20": sum(one["within"] for one in counted),
+        "missed_gain_max": max((one["missed_gain"] for one in each.values()), default=0.0),
+    }
+    figures |= {f"{name}.{key}": value for name, one in each.items() for key, value in one.items()}
+    return {
+        "figures": figures,
+        "conditions": {"where": where, "pairs_run": PAIRS, "load": os.getloadavg()[0], "skipped": skipped},
+    }
