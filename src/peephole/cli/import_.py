@@ -1,4 +1,4 @@
-"""peephole import: strace text into a capture."""
+"""peephole import: strace text, or what a recorder that was killed left behind, into a capture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from peephole.trace import Meta
+
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -15,17 +17,43 @@ import click
 def command(file: Path, capture: Path) -> None:
     """Turn the strace text in FILE (any flags; `-` is standard input) into a CAPTURE.
 
-    The best text is what `strace -f -y -ttt -T -o FILE` writes.
+    The best text is what `strace -f -y -ttt -T -o FILE` writes. FILE may also be what `strace -ff -o FILE` was told:
+    then FILE.PID of every process are taken. A folder `.NAME.….partial`, which a killed `peephole observe` leaves
+    behind, gives the capture up to then.
     """
+    spill = next((place for place in (file, file / "spill") if (place / "begin.json").is_file()), None)
+    if spill is not None:
+        _import_spill(spill, capture)
+    else:
+        _import_text(file, capture)
+
+
+def _import_spill(spill: Path, out: Path) -> None:
+    from peephole.observe.capture import write_capture
+    from peephole.observe.convert import convert
+    from peephole.observe.ebpf import meta_of
+    from peephole.observe.launch import Launch
+
+    tables = convert(spill)
+    why = None if "ended_ns" in tables.end else "the recorder was killed"
+    meta = meta_of(tables, "ebpf", Launch([]), None, why)
+    write_capture(out, tables.calls, tables.processes, tables.gaps, meta, extra=tables.extra)
+    print(f"{out}: {meta.events} calls{f'; incomplete: {why}' if why else ''}", file=sys.stderr)
+
+
+def _import_text(file: Path, capture: Path) -> None:
     from peephole.errors import CaptureError
     from peephole.observe.capture import write_capture
     from peephole.observe.strace import parse
-    from peephole.trace import Meta
+    from peephole.observe.strace_merge import merged, parts
 
     suffix = file.suffix[1:]
     try:
+        several = parts(file)
         if str(file) == "-":
             tables = parse(sys.stdin.buffer)
+        elif several:
+            tables = parse(merged(several))
         else:
             with file.open("rb") as lines:
                 tables = parse(lines, int(suffix) if suffix.isdigit() else None)

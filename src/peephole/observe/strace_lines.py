@@ -10,7 +10,7 @@ from peephole.errors import CaptureError
 from peephole.observe.strace_args import ANNOTATION, errno_of, signed, split
 
 _HEAD = re.compile(
-    rb" *(?:\[pid +(?P<pid>\d+)\] |(?P<opid>\d+) +)? *"
+    rb" *(?:\[pid +(?P<pid>\d+)(?:<[^<>\n]*>)?\] |(?P<opid>\d+)(?:<[^<>\n]*>)? +)? *"
     rb"(?:(?P<day>\d\d:\d\d:\d\d(?:\.\d+)?) (?:\(\+ +\d+\.\d+\) )?|(?P<sec>\d+\.\d+) (?:\(\+ +\d+\.\d+\) )?)?"
     rb"(?:\[ *(?:\d{1,4}|\?)\] )?(?:\[(?P<ip>[0-9a-f]{8,16}|\?+)\] )?"
 )
