@@ -300,6 +300,8 @@ static const struct ph_sites *list_at(const struct ph_live *live, uint64_t offse
 
 static int64_t patch_objects(struct ph_live *live)
 {
+	if (live->bare && ph_rules_enabled())
+		return 0;	/* no rule can act there, so why patch */
 	for (unsigned i = 0; i < live->n_objects && i < PH_LIVE_OBJECTS; i++) {
 		const struct ph_sites *list = list_at(live, live->objects[i].list);
 
@@ -391,6 +393,8 @@ static int64_t commit(struct ph_live *live)
 			return r;
 		ph_fds_unknown();
 	}
+	if (live->own_calls && ph_rules_enabled())
+		ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 	__atomic_fetch_add(&control->processes, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&control->sites_patched,
 			   live->by_tier[PH_TIER_MOV] + live->by_tier[PH_TIER_PAD] + live->by_tier[PH_TIER_PUN] +

@@ -150,11 +150,69 @@ def nginx(folder: Path) -> Iterator[tuple[int, object]]:
         process.wait(20)
 
 
+GO = """
+package main
+
+import ("fmt"; "net"; "net/http"; "os"; "strings")
+
+func main() {
+	l, err := net.Listen("unix", os.Args[1])
+	if err != nil { panic(err) }
+	http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := strings.Repeat(r.URL.Path, 5000)
+		os.WriteFile(os.Args[1] + ".file", []byte(body), 0600)
+		fmt.Fprint(w, body)
+	}))
+}
+"""
+
+
+@contextlib.contextmanager
+def go(folder: Path) -> Iterator[tuple[int, object]]:
+    """A static server made by the Go compiler, and a client's conversation."""
+    where = folder / "go.sock"
+    (folder / "main.go").write_text(GO)
+    env = os.environ | {
+        "CGO_ENABLED": "0",
+        "HOME": str(folder),
+        "GOCACHE": str(folder / "cache"),
+        "GOFLAGS": "-mod=mod",
+    }
+    subprocess.run(["go", "build", "-o", "server", "main.go"], cwd=folder, env=env, check=True)
+    process = subprocess.Popen([str(folder / "server"), str(where)])
+    wait_for(where)
+
+    def talk(i: int) -> Iterator[None]:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(str(where))
+            reader = s.makefile("rb")
+            for n in range(1 << 30):
+                s.sendall(b"GET /%d/%d HTTP/1.1\r\nHost: here\r\n\r\n" % (i, n))
+                assert reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                while (line := reader.readline()) != b"\r\n":
+                    assert line
+                body = b""
+                while size := int(reader.readline(), 16):
+                    body += reader.read(size)
+                    reader.readline()
+                reader.readline()
+                assert body == b"/%d/%d" % (i, n) * 5000
+                yield
+
+    try:
+        yield process.pid, talk
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 SERVERS = {"redis": (redis, "redis-server"), "nginx": (nginx, "nginx")}
+WITH_GO = SERVERS | {"go": (go, "go")}
 
 
 def put_in_and_out(name: str, cycles: int, folder: Path) -> None:
-    start, needed = SERVERS[name]
+    start, needed = WITH_GO[name]
     if not shutil.which(needed):
         pytest.skip(f"{needed} is not installed")
     with start(folder) as (pid, talk):  # type: ignore[operator]
@@ -184,7 +242,7 @@ def test_a_busy_server_notices_nothing(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", WITH_GO)
 def test_a_busy_server_notices_nothing_a_thousand_times(name: str, tmp_path: Path) -> None:
     put_in_and_out(name, 1000, tmp_path)
 
