@@ -57,10 +57,17 @@ def pairs(top: Path) -> list[Pair]:
     redirect = f"i=0; while [ $i -lt 4000 ]; do echo text >{top}/f$((i%40)); i=$((i+1)); done"
     awk = f'BEGIN {{ for (i = 0; i < 150000; i++) {{ print i > "{top}/out"; fflush("{top}/out") }} }}'
     perl = f'open(F, ">", "{top}/out"); F->autoflush(1); for ($i=0;$i<200000;$i++) {{ print F "$i\\n" }}'
-    logging_twice = HERE / "programs" / "log_lines.py"
+    window, exchange = "read_window", "exchange_rename"
+    sysread = f'open(F, "<", "{lines}"); 1 while sysread(F, $x, 64);'
+    unbuffered = f"f = open('{lines}', 'rb', buffering=0)\nwhile f.read(100): pass"
+    save = (
+        "import os, sys\nfor n in range(1500):\n f = open(sys.argv[1] + '.new', 'w'); f.write('x' * 5000); f.close()\n"
+        " os.replace(sys.argv[1] + '.new', sys.argv[1])"
+    )
+    log_lines = HERE / "programs" / "log_lines.py"
     return [
         Pair("python_print", write, [python(), str(HERE / "programs" / "print_flush.py"), f"{top}/out", "150000"]),
-        Pair("python_logging", write, [python(), str(logging_twice), f"{top}/out", "40000"]),
+        Pair("python_logging", write, [python(), str(log_lines), f"{top}/out", "40000"]),
         Pair("dd_512", write, ["dd", f"if={lines}", f"of={top}/out", "bs=512", "status=none"], needs=("dd",)),
         Pair("dd_128", write, ["dd", f"if={lines}", f"of={top}/out", "bs=128", "status=none"], needs=("dd",)),
         Pair("perl_autoflush", write, ["perl", "-MIO::Handle", "-e", perl], needs=("perl",)),
@@ -74,6 +81,10 @@ def pairs(top: Path) -> list[Pair]:
         Pair("dash_redirect", truncate, _sh(redirect, "/bin/dash"), needs=("dash",)),
         Pair("bash_redirect", truncate, _sh(redirect, "/bin/bash"), needs=("bash",)),
         Pair("python_getpid", identity, [python(), "-c", asks]),
+        Pair("dd_read_256", window, ["dd", f"if={lines}", "of=/dev/null", "bs=256", "status=none"], needs=("dd",)),
+        Pair("perl_sysread", window, ["perl", "-e", sysread], needs=("perl",)),
+        Pair("python_unbuffered", window, [python(), "-c", unbuffered]),
+        Pair("python_save", exchange, [python(), "-c", save, f"{top}/prefs"]),
         Pair("gzip", write, _sh(f"exec gzip -c {lines} >{top}/out"), needs=("gzip",)),
     ]
 

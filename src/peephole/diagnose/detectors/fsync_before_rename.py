@@ -66,12 +66,23 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     syncs = t.calls.filter(_.name.isin(SYNCS), _.ret == 0, _.regular)
-    syncs = syncs.select("image", "ofd", "seq", "ns", "dev", "blocked_ns").join(t.opens.select("ofd", "path"), "ofd")
+    syncs = syncs.select("image", "ofd", "seq", "ns", "dev", "blocked_ns").join(
+        t.opens.select("ofd", "path", opener="image"), "ofd"
+    )
     moved = t.calls.filter(_.name.isin(("rename", "renameat", "renameat2")), _.ret == 0, _.path2.notnull())
     moved = moved.select(
-        "image", "seq", "ns", "path", dev=ibis.null("int64"), blocked_ns=ibis.null("int64"), to=_.path2.cast("string")
+        "image",
+        "seq",
+        "ns",
+        "path",
+        dev=ibis.null("int64"),
+        blocked_ns=ibis.null("int64"),
+        to=_.path2.cast("string"),
+        own=ibis.literal(False),
     )
-    syncs = syncs.select("image", "seq", "ns", "path", "dev", "blocked_ns", to=ibis.null("string"))
+    syncs = syncs.select(
+        "image", "seq", "ns", "path", "dev", "blocked_ns", to=ibis.null("string"), own=_.opener == _.image
+    )
     here = ordered("image", "path")
     both = syncs.union(moved).mutate(then=_.to.lead().over(here), end_ns=_.ns.lead().over(here))
-    return instances(both.filter(_.to.isnull(), _.then.notnull()), _.then, end_ns=_.end_ns)
+    return instances(both.filter(_.to.isnull(), _.then.notnull()), _.then, end_ns=_.end_ns, handled=_.own)

@@ -60,4 +60,4 @@ def find(t: Tables) -> Any:
         since_ns=_.ns.lag().over(after),
     )
     again = described(t, again.filter(_.again))
-    return instances(again, _.object, begin_ns=_.since_ns, end_ns=_.ns)
+    return instances(again, _.object, begin_ns=_.since_ns, end_ns=_.ns, handled=_.own)

@@ -71,10 +71,10 @@ def find(t: Tables) -> Any:
 
     syncs = t.calls.filter(_.name.isin(SYNCS), _.ret == 0, _.regular)
     syncs = syncs.select("image", "ofd", "seq", "ns", "dev", "blocked_ns")
-    syncs = syncs.join(t.opens.select("ofd", "path", "flags"), "ofd")
+    syncs = syncs.join(t.opens.select("ofd", "path", "flags", opener="image"), "ofd")
     gone = t.calls.filter(_.name.isin(("unlink", "unlinkat")), _.ret == 0).group_by("path").aggregate(gone=_.seq.max())
     syncs = syncs.left_join(gone, "path").drop("path_right")
     removed = (_.gone > _.seq).fill_null(False)
     scratch = ibis.or_(*[_.path.startswith(folder) for folder in _SCRATCH]) | ((_.flags & O_TMPFILE) == O_TMPFILE)
     syncs = syncs.mutate(certainty=ibis.cases((removed, 2), (scratch.fill_null(False), 1), else_=-1))
-    return instances(syncs.filter(_.certainty > 0), _.path, certainty=_.certainty)
+    return instances(syncs.filter(_.certainty > 0), _.path, certainty=_.certainty, handled=_.opener == _.image)
