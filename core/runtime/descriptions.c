@@ -45,6 +45,7 @@ static int64_t identity_of(const struct kernel_stat *st, int64_t r, struct ph_id
 	out->ino = st->ino;
 	out->mode = st->mode;
 	out->size = st->size;
+	out->rdev = st->rdev;
 	return 0;
 }
 
@@ -148,6 +149,14 @@ void ph_inode_mapped(uint64_t dev, uint64_t ino)
 	n_mapped++;
 }
 
+/* /dev/null, zero, full and urandom (devices.txt) never block, and tell nobody anything. */
+static bool is_quiet(const struct ph_identity *id)
+{
+	uint64_t minor = id->rdev & 0xff;
+
+	return (id->mode & PH_S_IFMT) == PH_S_IFCHR && id->rdev >> 8 == 1 && (minor == 3 || minor == 5 || minor == 7 || minor == 9);
+}
+
 /* Looks up what fd names, unless known. */
 static bool fd_known(int64_t fd)
 {
@@ -161,7 +170,7 @@ static bool fd_known(int64_t fd)
 	}
 	fd_file[fd].dev = id.dev;
 	fd_file[fd].ino = id.ino;
-	fd_kind[fd] = (id.mode & PH_S_IFMT) == PH_S_IFREG ? FD_REGULAR : FD_OTHER;
+	fd_kind[fd] = (id.mode & PH_S_IFMT) == PH_S_IFREG || is_quiet(&id) ? FD_REGULAR : FD_OTHER;
 	return true;
 }
 

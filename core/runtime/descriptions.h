@@ -41,6 +41,7 @@ struct ph_identity {
 	uint64_t dev, ino;
 	uint32_t mode;
 	int64_t size;
+	uint64_t rdev;		/* of a device */
 };
 
 /* 0 or -errno. */

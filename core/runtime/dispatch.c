@@ -393,7 +393,8 @@ static enum ph_verdict on_close(struct ph_call *c)
 		if (d) {
 			error = d->error;
 			d->error = 0;
-			if (!error)
+			/* A shell's `> file` closes one of two descriptors before the command writes to the other. */
+			if (!error && d->fds == 1)
 				error = ph_description_settle(&walk, d, PH_WHY_COUNT);
 			ph_description_unname(d, fd);
 		}

@@ -44,3 +44,23 @@ def test_a_demo_leaves_the_same_file_on_ext4(rule: str, ext4: Path, tmp_path: Pa
     work = ext4 / f"demo-{rule}"
     work.mkdir()
     assert run_both_ways(rule, work, tmp_path) >= 499
+
+
+def test_reading_a_device_that_never_blocks_settles_nothing(tmp_path: Path) -> None:
+    words = ["dd", "if=/dev/zero", f"of={tmp_path}/zeros", "bs=512", "count=1000", "status=none"]
+    with arm(["coalesce_writes"]) as armed:
+        subprocess.run(words, env=armed.environment(os.environ), check=True)
+        counted = armed.stats()["rules"]["coalesce_writes"]
+    assert (tmp_path / "zeros").read_bytes() == bytes(512 * 1000)
+    assert counted["hits"] >= 990 and counted["settled"] < 50
+
+
+def test_closing_one_of_two_descriptors_settles_nothing(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    script = f"for i in 1 2 3 4 5; do echo $i > {tmp_path}/f; done"
+    with arm(["truncate_in_place"]) as armed:
+        words = ["strace", "-f", "-e", "trace=ftruncate", "-o", calls, "bash", "-c", script]
+        subprocess.run(words, env=armed.environment(os.environ), check=True)
+        assert armed.stats()["rules"]["truncate_in_place"]["hits"] >= 4
+    assert (tmp_path / "f").read_text() == "5\n"
+    assert "ftruncate(" not in calls.read_text()  # each line is as long as the one before
