@@ -21,6 +21,10 @@ class ExchangeRename(Rule):
     or the new one at every moment, as before; but for a moment, and after a crash between the two calls, the temporary
     name holds the old file, and after a crash soon after the new one may be empty. It acts on ext4 with a journal
     only, on regular files in one directory; elsewhere a rename flushes nothing, and there is nothing to gain.
+
+    Measured (`python -m bench rules`, on a busy machine): `sed -i` on 300 files in one process takes 0.79 of the time,
+    the CPU is the same (0.98): no gain by that measure. Where each file is edited by a process of its own, starting
+    the process costs more than the rename saves.
     """
 
     relaxes = {VISIBILITY, ATOMICITY, CRASH}

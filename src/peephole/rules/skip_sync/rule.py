@@ -26,6 +26,9 @@ class SkipSync(Rule):
     writes it back in its own time. Programs that die lose nothing; a machine that crashes may lose what was synced,
     and may keep later changes without earlier ones. Every errno is kept: pipes, directories and descriptors that can't
     be synced, or were not opened by the program itself, go to the kernel.
+
+    Measured (`python -m bench rules`, on a busy machine): sqlite3 committing 300 rows one by one takes 0.34 of
+    the time, 0.79 of the CPU, and writes a hundredth of the bytes.
     """
 
     relaxes = {DURABILITY, ORDERING, ERROR_TIMING}
