@@ -108,40 +108,61 @@ def test_a_command_that_takes_too_long_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("wait_for", ["observed", "01-A"])
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, wait_for: str) -> None:
-    command = prints(tmp_path, 200_000 if wait_for == "observed" else 20_000)
-    before = armed_folders()
+def reached(result: Path, phase: str) -> bool:
+    """Whether a tune that writes into this folder has come so far."""
+    if phase in ("diagnosing", "proving"):
+        return (result / "capture" / "meta.json").exists()
+    return (result / "runs" / phase / "stdout").exists()
+
+
+@pytest.mark.parametrize("phase", ["observed", "diagnosing", "proving", "00-B", "01-A", "observed-after"])
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, phase: str) -> None:
+    command = prints(tmp_path, 200_000 if phase == "observed" else 20_000)
+    (tmp_path / "run").mkdir()
+    own = {"XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    # Without the cache of proofs there is something to be interrupted in.
+    own |= {"XDG_CACHE_HOME": str(tmp_path / "cache")} if phase == "proving" else {}
     with subprocess.Popen(
-        [*PEEPHOLE, "tune", "--allow", "all", "-o", "result", "--", *command],
+        [*PEEPHOLE, "tune", "--allow", "all", "-n", "2", "-o", "result", "--", *command],
         cwd=tmp_path,
-        env=environment(tmp_path),
+        env=environment(tmp_path) | own,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     ) as tuning:
-        deadline_s = time.monotonic() + 60
-        while not (tmp_path / "result" / "runs" / wait_for / "stdout").exists() and time.monotonic() < deadline_s:
+        deadline_s = time.monotonic() + 100
+        while not reached(tmp_path / "result", phase) and tuning.poll() is None and time.monotonic() < deadline_s:
             time.sleep(0.01)
-        if wait_for == "observed":
-            while not (tmp_path / "lines.txt").exists() and time.monotonic() < deadline_s:
-                time.sleep(0.01)
-        tuning.send_signal(signal.SIGINT)
-        _, said = tuning.communicate(timeout=60)
-    assert tuning.returncode == 130, said
-    assert b"Traceback" not in said
+        while phase == "observed" and not (tmp_path / "lines.txt").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        time.sleep(2 if phase == "proving" else 0)
+        # As a terminal does it: the whole group is told.
+        os.killpg(tuning.pid, signal.SIGINT)
+        answer, said = tuning.communicate(timeout=60)
+    assert tuning.returncode == 130, answer + said
+    assert b"Traceback" not in said and said.splitlines()[-1] == b"peephole: interrupted", said
     found = json.loads((tmp_path / "result" / "result.json").read_text())
-    assert found["verdict"] == "failed" and "interrupted" in found["reason"]
-    assert armed_folders() <= before
-    marker = str(tmp_path).encode()
+    if phase == "observed-after":
+        assert found["pairs"] == 2 and found["figures"]["cpu"]["ratio"], "what was measured is kept"
+    else:
+        assert found["verdict"] == "failed" and "interrupted" in found["reason"]
+    assert not list((tmp_path / "result").glob("*.part"))
+    assert not armed_folders(tmp_path / "run")
+    assert not processes_in(tmp_path)
+
+
+def processes_in(folder: Path) -> list[bytes]:
+    """Command lines of processes that still work there."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            cwd, words = str((entry / "cwd").readlink()), (entry / "cmdline").read_bytes()
+            if (entry / "cwd").readlink() == folder:
+                found.append((entry / "cmdline").read_bytes())
         except OSError:
             continue
-        assert not (cwd.encode() == marker and b"prints.py" in words)
+    return found
 
 
-def armed_folders() -> set[str]:
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp")
-    return {str(path) for path in base.glob("peephole-*") if (path / "control").exists()}
+def armed_folders(base: Path) -> list[str]:
+    return [str(path) for path in base.glob("peephole-*") if (path / "control").exists()]
