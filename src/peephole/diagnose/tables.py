@@ -376,6 +376,10 @@ def tables_of(capture: Capture) -> Iterator[Tables]:
                 tables.release()
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
             raise  # a mistake of ours
+        except (RuntimeError, duckdb.InterruptException) as e:
+            if isinstance(e, duckdb.InterruptException) or "Query interrupted" in str(e):
+                raise KeyboardInterrupt from e  # DuckDB takes ctrl-C for itself while it works
+            raise
         except duckdb.OutOfMemoryException as e:
             room = f"{MEMORY_LIMIT} of memory and the disk of {spill}"
             raise EngineError(f"{capture.folder}: {room} are too little; set TMPDIR to a larger one") from e
