@@ -70,7 +70,7 @@ def test_flushed_prints_gain_and_the_file_stays_the_same(tmp_path: Path) -> None
 
 
 def test_without_consent_nothing_runs_and_the_answer_says_what_it_would_buy(tmp_path: Path) -> None:
-    found = tune_json("-o", "result", "--", *prints(tmp_path, 20_000), cwd=tmp_path)
+    found = tune_json("-o", "result", "--", *prints(tmp_path, 60_000), cwd=tmp_path)
     assert found["verdict"] == "no-gain" and found["pairs"] == 0
     assert found["reason"] == "nothing worth changing without consent"
     (declined,) = found["declined"]
@@ -92,7 +92,7 @@ def test_once_and_dry_run_run_the_command_once(tmp_path: Path) -> None:
     tune_json("--once", "--", *command, cwd=tmp_path)
     tune_json("--dry-run", "--allow", "all", "--", *command, cwd=tmp_path)
     assert (tmp_path / "count").read_text() == "x\nx\n"
-    found = tune_json("--dry-run", "--allow", "all", "-o", "r", "--", *prints(tmp_path, 20_000), cwd=tmp_path)
+    found = tune_json("--dry-run", "--allow", "all", "-o", "r", "--", *prints(tmp_path, 60_000), cwd=tmp_path)
     assert found["pairs"] == 0 and "coalesce_writes" in found["reason"]
     assert 'name = "coalesce_writes"' in (tmp_path / "r" / "plan.toml").read_text()
 
@@ -117,7 +117,7 @@ def reached(result: Path, phase: str) -> bool:
 
 @pytest.mark.parametrize("phase", ["observed", "diagnosing", "proving", "00-B", "01-A", "observed-after"])
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, phase: str) -> None:
-    command = prints(tmp_path, 200_000 if phase == "observed" else 20_000)
+    command = prints(tmp_path, 200_000 if phase == "observed" else 60_000)
     (tmp_path / "run").mkdir()
     own = {"XDG_RUNTIME_DIR": str(tmp_path / "run")}
     # Without the cache of proofs there is something to be interrupted in.
