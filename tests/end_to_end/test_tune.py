@@ -93,7 +93,7 @@ def test_once_and_dry_run_run_the_command_once(tmp_path: Path) -> None:
     tune_json("--dry-run", "--allow", "all", "--", *command, cwd=tmp_path)
     assert (tmp_path / "count").read_text() == "x\nx\n"
     found = tune_json("--dry-run", "--allow", "all", "-o", "r", "--", *prints(tmp_path, 60_000), cwd=tmp_path)
-    assert found["pairs"] == 0 and "coalesce_writes" in found["reason"]
+    assert found["pairs"] == 0 and "coalesce_writes" in found["reason"], found
     assert 'name = "coalesce_writes"' in (tmp_path / "r" / "plan.toml").read_text()
 
 

@@ -64,7 +64,7 @@ class _Tuning:
             return
         plan = self._plan(diagnosis, recorded)
         if not plan.rules:
-            self.session.conclude("no-gain", self._why_nothing())
+            self.session.conclude("no-gain", self._why_nothing(recorded.capture.meta.lost, diagnosis.withheld))
         elif self.dry_run:
             names = ", ".join(plan.names())
             self.session.conclude("no-gain", f"nothing was applied (--dry-run); the plan has {names}")
@@ -108,9 +108,15 @@ class _Tuning:
         self.session.extra["declined"] = [declined_json(one) for one in declined]
         return chosen
 
-    def _why_nothing(self) -> str:
-        lacking = any(one["missing"] for one in self.session.extra["declined"])
-        return "nothing worth changing" + (" without consent" if lacking else "")
+    def _why_nothing(self, lost: int, withheld: int) -> str:
+        if any(one["missing"] for one in self.session.extra["declined"]):
+            return "nothing worth changing without consent"
+        if lost:
+            return (
+                f"nothing worth changing in what was seen, but {lost:,} events were lost and {withheld:,} findings "
+                "that rest on them withheld; try again when the machine has less to do"
+            )
+        return "nothing worth changing"
 
 
 def declined_json(one: Any) -> dict[str, Any]:
