@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -244,10 +245,19 @@ def _write_calls(path: Path, calls: Any, hide: Redactor | None) -> int:
             file, kinds, compression="zstd", compression_level=1, use_dictionary=repeating, column_encoding=counting
         ) as writer,
     ):
-        for batch in batches:
+        for batch in _one_ahead(iter(batches)):
             rows += batch.num_rows
             writer.write_batch(batch if hide is None else hide.table(batch))
     return rows
+
+
+def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same, each made by another thread while the one before it is written."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = worker.submit(next, batches, None)
+            yield batch
 
 
 def _publish(whole: Path, folder: Path) -> None:

@@ -193,8 +193,15 @@ class _Batches:
         for start in range(0, len(self.order), BATCH_ROWS):
             yield self._batch(start, self.order[start : start + BATCH_ROWS])
 
+    def _taken(self, rows: Any) -> Any:
+        """The records of these rows; without a copy where they lie in a row, as those of one CPU do."""
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all()):
+            return self.calls[first : last + 1]
+        return self.calls[rows]
+
     def _batch(self, start: int, rows: Any) -> Any:
-        raw = self.calls[rows]
+        raw = self._taken(rows)
         n = len(raw)
         flags = raw["flags"]
         compat = (flags & COMPAT) != 0
@@ -219,13 +226,13 @@ class _Batches:
             "stack": pa.array(raw["stack"].astype(np.int64), mask=raw["stack"] == 0),
         }
         arity = self.arity[np.where(compat | (nr < 0) | (nr >= _TABLE_SIZE), _TABLE_SIZE, nr)]
-        args = _signed(raw["args"], nr, compat)
+        no_return = (flags & NO_RETURN) != 0
         for at in range(6):
             # a 32-bit exit's only argument is the status, too
             missing = no_args | (arity <= at)
             if at:
-                missing |= (flags & NO_RETURN) != 0
-            columns[f"a{at}"] = pa.array(np.ascontiguousarray(args[:, at]), mask=missing)
+                missing |= no_return
+            columns[f"a{at}"] = pa.array(_signed(raw["args"], at, nr, compat), mask=missing)
         columns.update(self._identity(start, raw))
         columns["path"], columns["path2"], columns["address"] = self._path(rows, raw, executed)
         kinds = schema(CALL_COLUMNS)
@@ -301,13 +308,17 @@ def _int_table() -> Any:
 
 
 _IS_INT = _int_table()
+_NO_CALL = _TABLE_SIZE - 1  # a number that no call has
 
 
-def _signed(args: Any, nr: Any, compat: Any) -> Any:
-    """The arguments with C ints sign-extended."""
-    known = (nr >= 0) & (nr < _TABLE_SIZE) & ~compat
-    is_int = _IS_INT[np.where(known, nr, 0)] & known[:, None]
-    return np.where(is_int, args.astype(np.int32), args)
+def _signed(args: Any, at: int, nr: Any, compat: Any) -> Any:
+    """Argument `at` of each call, C ints sign-extended."""
+    column = np.ascontiguousarray(args[:, at])
+    if not _IS_INT[:, at].any():
+        return column
+    known = np.where((nr >= 0) & (nr < _TABLE_SIZE) & ~compat, nr, _NO_CALL)
+    is_int = _IS_INT[known, at]
+    return np.where(is_int, column.astype(np.int32), column) if is_int.any() else column
 
 
 def _names() -> list[str]:
