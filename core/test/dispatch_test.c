@@ -242,7 +242,8 @@ static void test_dup_shares_the_state(void)
 	CHECK(two >= 0);
 	call(SYS_write, two, "b", 1, 0);
 	call(SYS_write, fd, "c", 1, 0);
-	call(SYS_close, fd, 0, 0, 0);
+	CHECK(call(SYS_close, fd, 0, 0, 0) == 0);
+	CHECK(size_of("dup") == 0);
 	call(SYS_write, two, "d", 1, 0);
 	call(SYS_close, two, 0, 0, 0);
 	CHECK(size_of("dup") == 4);
