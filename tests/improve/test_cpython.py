@@ -47,7 +47,8 @@ def failures(ran: Any) -> set[tuple[str, ...]]:
 def test_it_fails_nowhere_else(
     name: str, how: str, tmp_path: Path, plain: Callable[..., Any], request: pytest.FixtureRequest
 ) -> None:
-    words = [PYTHON, "-m", "unittest", f"test.{name}"]
+    # In some virtual machines a VSOCK is never accepted, plain or improved.
+    words = [PYTHON, "-m", "test", "-v", "-i", "*VSOCK*", name]
     got = request.getfixturevalue(how)(*words, cwd=tmp_path, timeout=1200)
     assert got.stats["processes"] >= 1
     new = failures(got)
@@ -58,4 +59,4 @@ def test_it_fails_nowhere_else(
             if not new:
                 break
     assert not new
-    assert got.code in (0, 1)
+    assert got.code in (0, 2)  # 2: some failed
