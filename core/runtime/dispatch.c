@@ -9,7 +9,7 @@
 #include "numbers.h"
 #include "process.h"
 
-enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT };
+enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT, WAIT };
 
 struct call_row {
 	uint8_t class;
@@ -266,7 +266,8 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 		verdict = answer(c, error);
 	} else if (some_layer_handles(d, c->nr)) {
 		verdict = answer(c, ph_layer_call(&walk, 0, c));
-		ph_mark_pending(&walk, d);
+		if (walk.held)	/* else it has waited, with nothing pending; d may be gone */
+			ph_mark_pending(&walk, d);
 	} else {
 		int64_t r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
 
@@ -324,6 +325,11 @@ static enum ph_verdict on_two(struct ph_call *c)
 	return verdict;
 }
 
+static bool is_odd(const struct ph_description *d, int64_t fd)
+{
+	return d ? d->identified && !d->regular : !ph_fd_regular(fd);
+}
+
 static enum ph_verdict on_fd(struct ph_call *c)
 {
 	const struct call_row *row = &rows[c->nr];
@@ -333,9 +339,9 @@ static enum ph_verdict on_fd(struct ph_call *c)
 
 	c->a[row->fd_arg] = fd;
 	/* A descriptor that is not known to be a regular file may be a pipe, a socket, a terminal: the call may
-	 * block, or be seen by others. */
-	if ((!d || row->fd_arg2 >= 0) && ph_anything_pending() &&
-	    ((!d && !ph_fd_regular(fd)) || (row->fd_arg2 >= 0 && !d2 && !ph_fd_regular(other))))
+	 * block, or be seen by others. A rule that handles it looks to that itself. */
+	if (ph_anything_pending() && ((!(d && some_layer_handles(d, c->nr)) && is_odd(d, fd)) ||
+				      (row->fd_arg2 >= 0 && is_odd(d2, other))))
 		ph_settle_everything(PH_WHY_BLOCKING);
 	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
@@ -441,6 +447,8 @@ static enum ph_verdict on_open(struct ph_call *c)
 	ph_settle_everything(PH_WHY_UNHANDLED);
 	if (c->nr == PH_NR_open)
 		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0], c->a[1], c->a[2] } };
+	else if (c->nr == PH_NR_accept)
+		at = (struct ph_call){ .nr = PH_NR_accept4, .a = { c->a[0], c->a[1], c->a[2] } };
 	else if (c->nr == PH_NR_creat)
 		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0],
 				       PH_O_CREAT | PH_O_WRONLY | PH_O_TRUNC, c->a[1] } };
@@ -543,6 +551,23 @@ static bool is_renaming(const struct ph_call *c, struct ph_call *as)
 	if (c->nr == PH_NR_rename)
 		*as = (struct ph_call){ .nr = PH_NR_renameat, .a = { PH_AT_FDCWD, c->a[0], PH_AT_FDCWD, c->a[1] } };
 	return c->nr == PH_NR_rename || c->nr == PH_NR_renameat || (c->nr == PH_NR_renameat2 && (uint32_t)c->a[4] == 0);
+}
+
+/* A rule that handles the wait settles before it really waits. */
+static enum ph_verdict on_wait(struct ph_call *c)
+{
+	struct ph_walk walk;
+
+	if (!ph_layers_stateless(c->nr)) {
+		ph_settle_everything(PH_WHY_BLOCKING);
+		return PH_PASS;
+	}
+	if (!ph_anything_pending())
+		return PH_PASS;
+	ph_walk_begin(&walk, NULL);
+	answer(c, ph_layer_call(&walk, 0, c));
+	ph_walk_end(&walk);
+	return PH_ANSWERED;
 }
 
 static enum ph_verdict on_any(struct ph_call *c)
@@ -714,6 +739,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	case EXIT:
 		ph_settle_everything(PH_WHY_EXIT);
 		return PH_PASS;
+	case WAIT:
+		return on_wait(c);
 	case ANY:
 		return on_any(c);
 	}

@@ -174,7 +174,16 @@ int64_t ph_walk_identify(struct ph_walk *walk, int64_t fd)
 	return r;
 }
 
-/* An open may wait without bound (a FIFO): signals open, nothing held. */
+/* An open may wait without bound (a FIFO), as may what a program does with a socket. */
+static bool may_wait(const struct ph_walk *walk, int64_t nr)
+{
+	bool socket = walk->d && walk->d->identified && !walk->d->regular;
+
+	return nr == PH_NR_openat || nr == PH_NR_openat2 || nr == PH_NR_accept4 || nr == PH_NR_epoll_wait ||
+	       (socket && (nr == PH_NR_read || nr == PH_NR_write));
+}
+
+/* What may wait does so with signals open and nothing held. */
 static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 {
 	if (walk->trial) {
@@ -187,7 +196,7 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 		walk->adopts = 0;
 		return fd;
 	}
-	if (c->nr == PH_NR_openat || c->nr == PH_NR_openat2)
+	if (may_wait(walk, c->nr))
 		ph_walk_release(walk);
 	walk->kernel_calls++;
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);

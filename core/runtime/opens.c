@@ -81,6 +81,8 @@ void ph_examine(struct ph_walk *walk, struct ph_description *d)
 	for (k.layer = 0; k.layer < ph_n_layers; k.layer++) {
 		if (!(d->handled & (1u << k.layer)) || ph_regular(&k, d->fd))
 			continue;
+		if (ph_layers[k.layer].rule->streams && d->identified && ph_is_stream(d->fd))
+			continue;
 		if (!d->regular)
 			goto share;
 		ph_count_why(k.layer, PH_WHY_MOUNT);

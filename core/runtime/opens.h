@@ -22,4 +22,7 @@ bool ph_any_description(const struct ph_description *but);
 void ph_take_from_others(struct ph_walk *walk, int64_t fd);
 void ph_examine(struct ph_walk *walk, struct ph_description *d);
 
+/* streams.c: whether fd is a TCP socket. */
+bool ph_is_stream(int64_t fd);
+
 #endif

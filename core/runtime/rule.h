@@ -33,6 +33,7 @@ struct ph_rule {
 	const char *digest;	/* sha256 of the rule's source, as in its certificate */
 	uint32_t state_bytes;	/* sizeof the generated struct, <= PH_STATE_MAX */
 	uint32_t process_bytes;	/* 0, or sizeof the generated struct of the process's state, <= PH_STATE_MAX */
+	uint32_t streams;	/* 1: the states are of connected stream sockets, not of regular files */
 	uint32_t buffer_bytes;	/* 0, or the capacity of the buffer of each state */
 	bool (*pending)(struct ph_k *k, struct ph_state *f, int64_t fd);
 	int64_t (*settle)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* 0 or more, or -errno */
@@ -103,6 +104,16 @@ int64_t ph_now_ms(struct ph_k *k);		/* a clock that never goes back, in millisec
 bool ph_replaceable(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);
 int64_t ph_k_exchange(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);
 int64_t ph_k_unlinkat(struct ph_k *k, int64_t dir, int64_t path);
+
+/* --- stream sockets -------------------------------------------------------------------------------------- */
+/* 1: the kernel surely takes a whole buffer on this socket without waiting, as long as the connection holds. */
+int64_t ph_roomy(struct ph_k *k, int64_t fd);
+int64_t ph_k_receive(struct ph_k *k, int64_t fd, int64_t user, int64_t n);	/* read() that does not wait: else -EAGAIN */
+/* epoll_wait() that does not wait: how many events are there, or -errno. 0 also now and then when there are some, so that
+ * nothing is kept for ever. */
+int64_t ph_k_ready(struct ph_k *k, int64_t epoll, int64_t events, int64_t n);
+/* The buffer's first `len` bytes to the peer: len, or -errno, and then the connection is over. Raises no SIGPIPE. */
+int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
 
 /* --- answers that live in the program's memory --------------------------------------------------------- */
 /* After a successful forward of fstat/newfstatat(AT_EMPTY_PATH): set st_size, and st_blocks to 0 when size is 0. */

@@ -10,7 +10,7 @@ from pathlib import Path
 from peephole import native
 from peephole.errors import RuleError
 
-CLASSES = ("INERT", "FD", "MAPS", "DUP", "CLOSE", "CLOSES", "OPEN", "FORK", "EXEC", "EXIT", "ANY")
+CLASSES = ("INERT", "FD", "MAPS", "DUP", "CLOSE", "CLOSES", "OPEN", "FORK", "EXEC", "EXIT", "WAIT", "ANY")
 _ROW = re.compile(r"^PH_CALL\((\d+), (\w+), (\w+), (-?\d+), (-?\d+)\)$", re.M)
 
 

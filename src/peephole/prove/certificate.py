@@ -196,7 +196,7 @@ def _all_calls(
     """Every call of the alphabet, the dearest first."""
     shapes = sorted(alphabet_of(rule), key=lambda s: s.name not in rule.handlers)
     waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in shapes]
-    if "openat" in rule.handlers:
+    if {"openat", "accept4"} & rule.handlers.keys():
         waiting += [pool.submit(prove_interrupted, rule, shape, invariant) for shape in interrupting(rule)]
     results = []
     for i, future in enumerate(waiting):

@@ -65,7 +65,8 @@ class RuleText:
     pending: Function
     settle: Function
     handlers: dict[str, Function] = field(default_factory=dict)
-    per_file: bool = True  # has state of open files
+    per_file: bool = True  # has state of open files, or of streams
+    streams: bool = False  # that state is of connected stream sockets
     model_only: bool = False  # uses a mechanism that has no C: refuted neighbours only
     mechanisms: frozenset[str] = frozenset()  # that its text uses
 
@@ -141,7 +142,7 @@ class _Reader:
         self.constants: dict[str, int] = {}
         self.fields: dict[str, str] = {}
         self.process: dict[str, str] = {}
-        self.per_file = False
+        self.per_file = self.streams = False
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
         self.used: set[str] = set()
@@ -214,8 +215,8 @@ class _Reader:
         pending, settle = read.pop("pending"), read.pop("settle")
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
-            self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.model_only,
-            frozenset(self.used),
+            self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.streams,
+            self.model_only, frozenset(self.used),
         )  # fmt: skip
 
     def _guarantees(self, node: ast.expr) -> frozenset[str]:
@@ -244,9 +245,10 @@ class _Reader:
 
     def _state(self, c: ast.ClassDef) -> None:
         bases = [ast.unparse(b) for b in c.bases]
-        if bases not in (["PerOpenFile"], ["PerProcess"]):
-            self.fail(c, "a class of a rule's state has the base PerOpenFile or PerProcess")
-        per_file = bases == ["PerOpenFile"]
+        if bases not in (["PerOpenFile"], ["PerStream"], ["PerProcess"]):
+            self.fail(c, "a class of a rule's state has the base PerOpenFile, PerStream or PerProcess")
+        per_file = bases != ["PerProcess"]
+        self.streams = self.streams or bases == ["PerStream"]
         fields = self.fields if per_file else self.process
         if fields or (per_file and self.per_file):
             self.fail(c, f"a rule has at most one class with base {bases[0]}")

@@ -22,8 +22,8 @@ _BITS = {
     0o10000000: "O_PATH",
 }
 _ERRNOS = {
-    1: "EPERM", 2: "ENOENT", 4: "EINTR", 5: "EIO", 9: "EBADF", 13: "EACCES", 14: "EFAULT", 17: "EEXIST", 22: "EINVAL",
-    24: "EMFILE", 25: "ENOTTY", 28: "ENOSPC", 29: "ESPIPE", 95: "EOPNOTSUPP",
+    1: "EPERM", 2: "ENOENT", 4: "EINTR", 5: "EIO", 9: "EBADF", 11: "EAGAIN", 13: "EACCES", 14: "EFAULT",
+    17: "EEXIST", 22: "EINVAL", 24: "EMFILE", 25: "ENOTTY", 28: "ENOSPC", 29: "ESPIPE", 95: "EOPNOTSUPP",
 }  # fmt: skip
 _COMMANDS = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL"}
 _REQUESTS = {20: "TCGETS", 21: "FICLONE"}
@@ -85,6 +85,10 @@ def _call(call: Call, before: dict[str, Any]) -> str:
     who = {"other": "another process: ", "memory": ""}.get(call.by, "")
     data = '"' + "".join(_cell(c) for c in w["data"].cells[: w.get("n", 1)]) + '"' if "data" in w else ""
     match call.name:
+        case "accept4":
+            return "accept()"
+        case "epoll_wait":
+            return "epoll_wait()"
         case "openat":
             return f"open({_NAMES[w['name']]}, {_flags(w['flags'])})"
         case "write" | "writev":

@@ -18,10 +18,12 @@ from peephole.prove.model.alphabet import (
     ALPHABET,
     ERRORS,
     Shape,
+    alphabet_of,
     unknown_call,
     unknown_oracle,
     unknown_sizes,
 )
+from peephole.prove.model.dispatch import OPENS
 from peephole.prove.model.machine import (
     CHUNK,
     DESCRIPTIONS,
@@ -84,7 +86,7 @@ def symbolic_step(rule: RuleText, shape: Shape, failing: bool) -> Symbolic:
     oracle, choices = unknown_oracle("kernel")
     state = unknown_state(rule)
     new_slot = None
-    if shape.name == "openat":
+    if shape.name in OPENS:
         new_slot = DESCRIPTIONS - 1
     elif shape.slots and shape.by == "us":
         state["d0.ino"] = 0  # by symmetry of the files
@@ -256,7 +258,7 @@ def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallPr
     """A call of this shape by another thread, or by a signal handler, while an open is under way."""
     began = time.monotonic()
     sizes, order = unknown_sizes(rule)
-    opening, ranges = unknown_call(ALPHABET[0])
+    opening, ranges = unknown_call(alphabet_of(rule)[0])
     other, other_ranges = unknown_call(shape)
     oracle, choices = unknown_oracle("kernel")
     state = unknown_state(rule)
@@ -268,7 +270,7 @@ def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallPr
     found = prover.possible(facts, known, inside, wrong)
     name = f"{DISCIPLINE}: a call of another thread during an open is as if before or after it"
     seconds = time.monotonic() - began
-    return CallProof(f"{shape.title} during openat", {name: found}, prover.queries, seconds, prover.worst_ms)
+    return CallProof(f"{shape.title} during {opening.name}", {name: found}, prover.queries, seconds, prover.worst_ms)
 
 
 def interrupting(rule: RuleText) -> list[Shape]:

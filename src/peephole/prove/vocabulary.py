@@ -46,6 +46,7 @@ _ERRNOS = {
     "EINTR": 4,
     "EIO": 5,
     "EBADF": 9,
+    "EAGAIN": 11,
     "EFAULT": 14,
     "EEXIST": 17,
     "EINVAL": 22,
@@ -104,6 +105,10 @@ MECHANISMS: dict[str, Mechanism] = {
     "replaceable": Mechanism("ph_replaceable", ("fd", "path", "fd", "path"), "bool", True),
     "exchange": Mechanism("ph_k_exchange", ("fd", "path", "fd", "path"), "num", True),
     "unlinkat": Mechanism("ph_k_unlinkat", ("fd", "path"), "num", True),
+    "roomy": Mechanism("ph_roomy", ("fd",), "num", True),
+    "receive": Mechanism("ph_k_receive", ("fd", "buf", "num"), "num", True),
+    "ready": Mechanism("ph_k_ready", ("fd", "buf", "num"), "num", True),
+    "send_all": Mechanism("ph_k_send_all", ("fd", "state", "num"), "num", True),
     "stat_set_size": Mechanism("ph_stat_set_size", ("buf", "num"), "num", False),
     "in_a_row": Mechanism("ph_in_a_row", ("buf",), "num", False),
     "nap": Mechanism("ph_nap", ("buf", "num"), "num", True),
@@ -137,7 +142,7 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
 O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
-EINTR, EIO, EBADF, EFAULT, EEXIST, EINVAL, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
+EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]
@@ -154,6 +159,10 @@ class Rule:
 
 class PerOpenFile:
     """The base of the class that holds a rule's state: one for each open file description."""
+
+
+class PerStream:
+    """The base of the class that holds a rule's state: one for each stream socket that the process accepted."""
 
 
 class PerProcess:

@@ -126,9 +126,14 @@ SLEEPS: tuple[Shape, ...] = (
 )
 
 
+#: Calls about stream sockets, for rules that have state of them.
+STREAMS: tuple[Shape, ...] = (Shape("accept4"), Shape("epoll_wait"))
+
+
 def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
-    """The calls that a proof of this rule looks at."""
-    return ALPHABET + (PROCESS if rule.process else ()) + (SLEEPS if rule.about_sleep else ())
+    """The calls that a proof of this rule looks at; the first is the one that gives state."""
+    known = STREAMS + ALPHABET if rule.streams else ALPHABET
+    return known + (PROCESS if rule.process else ()) + (SLEEPS if rule.about_sleep else ())
 
 
 def opaque_calls() -> list[str]:

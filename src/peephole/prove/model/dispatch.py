@@ -93,6 +93,8 @@ class _Dispatch:
                 return self.close()
             case "INERT":
                 return self.on_process()
+            case "WAIT" if self.handler():
+                return self.on_process()
         settle_all(self.m, self.rule)
         if kind == "FORK":
             for slot in range(DESCRIPTIONS):
@@ -194,7 +196,10 @@ class _Dispatch:
             shared = or_(shared, same)
             with m.under(same):
                 self.settle_and_take(other)
-        odd = or_(shared, m.of_file(slot, "special"), not_(m.of_file(slot, "covered")))
+        strange = or_(m.of_file(slot, "special"), not_(m.of_file(slot, "covered")))
+        if self.rule.streams:
+            strange = not_(m.is_stream(slot))
+        odd = or_(shared, strange)
         with m.under(odd):
             self.settle_and_take(slot)
 
@@ -244,6 +249,8 @@ class _Dispatch:
 #: what stands at each argument of a call that a rule may handle
 SHAPES: dict[str, tuple[str, ...]] = {
     "openat": ("dir", "name", "flags", "mode"),
+    "accept4": ("dir", "memory", "memory", "mode"),
+    "epoll_wait": ("dir", "memory", "mode", "mode"),
     "write": ("fd", "data", "n"),
     "writev": ("fd", "data", "n"),
     "pwrite64": ("fd", "data", "n", "offset"),
@@ -320,7 +327,7 @@ class _Mechanisms(FileMechanisms, NameMechanisms, _Pure):
 
     def once(self) -> None:
         m = self.m
-        if m.interrupt and self.call is not None and self.call.name == "openat":
+        if m.interrupt and self.call is not None and self.call.name in OPENS:
             m.interrupt(m)  # an open may block: it runs with signals open and no state held
         m.broken("the program's call is made twice", self.used)
         self.used = or_(self.used, m.guard)
@@ -331,9 +338,19 @@ class _Mechanisms(FileMechanisms, NameMechanisms, _Pure):
             self.m.broken("settle forwards a call")
             return 0
         self.once()
+        self.must_not_wait()
         slot = kernel.new_slot(self.m)
         r = perform(self.m, self.call, self.oracle)
-        return Descriptor(slot, r) if self.call.name == "openat" else r
+        return Descriptor(slot, r) if self.call.name in OPENS else r
+
+    def must_not_wait(self) -> None:
+        """On a socket, and in a wait, the program's call may block: nothing may be pending then."""
+        m = self.m
+        if self.call is None or not self.rule.streams or self.call.name in OPENS:
+            return
+        waits = True if self.call.slot < 0 else m.of_file(self.call.slot, "special")
+        left = or_(*[pending(m, self.rule, d) for d in range(DESCRIPTIONS)])
+        m.broken("nothing is pending across a call that may block or communicate", and_(waits, left))
 
     def do_openat(self, directory: Any, name: Any, flags: Flags, mode: Any) -> Descriptor:
         assert self.call is not None
@@ -341,6 +358,32 @@ class _Mechanisms(FileMechanisms, NameMechanisms, _Pure):
         slot = kernel.new_slot(self.m)
         r = perform(self.m, Call("openat", words={"name": name, "flags": flags}), self.oracle)
         return Descriptor(slot, r)
+
+    # -- streams
+
+    def at_once(self) -> Any:
+        """The program's call, if it need not wait: else -EAGAIN, and it has not been made."""
+        m = self.m
+        assert self.call is not None
+        with m.under(m.file_given):
+            self.once()
+            r = perform(m, self.call, self.oracle)
+        return r
+
+    def do_receive(self, fd: Descriptor, memory: Any, n: Any) -> Num:
+        return ite(self.m.file_given, self.at_once(), -kernel.EAGAIN)  # type: ignore[no-any-return]
+
+    def do_ready(self, fd: Any, memory: Any, n: Any) -> Num:
+        m = self.m
+        left = or_(*[pending(m, self.rule, d) for d in range(DESCRIPTIONS)])
+        m.later = or_(m.later, and_(m.guard, left))
+        return ite(m.file_given, self.at_once(), 0)  # type: ignore[no-any-return]
+
+    def do_roomy(self, fd: Descriptor) -> Num:
+        return ite(self.m.file_given, 1, 0)  # type: ignore[no-any-return]
+
+    def do_send_all(self, fd: Descriptor, slot: int, length: Any) -> Num:
+        return self.gathered(fd, slot, number(length), self.m.of_file(fd.slot, "size"), advance=False)
 
     # -- the rule's own calls
 
@@ -496,4 +539,6 @@ class _Mechanisms(FileMechanisms, NameMechanisms, _Pure):
 
 
 FULL = 99
+#: calls that give a new description
+OPENS = ("openat", "accept4")
 __all__ = ["CELLS", "INODES", "SHAPES", "dispatch", "kind_of", "pending", "settle", "settle_all"]

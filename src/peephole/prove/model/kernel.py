@@ -15,7 +15,7 @@ from peephole.errors import RuleError
 from peephole.prove.model.machine import CELLS, CHUNK, DESCRIPTIONS, INODES, NAMES, Machine, Oracle
 from peephole.prove.model.terms import Bool, Num, add, and_, eq, iff, ite, le, least, lt, most, not_, or_, sub
 
-EPERM, ENOENT, EINTR, EIO, EBADF, EFAULT, EEXIST, EINVAL = 1, 2, 4, 5, 9, 14, 17, 22
+EPERM, ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL = 1, 2, 4, 5, 9, 11, 14, 17, 22
 EMFILE, ENOTTY, ENOSPC, ESPIPE, EOPNOTSUPP = 24, 25, 28, 29, 95
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 
@@ -144,7 +144,8 @@ def put(m: Machine, slot: int, at: Num, cells: tuple[Num, ...], count: Num) -> N
                         with m.under(eq(place, c)):
                             m.set(f"i{i}.c{c}", cell)
                     m.set(f"i{i}.size", least(most(m.state[f"i{i}.size"], add(place, 1)), CELLS))
-                    m.touch(i)
+                    with m.under(not_(m.state.get(f"i{i}.stream", False))):  # a socket has no times
+                        m.touch(i)
             m.snapshot()
 
 
@@ -157,10 +158,12 @@ def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Nu
         (and_(lt(0, n), not_(eq(oracle.fail, 0))), oracle.fail),
     )
     count = least(least(n, data.good), oracle.short)
-    with m.under(and_(fine, not_(special))):
-        put(m, slot, at, data.cells, count)
+    stream = m.is_stream(slot)
+    with m.under(and_(fine, or_(not_(special), stream))):
+        put(m, slot, ite(stream, m.of_file(slot, "size"), at), data.cells, count)
         if advance:
-            m.set_d(slot, "pos", ite(lt(0, count), add(at, count), m.d(slot, "pos")))
+            moves = and_(lt(0, count), not_(stream))
+            m.set_d(slot, "pos", ite(moves, add(at, count), m.d(slot, "pos")))
     return ite(fine, count, error)  # type: ignore[no-any-return]
 
 
@@ -419,6 +422,8 @@ def make_inode(m: Machine, i: Num, name: int) -> None:
             for c in range(CELLS):
                 m.set(f"i{k}.c{c}", 0)
             m.set(f"i{k}.special", False)
+            if f"i{k}.stream" in m.state:
+                m.set(f"i{k}.stream", False)
             m.touch(k)
     m.set(f"n{name}", i)
     m.snapshot()
@@ -462,6 +467,38 @@ def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
         with m.under(and_(flags.has(TRUNC), not_(is_path), not_(m.of_file(slot, "special")))):
             cut(m, slot, 0)
     return ite(fine, slot, error)  # type: ignore[no-any-return]
+
+
+@kernel_call("accept4")
+def accept4(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """A new connection: what will be sent on it is a stream of cells that the peer reads as they come."""
+    slot, fresh = new_slot(m), oracle.fresh
+    if slot < 0:
+        return -EMFILE
+    error, fine = _first(
+        (m.is_open(slot), -EMFILE),
+        (not_(eq(oracle.fail, 0)), oracle.fail),
+        (not_(free_inode(m, fresh)), -ENOSPC),
+    )
+    with m.under(fine):
+        for i in range(INODES):
+            with m.under(eq(fresh, i)):
+                values: dict[str, Any] = {"size": 0, "special": True, "stream": True, "mapped": False, "dirty": False}
+                for name, value in (values | {f"c{c}": 0 for c in range(CELLS)}).items():
+                    m.set(f"i{i}.{name}", value)
+        fields: dict[str, Any] = {"refs": 1, "ino": fresh, "pos": 0, "wr": True, "rd": True, "app": False}
+        for name, value in (
+            fields | {"sync": False, "lock": 0, "shared": False, "path": False, "h": False, "err": 0}
+        ).items():
+            m.set_d(slot, name, value)
+        m.snapshot()
+    return ite(fine, slot, error)  # type: ignore[no-any-return]
+
+
+@kernel_call("epoll_wait")
+def epoll_wait(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """How many events there are: the kernel's choice, since peers and time decide it."""
+    return ite(eq(oracle.fail, 0), oracle.short, oracle.fail)  # type: ignore[no-any-return]
 
 
 def _writable(flags: Flags) -> Bool:
@@ -536,7 +573,7 @@ def fork(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 def see_everything(m: Machine) -> None:
     for key in list(m.state):
-        if key[0] in "ni" and key.split(".")[-1] not in ("touched", "mapped", "covered", "special"):
+        if key[0] in "ni" and key.split(".")[-1] not in ("touched", "mapped", "covered", "special", "stream"):
             m.emit(f"saw.{key}", m.state[key])
 
 

@@ -7,6 +7,7 @@ State is a flat dict from keys to terms or plain values:
     i{i}.special .covered       a pipe or device; a mount on which rules may act
     i{i}.mapped .touched        mapped by our process; its times were set in this step
     i{i}.dirty                  what it holds is not yet surely on the disk
+    i{i}.stream                 what a stream socket has sent: no file; only with rules that have state of streams
     d{d}.refs .ino .pos         an open file description: how many descriptors of our process name it, its file, offset
     d{d}.rd .wr .app .sync      readable, writable, O_APPEND, O_SYNC or O_DSYNC
     d{d}.shared .lock .path     reachable from another process; its flock; opened with O_PATH
@@ -108,6 +109,7 @@ class Machine:
     forwarded: Bool = False
     hits: Bool = False
     asleep: Num = 0  # how long the call slept
+    later: Bool = False  # the program went on waiting with something pending
     out: dict[str, Any] = field(default_factory=dict)  # what the call wrote into the program's memory
     settling: int | None = None
     filled: Num = FAR  # how many cells the next fill of a window gets, or an error
@@ -142,7 +144,7 @@ class Machine:
     def snapshot(self) -> None:
         """A state of the files that the disk may hold, if all that went before has reached it."""
         if self.record and self.guard is not False:
-            self.snapshots.append((self.guard, files_of(self.state)))
+            self.snapshots.append((self.guard, on_disk(self.state)))
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -171,6 +173,10 @@ class Machine:
                 if guard is not False:
                     self.set(f"i{i}.{name}", value)
 
+    def is_stream(self, slot: int) -> Bool:
+        """Whether a description is a stream socket."""
+        return self.of_file(slot, "stream") if "i0.stream" in self.state else False  # type: ignore[no-any-return]
+
     def is_open(self, slot: int) -> Bool:
         return lt(0, self.d(slot, "refs"))
 
@@ -181,6 +187,14 @@ _FILE_KEYS = tuple(f"i{i}.{name}" for i in range(INODES) for name in ("size", *[
 def files_of(state: dict[str, Any]) -> dict[str, Any]:
     """The part of a state that a crash could leave: sizes and cells."""
     return {k: state[k] for k in _FILE_KEYS}
+
+
+def on_disk(state: dict[str, Any]) -> dict[str, Any]:
+    """The same without streams, which no disk holds."""
+    found = files_of(state)
+    if "i0.stream" not in state:
+        return found
+    return {k: ite(state[f"{k.split('.')[0]}.stream"], 0, v) for k, v in found.items()}
 
 
 def kernel_keys(state: dict[str, Any]) -> list[str]:
@@ -211,6 +225,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"i{i}.c{k}": num_var(f"i{i}.c{k}") for k in range(CELLS)}
         state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("special", "covered", "mapped", "dirty")}
         state[f"i{i}.touched"] = False
+        if rule.streams:
+            state[f"i{i}.stream"] = bool_var(f"i{i}.stream")
     if rule.process:
         state |= {k: num_var(k) for k in process_keys() if k != "t.mapped"} | {"t.mapped": bool_var("t.mapped")}
         state |= {f"p.f.{n}": (bool_var if k == "bool" else num_var)(f"p.f.{n}") for n, k in rule.process.items()}
@@ -261,7 +277,21 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     return state
 
 
-_TRUTHS = ("special", "covered", "mapped", "touched", "dirty", "rd", "wr", "app", "sync", "shared", "path", "h")
+_TRUTHS = (
+    "special",
+    "stream",
+    "covered",
+    "mapped",
+    "touched",
+    "dirty",
+    "rd",
+    "wr",
+    "app",
+    "sync",
+    "shared",
+    "path",
+    "h",
+)
 
 
 def _is_bool_field(rule: RuleText, key: str) -> bool:
@@ -277,7 +307,10 @@ def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
     for i in range(INODES):
         size = state[f"i{i}.size"]
         facts += [le(0, size), le(size, CELLS)]
-        facts.append(or_(not_(state[f"i{i}.special"]), eq(size, 0)))
+        stream = state.get(f"i{i}.stream", False)
+        facts.append(or_(not_(state[f"i{i}.special"]), stream, eq(size, 0)))
+        unnamed = and_(*[not_(eq(state[f"n{j}"], i)) for j in range(NAMES)], not_(state[f"i{i}.mapped"]))
+        facts.append(or_(not_(stream), and_(state[f"i{i}.special"], unnamed)))
         for k in range(CELLS):
             cell = state[f"i{i}.c{k}"]
             facts += [le(0, cell), le(cell, CELL_MAX), or_(lt(k, size), eq(cell, 0))]
@@ -300,7 +333,8 @@ def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Boo
     facts += [le(0, at("len")), le(at("len"), sizes.capacity), or_(at("h"), eq(at("len"), 0))]
     for i in range(INODES):
         here = and_(at("h"), eq(at("ino"), i))
-        facts.append(or_(not_(here), and_(not_(state[f"i{i}.special"]), state[f"i{i}.covered"])))
+        regular = and_(not_(state[f"i{i}.special"]), state[f"i{i}.covered"])
+        facts.append(or_(not_(here), state.get(f"i{i}.stream", regular)))
         facts.append(or_(not_(here), not_(state[f"i{i}.mapped"])))
     for e in range(DESCRIPTIONS):
         if e != d:

@@ -1,0 +1,88 @@
+"""A wrong neighbour, kept so that the prover must refute it."""
+
+from peephole.prove.vocabulary import (
+    EAGAIN,
+    PerStream,
+    Rule,
+    buf,
+    buffer,
+    fd,
+    num,
+    ok,
+    result,
+    word,
+)
+
+LARGE = 16384  # larger writes gain little from waiting
+
+
+class GatherSends(Rule):
+    """Breaks discipline: a failure of the rule's own calls is never silent.
+
+    That the peer is gone is told to nobody.
+    """
+
+    class Stream(PerStream):
+        data: buffer[65536]
+
+    def pending(k, f, fd: fd) -> bool:
+        return k.length(f) > 0
+
+    def settle(k, f, fd: fd) -> result:
+        n = k.length(f)
+        k.clear(f)
+        k.send_all(fd, f, n)
+        return 0
+
+    def accept4(k, listener: fd, address: buf, size: buf, options: word) -> result:
+        k.settle_all()
+        fd = k.forward()
+        if not ok(fd):
+            return fd
+        f = k.file(fd)
+        if not f:
+            return fd
+        return fd
+
+    def write(k, f, fd: fd, buf: buf, n: num) -> result:
+        if n > 0 and n < LARGE:
+            if n > k.room(f):
+                r = k.settle(fd)
+                if not ok(r):
+                    return r
+            room = 1
+            if k.length(f) == 0:
+                room = k.roomy(fd)
+            if room == 1:
+                r = k.append(f, buf, n)
+                if ok(r):
+                    k.hit()
+                    return r
+        # Large, empty, no room for certain, or bad memory, for which the kernel has its own answer.
+        r = k.settle(fd)
+        if not ok(r):
+            return r
+        k.settle_all()
+        r = k.forward()
+        return r
+
+    def read(k, f, fd: fd, buf: buf, n: num) -> result:
+        if n > 0:
+            r = k.receive(fd, buf, n)
+            if r != -EAGAIN:
+                return r
+        # Nothing is there: the program may wait for the peer, who may wait for what is kept here.
+        r = k.settle(fd)
+        if not ok(r):
+            return r
+        k.settle_all()
+        r = k.forward()
+        return r
+
+    def epoll_wait(k, epoll: fd, events: buf, n: word, timeout: word) -> result:
+        r = k.ready(epoll, events, n)
+        if r != 0:
+            return r
+        k.settle_all()
+        r = k.forward()
+        return r

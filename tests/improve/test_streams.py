@@ -1,0 +1,185 @@
+"""Servers whose sends are gathered: their peers get every byte in order, nobody waits for ever, failures are told."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from peephole.improve.arm import arm
+
+PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+LIMIT_S = 60
+#: os.read and os.write are read(2) and write(2), which the rule handles; socket.send would be sendto(2)
+SERVER = r"""
+import os, random, select, signal, socket, sys, time
+mode = sys.argv[1]
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen(16)
+print(listener.getsockname()[1], flush=True)
+
+def pieces(data, rng):
+    while data:
+        n = rng.choice([1, 7, 100, 1000, 4096, 20000])
+        yield data[:n]
+        data = data[n:]
+
+def loop():
+    rng = random.Random(1)
+    epoll, waiting, sockets = select.epoll(), {}, {}
+    epoll.register(listener, select.EPOLLIN)
+    while True:
+        for fd, what in epoll.poll(30):
+            if fd == listener.fileno():
+                s = listener.accept()[0]
+                s.setblocking(False)
+                sockets[s.fileno()], waiting[s.fileno()] = s, []
+                epoll.register(s, select.EPOLLIN)
+                continue
+            if what & select.EPOLLIN:
+                asked = os.read(fd, 65536)
+                if not asked:
+                    epoll.unregister(fd)
+                    sockets.pop(fd).close()
+                    continue
+                waiting[fd] += list(pieces(asked * 3, rng))
+            if what & select.EPOLLOUT and waiting[fd]:
+                try:
+                    n = os.write(fd, waiting[fd][0])
+                    waiting[fd][0] = waiting[fd][0][n:]
+                except BlockingIOError:
+                    pass
+                if waiting[fd] and not waiting[fd][0]:
+                    waiting[fd].pop(0)
+            epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if waiting[fd] else 0))
+
+if mode == "loop":
+    loop()
+s = listener.accept()[0]
+fd = s.fileno()
+if mode == "asks":           # says something small, then waits for an answer to it
+    for i in range(200):
+        os.write(fd, b"%04d" % i)
+        got = os.read(fd, 4)
+        assert got == b"%04d" % i, got
+elif mode == "sleeps":
+    os.write(fd, b"before")
+    time.sleep(30)
+elif mode == "forks":
+    os.write(fd, b"parent ")
+    if os.fork() == 0:
+        os.write(fd, b"child ")
+        os._exit(0)
+    os.wait()
+    os.write(fd, b"parent again")
+elif mode == "computes":     # what is kept leaves when the buffer is full, and at the end
+    for i in range(3000):
+        os.write(fd, b"%099d\n" % i)
+elif mode == "gone":
+    os.write(fd, b"x" * 10)
+    os.read(fd, 1)
+    try:
+        for i in range(200):
+            os.write(fd, b"y" * 1000)
+            time.sleep(0.001)
+    except OSError as e:
+        print(type(e).__name__, flush=True)
+"""
+
+
+@contextmanager
+def server(mode: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with arm(["gather_sends"]) as armed:
+        with subprocess.Popen(
+            [PYTHON, "-I", "-S", "-c", SERVER, mode],
+            env=armed.environment(os.environ),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            try:
+                assert child.stdout is not None
+                yield child, int(child.stdout.readline())
+            finally:
+                child.kill()
+        assert mode not in ("asks", "computes") or armed.stats()["rules"]["gather_sends"]["hits"] > 0
+
+
+def connect(port: int) -> socket.socket:
+    s = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
+
+
+def everything(s: socket.socket, most: int | None = None) -> bytes:
+    got = b""
+    while (most is None or len(got) < most) and (part := s.recv(65536)):
+        got += part
+    return got
+
+
+def test_an_event_loop_answers_many_peers_byte_for_byte() -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    rng = random.Random(seed)
+    with server("loop") as (_, port):
+        peers = [connect(port) for _ in range(6)]
+        for _ in range(40):
+            asked = {s: rng.randbytes(rng.choice([1, 50, 3000, 30000])) for s in rng.sample(peers, rng.randint(1, 6))}
+            for s, data in asked.items():
+                s.sendall(data)
+            for s, data in asked.items():
+                assert everything(s, 3 * len(data)).replace(data, b"") == b"" or len(data) > 60000, f"seed {seed}"
+
+
+def test_who_asks_and_waits_is_answered() -> None:
+    with server("asks") as (child, port):
+        s = connect(port)
+        for _ in range(200):
+            s.sendall(everything(s, 4))
+        assert child.wait(LIMIT_S) == 0
+
+
+def test_nothing_is_kept_while_the_program_sleeps() -> None:
+    with server("sleeps") as (_, port):
+        assert everything(connect(port), 6) == b"before"
+
+
+def test_a_fork_keeps_the_order() -> None:
+    with server("forks") as (_, port):
+        assert everything(connect(port)) == b"parent child parent again"
+
+
+def test_a_full_buffer_and_the_end_send_what_is_kept() -> None:
+    with server("computes") as (_, port):
+        assert everything(connect(port)) == b"".join(b"%099d\n" % i for i in range(3000))
+
+
+def test_a_slow_peer_gets_everything() -> None:
+    data = random.Random(3).randbytes(50000)
+    with server("loop") as (_, port):
+        s = connect(port)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        for _ in range(20):
+            s.sendall(data)
+        time.sleep(0.3)
+        got = everything(s, 60 * len(data))
+        assert len(got) == 60 * len(data)
+
+
+def test_that_the_peer_is_gone_is_told_and_kills_nobody() -> None:
+    with server("gone") as (child, port):
+        s = connect(port)
+        everything(s, 10)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        s.sendall(b"z")
+        s.close()
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() in ("BrokenPipeError", "ConnectionResetError")
+        assert child.wait(LIMIT_S) == 0 or child.returncode != -signal.SIGPIPE
