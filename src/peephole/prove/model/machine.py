@@ -175,7 +175,7 @@ class Machine:
 
     def is_stream(self, slot: int) -> Bool:
         """Whether a description is a stream socket."""
-        return self.of_file(slot, "stream") if "i0.stream" in self.state else False  # type: ignore[no-any-return]
+        return self.of_file(slot, "stream") if "i0.stream" in self.state else False
 
     def is_open(self, slot: int) -> Bool:
         return lt(0, self.d(slot, "refs"))
