@@ -27,7 +27,13 @@ LOADS = (
     "read_window.python_read1",
     "skip_sync.sqlite",
     "exchange_rename.sed",
+    "exchange_rename.python_save",
 )
+SAVE = """import os, sys
+for i in range(int(sys.argv[2])):
+    with open(sys.argv[1] + '.new', 'w') as f:
+        f.write(f'{i} ' * 4000)
+    os.replace(sys.argv[1] + '.new', sys.argv[1])"""
 READ1 = "import sys; f = open(sys.argv[1], 'rb', 0)\nwhile f.read(64): pass\nprint(f.tell())"
 
 
@@ -38,7 +44,7 @@ def jobs(top: Path) -> dict[str, Job]:
     empty = f"sh -c 'rm -rf {out} && mkdir {out}'"
     pages = top / "pages.pdf"
     echo = f"for i in $(seq {SAVES}); do echo $i > {out}/f; done"
-    sql = f'rm -f {out}/db; for i in $(seq {COMMITS}); do echo "insert into t values($i);"; done'
+    sql = f'for i in $(seq {COMMITS}); do echo "insert into t values($i);"; done'
     commits = f"( echo 'pragma journal_mode=wal; create table t(n);'; {sql} ) | sqlite3 {out}/db"
     edited = f"sh -c 'rm -rf {out} && cp -r {top}/texts {out}'"
     sed = f"sed -i s/a/b/ {out}/*.txt"
@@ -56,6 +62,9 @@ def jobs(top: Path) -> dict[str, Job]:
         "read_window.pdfimages": Job("", ("pdfimages", "-all", str(pages), f"{out}/p"), (), same, empty),
         "read_window.python_read1": Job("", (py, "-c", READ1, str(pages)), (), ("exit", "stdout")),
         "skip_sync.sqlite": Job("", ("sh", "-c", commits), (), ("exit", "stdout"), empty, "wall"),
+        "exchange_rename.python_save": Job(
+            "", (py, "-c", SAVE, f"{out}/state", str(SAVES // 3)), (), same, empty, "wall"
+        ),
         "exchange_rename.sed": Job("", ("sh", "-c", sed), (), same, edited, "wall"),
     }
 

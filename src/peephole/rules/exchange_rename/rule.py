@@ -22,9 +22,8 @@ class ExchangeRename(Rule):
     name holds the old file, and after a crash soon after the new one may be empty. It acts on ext4 with a journal
     only, on regular files in one directory; elsewhere a rename flushes nothing, and there is nothing to gain.
 
-    Measured (`python -m bench rules`, on a busy machine): `sed -i` on 300 files in one process takes 0.79 of the time,
-    the CPU is the same (0.98): no gain by that measure. Where each file is edited by a process of its own, starting
-    the process costs more than the rename saves.
+    Measured (`python -m bench rules`, on a busy machine): a Python program that saves one file 1000 times takes 0.79 of
+    the time, 0.87 of the CPU, and writes 0.005 of the bytes. `sed -i` on 300 files, each replaced once: no gain.
     """
 
     relaxes = {VISIBILITY, ATOMICITY, CRASH}
