@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,12 @@ def show(found: dict[str, Any]) -> None:
             print(f"  {name:40} {value:.4g}" if isinstance(value, float) else f"  {name:40} {value}")
 
 
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _terminate)  # what is mounted or started is undone on the way out
     words = [word for word in sys.argv[1:] if word != "--json"]
     as_json = "--json" in sys.argv[1:]
     known = benches()
