@@ -120,7 +120,7 @@ class Real:
             return 0, {}
         if command == kernel.F_GETFL:
             flags = fcntl.fcntl(fd, command)
-            return 0, {"append": int(bool(flags & os.O_APPEND)), "mode": flags & os.O_ACCMODE}
+            return (flags & os.O_ACCMODE) + 4 * bool(flags & os.O_APPEND) + 8 * bool(flags & os.O_DSYNC), {}
         if command in (kernel.F_GETFD, kernel.F_SETFD):
             fcntl.fcntl(fd, command, 0)
             return 0, {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from peephole.prove.language import RuleText
 from peephole.prove.model.dispatch import pending
+from peephole.prove.model.kernel import status_flags
 from peephole.prove.model.machine import (
     CELLS,
     CHUNK,
@@ -60,6 +61,7 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
     for a in nums:
         facts |= {f"{a} is the offset": _relate(a, "pos", eq), f"{a} <= offset": _relate(a, "pos", le)}
         facts |= {f"{a} is the size": _relate_size(a, eq), f"{a} <= size": _relate_size(a, le)}
+        facts[f"{a} is what F_GETFL says"] = _status_flags(a)
         facts[f"{a} >= 0"] = _at_least_zero(a)
         if rule.buffer and "fill" in rule.mechanisms:
             facts[f"{MIRROR} {a} on"] = _mirrors(a)
@@ -173,6 +175,10 @@ def size_of(state: dict[str, Any], d: int) -> Any:
 
 def _relate_size(name: str, how: Callable[[Any, Any], Bool]) -> Fact:
     return lambda s, d: how(s[f"d{d}.f.{name}"], size_of(s, d))
+
+
+def _status_flags(name: str) -> Fact:
+    return lambda s, d: eq(s[f"d{d}.f.{name}"], status_flags(s, d))
 
 
 def _at_least_zero(name: str) -> Fact:

@@ -50,6 +50,7 @@ _ERRNOS = {
     "EFAULT": 14,
     "EEXIST": 17,
     "EINVAL": 22,
+    "ENOTTY": 25,
     "ENOSPC": 28,
     "EOPNOTSUPP": 95,
 }
@@ -142,7 +143,7 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
 O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
-EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
+EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]

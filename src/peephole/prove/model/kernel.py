@@ -274,7 +274,10 @@ def lseek(m: Machine, call: Call, oracle: Oracle) -> Num:
     base = ite(eq(whence, SEEK_SET), 0, ite(eq(whence, SEEK_CUR), m.d(slot, "pos"), size))
     to = add(base, call["offset"])
     error, fine = _first(
-        (m.of_file(slot, "special"), -ESPIPE), (or_(lt(whence, 0), lt(2, whence)), -EINVAL), (lt(to, 0), -EINVAL)
+        (m.d(slot, "path"), -EBADF),
+        (m.of_file(slot, "special"), -ESPIPE),
+        (or_(lt(whence, 0), lt(2, whence)), -EINVAL),
+        (lt(to, 0), -EINVAL),
     )
     with m.under(fine):
         m.leave(lt(CELLS, to))
@@ -315,13 +318,16 @@ F_GETFD, F_SETFD, F_GETFL, F_SETFL = 1, 2, 3, 4
 @kernel_call("fcntl")
 def fcntl(m: Machine, call: Call, oracle: Oracle) -> Num:
     slot, command = call.slot, call["command"]
-    with m.under(eq(command, F_GETFL)):
-        m.emit("append", m.d(slot, "app"))
-        m.emit("mode", ite(m.d(slot, "wr"), ite(m.d(slot, "rd"), 2, 1), 0))
-        m.emit("sync", m.d(slot, "sync"))
     with m.under(eq(command, F_SETFL)):
         m.set_d(slot, "app", call["append"])
-    return ite(and_(le(1, command), le(command, 4)), 0, -EINVAL)  # type: ignore[no-any-return]
+    known = ite(eq(command, F_GETFL), status_flags(m.state, slot), 0)
+    return ite(and_(le(1, command), le(command, 4)), known, -EINVAL)  # type: ignore[no-any-return]
+
+
+def status_flags(state: dict[str, Any], slot: int) -> Num:
+    """What F_GETFL says: the access mode, 4 for O_APPEND, 8 for O_SYNC or O_DSYNC."""
+    mode = ite(state[f"d{slot}.wr"], ite(state[f"d{slot}.rd"], 2, 1), 0)
+    return add(mode, add(ite(state[f"d{slot}.app"], 4, 0), ite(state[f"d{slot}.sync"], 8, 0)))
 
 
 TCGETS, FICLONE = 20, 21
@@ -329,9 +335,11 @@ TCGETS, FICLONE = 20, 21
 
 @kernel_call("ioctl")
 def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
-    out, source, request = call.slot, call.other, call["request"]
+    slot, source, request = call.slot, call.other, call["request"]
+    out = slot
     size = m.of_file(source, "size")
     error, fine = _first(
+        (m.d(slot, "path"), -EBADF),
         (not_(eq(request, FICLONE)), -ENOTTY),
         (not_(m.is_open(source)), -EBADF),
         (or_(not_(m.d(source, "rd")), not_(m.d(out, "wr")), m.d(out, "app")), -EBADF),
