@@ -12,6 +12,9 @@ def chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[lis
     """The rules' names, and the mounts that they may act on."""
     if (rules is None) == (plan is None):
         raise UsageError("give one of --rules LIST, --rules none, --plan FILE")
+    from peephole.improve.consent import parse
+
+    allowed = parse(allow)
     if plan is not None:
         from peephole.improve.plan import load
 
@@ -21,11 +24,11 @@ def chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[lis
     names = [word.strip() for word in rules.split(",") if word.strip()]
     if not names or names == ["none"]:
         return [], None
-    from peephole.improve.consent import parse
     from peephole.improve.places import mounted
     from peephole.improve.plan import of_rules
 
-    made = of_rules(names, mounted(), parse(allow))
+    # Any mount may be written to; the kernel's own file systems have no profile and are left out.
+    made = of_rules(names, [place for place in mounted() if place.profile is not None], allowed)
     return made.names(), made.mounts
 
 

@@ -93,7 +93,21 @@ def _print_environment(rules: list[str], mounts: Any) -> None:
         print(f"{name}={shlex.quote(value)}")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+class _WrongWords(click.UsageError):
+    exit_code = FAILED
+
+
+class _Transparent(click.Command):
+    """Wrong usage, too, ends with 125: 2 may be COMMAND's own code."""
+
+    def make_context(self, *words: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*words, **settings)
+        except click.UsageError as e:
+            raise _WrongWords(e.format_message(), e.ctx) from e
+
+
+@click.command(cls=_Transparent, context_settings={"allow_interspersed_args": False})
 @click.option("--rules", metavar="LIST|none", help="Rules to apply, by name; none: patch every call, run no rule.")
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan that `peephole plan` made.")
 @click.option("--allow", metavar="LIST", help="Guarantees that may be given up (with --rules).")
@@ -109,9 +123,9 @@ def command(
 ) -> int:  # fmt: skip
     """Run COMMAND with rules applied. Its streams, exit code and signals stay its own: 128+N when signal N killed it;
     125 when Peephole itself failed, 126 when COMMAND can't be executed, 127 when it isn't found."""
-    if not command and not print_env:
-        raise UsageError("no command; give one after --")
     try:
+        if not command and not print_env:
+            raise UsageError("no command; give one after --")
         rest, schedule = scheduling(rules, allow)
         names, mounts = chosen(rest, plan, allow)
         if print_env:
@@ -122,8 +136,6 @@ def command(
         if schedule and not names:
             return _scheduled(command, stats)
         return _run(command, names, mounts, stats, schedule, prices(plan))
-    except UsageError:
-        raise
     except PeepholeError as e:
         print(f"peephole: {e}", file=sys.stderr)
         return FAILED

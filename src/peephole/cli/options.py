@@ -24,8 +24,8 @@ from peephole.evaluate.workload import (
     spool_stdin,
 )
 
-#: COMMAND's own options are not ours
-COMMAND_SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+#: COMMAND's own options, which follow its name, are not ours
+COMMAND_SETTINGS = {"allow_interspersed_args": False}
 
 
 @dataclass(frozen=True)
@@ -173,4 +173,6 @@ def _stdin(options: MeasureOptions, folder: Path) -> Path:
 
 def say(line: str) -> None:
     """One line for people, on standard error: standard output is for the answer."""
-    print(line, file=sys.stderr, flush=True)
+    from peephole.report.words import plain
+
+    print(plain(line), file=sys.stderr, flush=True)

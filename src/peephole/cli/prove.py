@@ -33,6 +33,8 @@ def command(rules: tuple[str, ...], every: bool, profile: str | None, recheck: b
     from peephole.prove.certificate import prove_rule
     from peephole.prove.language import rule_names
 
+    if every and rules:
+        raise UsageError("--all is every rule; name rules, or say --all")
     names = rule_names() if every else list(rules)
     if not names:
         raise UsageError("name a rule, or say --all; `peephole rules` lists them")
