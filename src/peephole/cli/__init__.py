@@ -77,9 +77,11 @@ def main() -> None:
         sys.exit(e.exit_code)
     except click.ClickException as e:
         e.show()
-        sys.exit(2)
+        sys.exit(e.exit_code if isinstance(e, click.UsageError) else 2)
     except PeepholeError as e:
-        print(f"peephole: {e}", file=sys.stderr)
+        from peephole.report.words import plain
+
+        print(f"peephole: {plain(str(e))}", file=sys.stderr)
         sys.exit(e.exit_code)
     except (KeyboardInterrupt, click.Abort):
         print("peephole: interrupted", file=sys.stderr)

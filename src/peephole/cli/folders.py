@@ -46,8 +46,11 @@ def result_folder(wanted: Path | None, command: str) -> Path:
 
 def _reuse(folder: Path) -> Path:
     try:
+        str(folder).encode()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in OURS)
+    except UnicodeEncodeError as e:
+        raise UsageError(f"-o {folder}: the name is not UTF-8; choose another") from e
     except FileExistsError as e:
         raise UsageError(f"-o {folder}: is not a folder; name a folder") from e
     except NotADirectoryError as e:

@@ -77,9 +77,11 @@ def command(
 
 
 def _tell(capture: Capture) -> None:
+    from peephole.report.words import plain
+
     meta = capture.meta
     if meta.why_not_better:
         print(f"peephole: recorded by {meta.engine}, since {meta.why_not_better}", file=sys.stderr)
     lost = f"{meta.lost} lost" if meta.lost else "none lost"
     left = f"; {meta.left} processes go on" if meta.left and not meta.joined else ""
-    print(f"peephole: {capture.folder}: {meta.events} calls, {lost}{left}", file=sys.stderr)
+    print(plain(f"peephole: {capture.folder}: {meta.events} calls, {lost}{left}"), file=sys.stderr)

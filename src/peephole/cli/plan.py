@@ -29,4 +29,4 @@ def command(capture: Path, out: Path, allow: str | None) -> None:
         print(f"applied: {rule.name}, for {', '.join(rule.findings)}")
     for one in declined:
         print(plain(f"not applied: {one.rule}: {declined_json(one)['why']}"))
-    print(f"plan: {out}" if chosen.rules else f"plan: {out} (no rules: nothing worth changing)")
+    print(plain(f"plan: {out}" if chosen.rules else f"plan: {out} (no rules: nothing worth changing)"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from peephole.errors import UsageError
+from peephole.errors import RunError, UsageError
 
 
 @click.command()
@@ -21,14 +21,23 @@ def command(source: Path, out: Path | None, redact: bool) -> None:
         raise UsageError(f"{source}: no such file; give a result.json, its folder, or a capture")
     result = source / "result.json" if source.is_dir() else source
     if result.is_file():
-        page, place = _of_result(result, redact), result.parent / "report.html"
+        page, place = _whole_result(result, redact), result.parent / "report.html"
     else:
         page, place = _of_capture(source, redact), source / "report.html"
     from peephole.evaluate.whole import write_whole
+    from peephole.report.words import plain
 
     place = out or place
     write_whole(place, page)
-    print(place)
+    print(plain(str(place)))
+
+
+def _whole_result(path: Path, redact: bool) -> str:
+    try:
+        return _of_result(path, redact)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as e:
+        # The file is JSON of the right schema; what is in its fields only shows when it is drawn.
+        raise RunError(f"{path}: damaged ({e!r}); run peephole tune again") from e
 
 
 def _of_result(path: Path, redact: bool) -> str:

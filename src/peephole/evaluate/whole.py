@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from peephole.errors import RunError
@@ -15,5 +16,6 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)  # noqa: PTH105 - the same either way, and says what it does
     except OSError as e:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise RunError(f"{path}: {e.strerror}; make room, or choose another place with -o") from e

@@ -11,6 +11,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -263,12 +264,17 @@ def _list(values: Iterable[str]) -> str:
 
 
 def save(plan: Plan, path: Path) -> None:
-    """Write the plan, for its owner only."""
+    """Write the plan, for its owner only. Raises PlanError where it can't be written."""
     partial = path.with_name(path.name + ".part")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(to_toml(plan))
-    partial.rename(path)
+    try:
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(to_toml(plan))
+        partial.rename(path)
+    except OSError as e:
+        with suppress(OSError):
+            partial.unlink()
+        raise PlanError(f"{path}: {e.strerror}; choose another place for the plan") from e
 
 
 def load(path: Path) -> Plan:

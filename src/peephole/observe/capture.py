@@ -54,6 +54,7 @@ def open_capture(folder: Path | str) -> Capture:
     Raises CaptureError, which says which of these it is not.
     """
     folder = Path(folder)
+    _check_name(folder)
     meta = _read_meta(folder)
     _check_owner(folder)
     import pyarrow as pa
@@ -128,6 +129,14 @@ def _read_meta(folder: Path) -> Meta:
     return meta
 
 
+def _check_name(folder: Path) -> None:
+    """What reads Parquet takes names in UTF-8 only."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise CaptureError(f"{folder}: the name is not UTF-8; choose another, or rename it") from None
+
+
 def _check_owner(path: Path) -> None:
     """Captures of others, or that others can change, are not ours to trust."""
     with suppress(FileNotFoundError):
@@ -143,6 +152,7 @@ def _check_owner(path: Path) -> None:
 
 def check_target(folder: Path) -> None:
     """Raise CaptureError unless a capture may be put at `folder`: nothing, an empty folder, or an older capture."""
+    _check_name(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise CaptureError(f"{folder}: is in the way and not a capture; choose another place")
     if folder.is_dir() and any(folder.iterdir()):

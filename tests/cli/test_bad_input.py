@@ -1,0 +1,104 @@
+"""Bad input: one clear line and the right exit code, never a traceback, nothing that a terminal acts on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PEEPHOLE = [sys.executable, "-m", "peephole"]
+#: a name that is not UTF-8, with a line break and a terminal's escape
+HOSTILE = os.fsdecode(b"x\n\x1b]0;t\x07\xff")
+
+
+def peephole(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"XDG_STATE_HOME": str(cwd / "state")}
+    return subprocess.run(
+        [*PEEPHOLE, *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100
+    )
+
+
+def log(folder: Path) -> Path:
+    """Text of strace with one call in it."""
+    path = folder / "log"
+    path.write_text("getpid() = 1\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune", "--nosuch", "--", "true"], "--nosuch"),
+        (["evaluate", "--rules", "off", "--nosuch", "--", "true"], "--nosuch"),
+        (["attach", "1", "--rules", "none", "--allow", "durabilty"], "durabilty"),
+        (["prove", "--all", "memo_identity"], "--all"),
+    ],
+)
+def test_wrong_words_are_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
+    done = peephole(*words, cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr and not done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--nosuch", "--", "true"], "--nosuch"),
+        (["--rules", "none", "--engine", "magic", "--", "true"], "magic"),
+        (["--rules", "none"], "no command"),
+        (["--", "true"], "--rules"),
+        (["--rules", "none", "--allow", "durabilty", "--", "true"], "durabilty"),
+        (["--rules", "nosuch", "--", "true"], "nosuch"),
+    ],
+)
+def test_improve_ends_with_125_for_wrong_words_too(tmp_path: Path, words: list[str], said: str) -> None:
+    done = peephole("improve", *words, cwd=tmp_path)
+    assert done.returncode == 125 and said in done.stderr and not done.stdout, done.stderr
+
+
+def test_a_commands_own_options_need_no_dashes_before_it(tmp_path: Path) -> None:
+    done = peephole("evaluate", "--rules", "off", "-n", "1", "--json", "sh", "-c", "exit 0", cwd=tmp_path)
+    assert json.loads(done.stdout)["command"] == ["sh", "-c", "exit 0"], done.stderr
+
+
+def test_names_that_are_not_utf8_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    for words in (
+        ["evaluate", "--rules", "off", "-o", HOSTILE, "--", "touch", "ran"],
+        ["observe", "-o", HOSTILE, "--", "touch", "ran"],
+        ["import", str(log(tmp_path)), "-o", HOSTILE],
+        ["diagnose", HOSTILE],
+    ):
+        done = peephole(*words, cwd=tmp_path)
+        assert done.returncode in (1, 2) and "not UTF-8" in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and "\x1b" not in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_hostile_words_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    done = peephole("evaluate", "--rules", "off", "-n", "1", "--", "echo", HOSTILE, cwd=tmp_path)
+    assert "\x1b" not in done.stdout + done.stderr and "will be run" in done.stderr.splitlines()[0]
+
+
+def test_a_result_with_fields_of_other_types_is_damaged(tmp_path: Path) -> None:
+    assert peephole("evaluate", "--rules", "off", "-n", "1", "-o", "out", "--", "true", cwd=tmp_path).returncode == 0
+    whole = json.loads((tmp_path / "out" / "result.json").read_text())
+    changes: dict[str, Any] = {"calls": [1], "ratios": 5, "conditions": None, "self_cost": {"a": 1}, "findings": "x"}
+    for name, value in changes.items():
+        (tmp_path / "bad.json").write_text(json.dumps(whole | {name: value}))
+        done = peephole("report", "bad.json", cwd=tmp_path)
+        assert done.returncode == 1 and "bad.json: damaged" in done.stderr, (name, done.stderr)
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_place_that_can_not_be_written_is_named_as_it_was_given(tmp_path: Path) -> None:
+    assert peephole("import", str(log(tmp_path)), "-o", "capture", cwd=tmp_path).returncode == 0
+    for words in (["plan", "capture"], ["export", "capture", "--to", "strace"], ["report", "capture"]):
+        for place, why in (("nosuch/file", "No such file"), ("log/file", "Not a directory")):
+            done = peephole(*words, "-o", place, cwd=tmp_path)
+            assert done.returncode == 1 and f"peephole: {place}: {why}" in done.stderr, done.stderr
+            assert len(done.stderr.splitlines()) == 1
