@@ -3,11 +3,13 @@
 `{getppid,pread,ofrc}_ns_ENGINE` is CPU time of the recorded program a call, added to `…_ns_bare`;
 `{make,tar,clone}_cpu_ratio_ENGINE` is CPU time of a whole job with its recorder over that of the bare job, the median
 of the rounds' ratios (our own without the conversion, whose speed is `convert_events_per_s`). A tool that does not run
-here is left out, and `conditions` says why.
+here is left out, and `conditions` says why. `--only PART,…` takes some of the parts, `--recorders NAME,…` some of the
+recorders (bare is always among them).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -16,7 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,10 @@ JOB_ROUNDS = 3
 BURST = 1_000_000
 #: calls of the three small loops; slow recorders get fewer
 CALLS = {"getppid": 200_000, "pread": 100_000, "ofrc": 25_000}
-SOURCES, FILES, COMMITTED = 16, 12_000, 2_000
+#: make compiles so many files of so many functions, tar (some five calls a file) and clone read so many
+SOURCES, FUNCTIONS, FILES, COMMITTED = 32, 150, 45_000, 4_000
+JOBS = ("make", "tar", "clone")
+PARTS = (*CALLS, "bystander", "burst", *JOBS)
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ def _jobs(folder: Path) -> Iterator[dict[str, list[str]]]:
         (sources / f"{name}.c").write_text(
             "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <pthread.h>\n#include <math.h>\n"
             + "".join(
-                f'int f{i}_{j}(int x) {{ return printf("%d", x + {j}) + (int)strlen("{j}"); }}\n' for j in range(60)
+                f'int f{i}_{j}(int x) {{ return printf("%d", x + {j}) + (int)strlen("{j}"); }}\n'
+                for j in range(FUNCTIONS)
             )
         )
     rules = "".join(f"{name}.o: {name}.c\n\tcc -O1 -c -o $@ $<\n" for name in names)
@@ -140,11 +146,11 @@ def _jobs(folder: Path) -> Iterator[dict[str, list[str]]]:
     }
 
 
-def _small(recorders: list[Recorder], folder: Path) -> dict[str, float]:
+def _small(parts: list[str], recorders: list[Recorder], folder: Path) -> dict[str, float]:
     file = folder / "file"
     file.write_bytes(b"x" * 100_000)
     figures: dict[str, float] = {}
-    for what in CALLS:
+    for what in filter(CALLS.__contains__, parts):
         found: dict[str, list[float]] = {r.name: [] for r in recorders}
         for _ in range(ROUNDS):
             for recorder in recorders:
@@ -155,10 +161,11 @@ def _small(recorders: list[Recorder], folder: Path) -> dict[str, float]:
     return figures
 
 
-def _large(recorders: list[Recorder], folder: Path) -> dict[str, float]:
+def _large(parts: list[str], recorders: list[Recorder], folder: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
     with _jobs(folder) as jobs:
-        for job, command in jobs.items():
+        for job in filter(JOBS.__contains__, parts):
+            command = jobs[job]
             found: dict[str, list[float]] = {r.name: [] for r in recorders if r.jobs}
             for _ in range(JOB_ROUNDS):
                 for recorder in recorders:
@@ -169,7 +176,8 @@ def _large(recorders: list[Recorder], folder: Path) -> dict[str, float]:
                     ratios = [value / bare for value, bare in zip(values, found["bare"], strict=True)]
                     figures[f"{job}_cpu_ratio_{name}"] = statistics.median(ratios)
             figures[f"{job}_cpu_s_bare"] = statistics.median(found["bare"])
-        figures |= _captures(recorders, folder, jobs["tar"])
+        if "tar" in parts:
+            figures |= _captures(recorders, folder, jobs["tar"])
     return figures
 
 
@@ -183,6 +191,7 @@ def _captures(recorders: list[Recorder], folder: Path, command: list[str]) -> di
         if recorder.name.startswith("ebpf"):
             events, size, lost = _convert(folder / "spill", folder / f"{recorder.name}.capture")
             calls = events
+            figures["tar_calls"] = events
             figures[f"bytes_per_event_{recorder.name}"] = size / events
             figures[f"lost_{recorder.name}"] = lost
         elif recorder.name in files:
@@ -233,16 +242,42 @@ def _bystander(folder: Path) -> float:
     return min(found[True]) - min(found[False])
 
 
-def measure() -> dict[str, Any]:
-    """Run the benchmark; takes about two minutes."""
+def options(words: list[str]) -> argparse.Namespace:
+    """`--only PART,...` and `--recorders NAME,...`: these."""
+    parser = argparse.ArgumentParser(prog="python -m bench record_cost")
+    names = [r.name for r in RECORDERS]
+    parser.add_argument("--only", type=_among(PARTS), default=PARTS, help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--recorders", type=_among(names), default=names, help=f"some of {','.join(names)}")
+    return parser.parse_args(words)
+
+
+def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        given = text.split(",")
+        odd = [name for name in given if name not in known]
+        if odd:
+            raise argparse.ArgumentTypeError(f"{odd[0]} is none of {', '.join(known)}")
+        return given
+
+    return names
+
+
+def measure(given: argparse.Namespace | None = None) -> dict[str, Any]:
+    """Run the benchmark; all of it takes about five minutes."""
+    given = given or options([])
+    parts = [part for part in PARTS if part in given.only]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        reasons = {r.name: _why_not(r, folder) for r in RECORDERS}
-        recorders = [r for r in RECORDERS if reasons[r.name] is None]
-        figures = _small(recorders, folder)
-        figures["bystander_ns"] = _bystander(folder)
-        figures |= _burst(folder)
-        figures |= _large(recorders, folder)
+        asked = [r for r in RECORDERS if r.name == "bare" or r.name in given.recorders]
+        reasons = {r.name: _why_not(r, folder) for r in asked}
+        recorders = [r for r in asked if reasons[r.name] is None]
+        figures = _small(parts, recorders, folder)
+        if "bystander" in parts:
+            figures["bystander_ns"] = _bystander(folder)
+        if "burst" in parts:
+            figures |= _burst(folder)
+        if set(parts) & set(JOBS):
+            figures |= _large(parts, recorders, folder)
     return {
         "figures": figures,
         "conditions": {
