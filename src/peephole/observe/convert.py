@@ -18,7 +18,7 @@ from peephole.observe import events
 from peephole.observe.addresses import spell
 from peephole.observe.capture import schema
 from peephole.observe.lineage import Lineage, lineage, sightings
-from peephole.observe.records import CALL, COMPAT, FILE, NO_ARGS, NO_RETURN, RECORD_VERSION, SAMPLE
+from peephole.observe.records import CALL, COMPAT, FILE, NO_ARGS, NO_RETURN, RECORD_VERSION, SAMPLE, apart
 from peephole.observe.stacks import frames_table
 from peephole.observe.syscalls import NAMES, NAMES_I386, NUMBERS
 from peephole.observe.uring import operations
@@ -26,6 +26,9 @@ from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, OPERATION_COLUMNS, PROCESS
 
 BATCH_ROWS = 1 << 18
 _EXECVE, _RT_SIGRETURN, _TABLE_SIZE = 59, 15, 512
+#: the fields of a record that become columns by themselves
+_IN_CALLS: tuple[str, ...] = ("exit_ns", "nr", "tid", "image", "pid", "cpu", "flags", "ftype", "ret", "ip", "args")
+_IN_CALLS += ("ino", "size", "offset", "dev", "enter_ns", "blocked_ns", "switches", "stack")
 _FIFO, _SOCKET, _DIRECTORY, _REGULAR, _BLOCK = 1, 12, 4, 8, 6
 
 
@@ -137,12 +140,13 @@ def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
             for name, value in zip(GAP_COLUMNS, (cpu, after, before, missing), strict=True):
                 gaps[name].append(value)
 
-    cpus = calls["cpu"]
+    raw = apart(calls, ("cpu", "seq", "exit_ns"))
+    cpus = raw["cpu"]
     # Of a recorder that was killed, the last numbers are not known, and so not what was lost after the last record.
     counters = end["cpus"] or [[None, 0, 0, 0, 0]] * (int(cpus.max(initial=0)) + 1)
     for cpu, (last_seq, _lost, events_lost, _unread, _samples_lost) in enumerate(counters):
         rows = np.flatnonzero(cpus == cpu)
-        seq, ns = calls["seq"][rows], calls["exit_ns"][rows]
+        seq, ns = raw["seq"][rows], raw["exit_ns"][rows]
         steps = np.diff(seq)  # modulo 2^32, as the counter is
         if len(seq):
             add(cpu, None, int(ns[0]), int(seq[0]) - 1)
@@ -159,7 +163,7 @@ def _gaps(calls: Any, end: dict[str, Any]) -> dict[str, list[Any]]:
 
 def _places(path: Path, calls: Any) -> tuple[Any, Any]:
     """Every path and address of the spill as one Arrow array over the mapped file, and each call's place in it."""
-    lens = np.stack([calls["path_len"], calls["path2_len"], calls["address_len"]], axis=1).astype(np.int64)
+    lens = np.stack([*apart(calls, ("path_len", "path2_len", "address_len")).values()], axis=1).astype(np.int64)
     have = lens > 0
     lens[:, :2] -= have[:, :2]  # a path's length counts its NUL
     flat = lens[have]
@@ -193,16 +197,9 @@ class _Batches:
         for start in range(0, len(self.order), BATCH_ROWS):
             yield self._batch(start, self.order[start : start + BATCH_ROWS])
 
-    def _taken(self, rows: Any) -> Any:
-        """The records of these rows; without a copy where they lie in a row, as those of one CPU do."""
-        first, last = int(rows[0]), int(rows[-1])
-        if last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all()):
-            return self.calls[first : last + 1]
-        return self.calls[rows]
-
     def _batch(self, start: int, rows: Any) -> Any:
-        raw = self._taken(rows)
-        n = len(raw)
+        raw = apart(self.calls, _IN_CALLS, rows)
+        n = len(rows)
         flags = raw["flags"]
         compat = (flags & COMPAT) != 0
         nr = np.where(raw["nr"] == -1, _RT_SIGRETURN, raw["nr"]).astype(np.int32)
@@ -214,7 +211,7 @@ class _Batches:
             "pid": raw["pid"],
             "tid": raw["tid"],
             "image": self._images(raw["image"].astype(np.int64), executed),
-            "enter_ns": pa.array(raw["enter_ns"].copy(), mask=raw["enter_ns"] == 0),
+            "enter_ns": pa.array(raw["enter_ns"], mask=raw["enter_ns"] == 0),
             "exit_ns": raw["exit_ns"],
             "nr": nr,
             "name": pa.DictionaryArray.from_arrays(_codes(nr, compat), self.names),
@@ -232,7 +229,7 @@ class _Batches:
             missing = no_args | (arity <= at)
             if at:
                 missing |= no_return
-            columns[f"a{at}"] = pa.array(_signed(raw["args"], at, nr, compat), mask=missing)
+            columns[f"a{at}"] = pa.array(_signed(raw["args"][at], at, nr, compat), mask=missing)
         columns.update(self._identity(start, raw))
         columns["path"], columns["path2"], columns["address"] = self._path(rows, raw, executed)
         kinds = schema(CALL_COLUMNS)
@@ -250,11 +247,11 @@ class _Batches:
         return image
 
     def _identity(self, start: int, raw: Any) -> dict[str, Any]:
-        n = len(raw)
+        own = (raw["flags"] & FILE) != 0
+        n = len(own)
         ofd = self.known.ofd[start : start + n]
         source = self.known.identity[start : start + n]
-        own = (raw["flags"] & FILE) != 0
-        dev, ino, ftype = raw["dev"].astype(np.int64), raw["ino"].copy(), raw["ftype"].astype(np.int8)
+        dev, ino, ftype = raw["dev"].astype(np.int64), raw["ino"], raw["ftype"].astype(np.int8)
         elsewhere = np.flatnonzero((source >= 0) & ~own)
         if len(elsewhere):  # closes: the identity is in an earlier record
             other = self.calls[self.order[source[elsewhere]]]
@@ -268,8 +265,8 @@ class _Batches:
             "dev": pa.array(dev, mask=nameless),
             "ino": pa.array(ino, mask=nameless),
             "ftype": pa.array(ftype, mask=nameless),
-            "size": pa.array(raw["size"].copy(), mask=~sized),
-            "offset": pa.array(raw["offset"].copy(), mask=~sized),
+            "size": pa.array(raw["size"], mask=~sized),
+            "offset": pa.array(raw["offset"], mask=~sized),
         }
 
     def _path(self, rows: Any, raw: Any, executed: Any) -> tuple[Any, Any, Any]:
@@ -311,9 +308,8 @@ _IS_INT = _int_table()
 _NO_CALL = _TABLE_SIZE - 1  # a number that no call has
 
 
-def _signed(args: Any, at: int, nr: Any, compat: Any) -> Any:
-    """Argument `at` of each call, C ints sign-extended."""
-    column = np.ascontiguousarray(args[:, at])
+def _signed(column: Any, at: int, nr: Any, compat: Any) -> Any:
+    """`column`, argument `at` of each call, with C ints sign-extended."""
     if not _IS_INT[:, at].any():
         return column
     known = np.where((nr >= 0) & (nr < _TABLE_SIZE) & ~compat, nr, _NO_CALL)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peephole.observe.events import Tree
-from peephole.observe.records import CREATED
+from peephole.observe.records import COMPAT, CREATED, apart
 
 Ints = NDArray[np.int64]
 
@@ -38,8 +38,10 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Sightings:
-    """The calls of a spill in time order, as far as descriptors go."""
+    """Those calls of a spill that say something of descriptors, in time order."""
 
+    total: int  # calls in the spill
+    row: Ints  # each one's place among them
     ns: Ints
     file: NDArray[np.uint64]
     created: NDArray[np.bool_]
@@ -58,18 +60,23 @@ def sightings(calls: Any, order: Ints, tree: Tree) -> Sightings:
     process_of = np.arange(highest + 1, dtype=np.int64)
     for image, process in tree.process_of.items():
         process_of[image] = process
-    flags = calls["flags"][order]
+    told = apart(calls, ("file", "flags", "nr"), order)
+    by_number = np.isin(told["nr"], (_CLOSE, *_DUPS, _FCNTL)) & ((told["flags"] & COMPAT) == 0)
+    row = np.flatnonzero((told["file"] != 0) | by_number)
+    raw = apart(calls, ("exit_ns", "file", "flags", "ino", "dev", "image", "fd", "nr", "ret", "args"), order[row])
     return Sightings(
-        ns=calls["exit_ns"][order],
-        file=calls["file"][order],
-        created=(flags & CREATED) != 0,
-        inode=calls["ino"][order] ^ (calls["dev"][order].astype(np.int64) << 40),
-        process=process_of[calls["image"][order]],
-        fd=calls["fd"][order].astype(np.int64),
-        nr=np.where(flags & 1, -1, calls["nr"][order]).astype(np.int64),
-        ret=calls["ret"][order],
-        a0=calls["args"][order, 0],
-        a1=calls["args"][order, 1],
+        total=len(order),
+        row=row,
+        ns=raw["exit_ns"],
+        file=raw["file"],
+        created=(raw["flags"] & CREATED) != 0,
+        inode=raw["ino"] ^ (raw["dev"].astype(np.int64) << 40),
+        process=process_of[raw["image"]],
+        fd=raw["fd"].astype(np.int64),
+        nr=np.where(raw["flags"] & COMPAT, -1, raw["nr"]).astype(np.int64),
+        ret=raw["ret"],
+        a0=raw["args"][0],
+        a1=raw["args"][1],
     )
 
 
@@ -94,7 +101,10 @@ def lineage(seen: Sightings, tree: Tree, gap_ends: Ints) -> Lineage:
     identity[at] = at
     pairs = (pair_ns, pair_process, pair_fd, ids[len(at) :])
     _resolve_closes(seen, tree, pairs, ofd, identity)
-    return Lineage(ofd, identity)
+    known = Lineage(np.zeros(seen.total, dtype=np.int64), np.full(seen.total, -1, dtype=np.int64))
+    known.ofd[seen.row] = ofd
+    known.identity[seen.row] = np.where(identity >= 0, seen.row[identity], -1)
+    return known
 
 
 def _by_group(keys: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
