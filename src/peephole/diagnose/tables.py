@@ -38,7 +38,7 @@ INERT = (
     *("uname", "fchdir", "umask", "gettimeofday", "getrlimit", "getrusage", "sysinfo", "getuid", "getgid", "geteuid"),
     *("getegid", "getppid", "getpgrp", "sigaltstack", "arch_prctl", "gettid", "readahead", "time", "set_tid_address"),
     *("fadvise64", "clock_gettime", "clock_getres", "set_robust_list", "prlimit64", "getcpu", "getrandom"),
-    *("membarrier", "rseq"),
+    *("membarrier", "rseq", "epoll_ctl"),
 )
 #: calls that wait for something else than the CPU, whatever they are called on
 WAITS = (
