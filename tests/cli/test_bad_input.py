@@ -84,8 +84,9 @@ def test_hostile_words_do_not_reach_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout + done.stderr and "will be run" in done.stderr.splitlines()[0]
 
 
-def test_a_result_with_fields_of_other_types_is_damaged(tmp_path: Path) -> None:
+def test_a_result_is_private_and_with_fields_of_other_types_damaged(tmp_path: Path) -> None:
     assert peephole("evaluate", "--rules", "off", "-n", "1", "-o", "out", "--", "true", cwd=tmp_path).returncode == 0
+    assert {(tmp_path / "out" / n).stat().st_mode & 0o777 for n in ("result.json", "report.html")} == {0o600}
     whole = json.loads((tmp_path / "out" / "result.json").read_text())
     changes: dict[str, Any] = {"calls": [1], "ratios": 5, "conditions": None, "self_cost": {"a": 1}, "findings": "x"}
     for name, value in changes.items():
