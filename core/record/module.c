@@ -26,7 +26,9 @@ struct ph_module {
 	Elf *elf, *debug_elf;
 	Dwarf_CFI *cfi;
 	Dwarf *dwarf;		/* lines; NULL: there are none */
-	char path[PATH_MAX];
+	const unsigned char *id;	/* of the build; in the ELF file's own memory */
+	ssize_t id_len;			/* below 1: it has none */
+	int loaded;
 	struct { uint64_t offset, size, address; } segments[SEGMENTS_MAX];
 	int n_segments;
 	struct symbol *symbols;
@@ -91,18 +93,13 @@ static void read_symbols(struct ph_module *module, Elf *elf, GElf_Word type)
 static void open_debug(struct ph_module *module)
 {
 	char path[PATH_MAX] = "/usr/lib/debug/.build-id/";
-	const unsigned char *id;
-	ssize_t n;
 	size_t at = strlen(path);
-	const void *bits = NULL;
 
 	module->dwarf = dwarf_begin_elf(module->elf, DWARF_C_READ, NULL);
-	n = dwelf_elf_gnu_build_id(module->elf, &bits);
-	id = bits;
-	if (n < 2 || n > 64)
+	if (module->id_len < 2 || module->id_len > 64)
 		return;
-	for (ssize_t i = 0; i < n; i++)
-		at += snprintf(path + at, sizeof(path) - at, i == 0 ? "%02x/" : "%02x", id[i]);
+	for (ssize_t i = 0; i < module->id_len; i++)
+		at += snprintf(path + at, sizeof(path) - at, i == 0 ? "%02x/" : "%02x", module->id[i]);
 	snprintf(path + at, sizeof(path) - at, ".debug");
 	module->debug_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (module->debug_fd < 0)
@@ -116,31 +113,39 @@ static void open_debug(struct ph_module *module)
 	read_symbols(module, module->debug_elf, SHT_SYMTAB);
 }
 
-struct ph_module *ph_module_new(const char *open_path, const char *shown_path)
+struct ph_module *ph_module_new(const char *open_path)
 {
 	struct ph_module *module = calloc(1, sizeof(*module));
+	const void *id = NULL;
 
 	if (!module)
 		return NULL;
 	elf_version(EV_CURRENT);
 	module->debug_fd = -1;
 	module->fd = open(open_path, O_RDONLY | O_CLOEXEC);
-	snprintf(module->path, sizeof(module->path), "%s", shown_path);
-	module->rules = calloc(RULES, sizeof(*module->rules));
 	if (module->fd >= 0)
 		module->elf = elf_begin(module->fd, ELF_C_READ_MMAP, NULL);
-	if (!module->rules || !module->elf || elf_kind(module->elf) != ELF_K_ELF) {
+	if (!module->elf || elf_kind(module->elf) != ELF_K_ELF) {
 		ph_module_free(module);
 		return NULL;
 	}
 	read_segments(module);
+	module->id_len = dwelf_elf_gnu_build_id(module->elf, &id);
+	module->id = id;
+	return module;
+}
+
+static void load(struct ph_module *module)
+{
+	if (module->loaded)
+		return;
+	module->loaded = 1;
 	module->cfi = dwarf_getcfi_elf(module->elf);
 	read_symbols(module, module->elf, SHT_SYMTAB);
 	open_debug(module);
 	if (!module->n_symbols)
 		read_symbols(module, module->elf, SHT_DYNSYM);
 	qsort(module->symbols, module->n_symbols, sizeof(*module->symbols), by_address);
-	return module;
 }
 
 void ph_module_free(struct ph_module *module)
@@ -164,9 +169,9 @@ void ph_module_free(struct ph_module *module)
 	free(module);
 }
 
-const char *ph_module_path(const struct ph_module *module)
+int ph_module_same(const struct ph_module *a, const struct ph_module *b)
 {
-	return module->path;
+	return a->id_len > 0 && a->id_len == b->id_len && !memcmp(a->id, b->id, a->id_len);
 }
 
 uint64_t ph_module_address(const struct ph_module *module, uint64_t file_offset)
@@ -231,11 +236,18 @@ static void fill_register(struct ph_rule *rule, Dwarf_Frame *frame, int number)
 
 const struct ph_rule *ph_module_rule(struct ph_module *module, uint64_t address)
 {
-	struct ph_rule *rule = &module->rules[(address ^ address >> 12) & (RULES - 1)];
+	static const struct ph_rule nothing;
+	struct ph_rule *rule;
 	Dwarf_Frame *frame;
 	Dwarf_Addr start, end;
 	bool is_signal;
 
+	load(module);
+	if (!module->rules)
+		module->rules = calloc(RULES, sizeof(*module->rules));
+	if (!module->rules)
+		return &nothing;
+	rule = &module->rules[(address ^ address >> 12) & (RULES - 1)];
 	if (rule->address == address)
 		return rule;
 	memset(rule, 0, sizeof(*rule));
@@ -290,8 +302,10 @@ static void find_line(struct ph_module *module, uint64_t address, const char **f
 
 void ph_module_describe(struct ph_module *module, uint64_t address, const char **function, const char **file, int *line)
 {
-	const struct symbol *symbol = find_symbol(module, address);
+	const struct symbol *symbol;
 
+	load(module);
+	symbol = find_symbol(module, address);
 	*function = symbol ? symbol->name : NULL;
 	*file = NULL;
 	*line = 0;

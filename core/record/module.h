@@ -23,10 +23,11 @@ struct ph_rule {
 
 struct ph_module;
 
-/* Open the file for what it is mapped as; NULL when it is no ELF file that can be read. */
-struct ph_module *ph_module_new(const char *open_path, const char *shown_path);
+/* Open the file; NULL when it is no ELF file that can be read. Symbols and unwind tables are read when first asked for. */
+struct ph_module *ph_module_new(const char *open_path);
 void ph_module_free(struct ph_module *module);
-const char *ph_module_path(const struct ph_module *module);
+/* Whether both have the same build-id, and so the same code at the same addresses. */
+int ph_module_same(const struct ph_module *a, const struct ph_module *b);
 /* The address in the file's own space of a place in the file, or 0. */
 uint64_t ph_module_address(const struct ph_module *module, uint64_t file_offset);
 const struct ph_rule *ph_module_rule(struct ph_module *module, uint64_t address);

@@ -14,14 +14,14 @@
 #include "spill.h"
 
 #define FRAMES_MAX 32
-#define MODULES_MAX 1024
+#define FILES_MAX 1024
 #define PROCESSES (1 << 12)	/* memory maps kept, by pid; older ones give way */
 #define STACKS (1 << 16)	/* places of the table of known stacks and frames: half full at most */
 #define AGAIN_NS 20000000	/* maps are read again at most so often when an address is in none */
 
 struct mapping {
 	uint64_t start, end, offset;
-	struct ph_module *module;
+	const struct known_file *file;	/* NULL: more of them than can be known */
 };
 
 struct memory_map {
@@ -31,9 +31,12 @@ struct memory_map {
 	size_t n, room;
 };
 
-struct known_module {
+/* A file that was mapped. Those of one build-id (a library in many containers, a copy) share what is known of it. */
+struct known_file {
 	unsigned long dev, ino;
-	struct ph_module *module;
+	char *path;
+	struct ph_module *module;	/* NULL: it can't be read */
+	int borrowed;			/* from an earlier file */
 };
 
 struct known_place {
@@ -45,8 +48,8 @@ struct ph_unwinder {
 	struct ph_spill_file frames_file, stacks_file;
 	struct ph_mmaps *mmaps;	/* NULL: only /proc says what is mapped */
 	struct memory_map maps[PROCESSES];
-	struct known_module modules[MODULES_MAX];
-	size_t n_modules;
+	struct known_file files[FILES_MAX];
+	size_t n_files;
 	struct known_place frames[STACKS], stacks[STACKS];
 	uint32_t n_frames, n_stacks;
 	uint64_t unknown;
@@ -83,8 +86,11 @@ void ph_unwinder_free(struct ph_unwinder *unwinder)
 		return;
 	for (size_t i = 0; i < PROCESSES; i++)
 		free(unwinder->maps[i].mappings);
-	for (size_t i = 0; i < unwinder->n_modules; i++)
-		ph_module_free(unwinder->modules[i].module);
+	for (size_t i = 0; i < unwinder->n_files; i++) {
+		if (!unwinder->files[i].borrowed)
+			ph_module_free(unwinder->files[i].module);
+		free(unwinder->files[i].path);
+	}
 	ph_mmaps_free(unwinder->mmaps);
 	ph_spill_file_fini(&unwinder->frames_file);
 	ph_spill_file_fini(&unwinder->stacks_file);
@@ -98,26 +104,42 @@ static int is_file(const char *path, unsigned long ino)
 	return !stat(path, &st) && st.st_ino == ino;
 }
 
-static struct ph_module *module_of(struct ph_unwinder *unwinder, uint32_t pid, uint64_t start, uint64_t end,
-				   unsigned long dev, unsigned long ino, const char *path)
+static struct ph_module *same_build(const struct ph_unwinder *unwinder, const struct ph_module *module)
+{
+	for (size_t i = 0; i < unwinder->n_files; i++)
+		if (unwinder->files[i].module && ph_module_same(unwinder->files[i].module, module))
+			return unwinder->files[i].module;
+	return NULL;
+}
+
+static const struct known_file *file_of(struct ph_unwinder *unwinder, uint32_t pid, uint64_t start, uint64_t end,
+					unsigned long dev, unsigned long ino, const char *path)
 {
 	char open_path[96];
-	struct ph_module *module;
+	struct known_file *file;
+	struct ph_module *earlier;
 
-	for (size_t i = 0; i < unwinder->n_modules; i++)
-		if (unwinder->modules[i].ino == ino && unwinder->modules[i].dev == dev)
-			return unwinder->modules[i].module;
-	if (unwinder->n_modules == MODULES_MAX)
+	for (size_t i = 0; i < unwinder->n_files; i++)
+		if (unwinder->files[i].ino == ino && unwinder->files[i].dev == dev)
+			return &unwinder->files[i];
+	if (unwinder->n_files == FILES_MAX)
 		return NULL;
 	/* What is mapped, whatever lies under that name now, and in its own mount namespace. */
 	snprintf(open_path, sizeof(open_path), "/proc/%u/map_files/%llx-%llx", pid, (unsigned long long)start,
 		 (unsigned long long)end);
-	module = ph_module_new(open_path, path);
-	if (!module && is_file(path, ino))
-		module = ph_module_new(path, path);
+	file = &unwinder->files[unwinder->n_files];
+	*file = (struct known_file){ .dev = dev, .ino = ino, .path = strdup(path), .module = ph_module_new(open_path) };
+	if (!file->module && is_file(path, ino))
+		file->module = ph_module_new(path);
+	earlier = file->module ? same_build(unwinder, file->module) : NULL;
+	if (earlier) {
+		ph_module_free(file->module);
+		file->module = earlier;
+		file->borrowed = 1;
+	}
 	/* One that can't be read is remembered, too. */
-	unwinder->modules[unwinder->n_modules++] = (struct known_module){ dev, ino, module };
-	return module;
+	unwinder->n_files++;
+	return file;
 }
 
 /* A new mapping takes the place of those that it overlaps. */
@@ -164,7 +186,7 @@ static void take_mapping(void *context, const struct ph_mmap *seen)
 {
 	struct ph_unwinder *unwinder = context;
 	uint64_t end = seen->start + seen->len;
-	struct mapping mapping = { seen->start, end, seen->offset, module_of(unwinder, seen->pid, seen->start, end,
+	struct mapping mapping = { seen->start, end, seen->offset, file_of(unwinder, seen->pid, seen->start, end,
 				   seen->major << 20 | seen->minor, seen->ino, seen->path) };
 
 	add_mapping(map_of(unwinder, seen->pid), &mapping);
@@ -213,7 +235,7 @@ static int read_maps(struct ph_unwinder *unwinder, struct memory_map *map)
 			continue;
 		line[strcspn(line, "\n")] = 0;
 		add_mapping(map, &(struct mapping){ start, end, offset,
-			    module_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) });
+			    file_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) });
 	}
 	fclose(file);
 	return 0;
@@ -342,9 +364,9 @@ static int put_text(struct ph_unwinder *unwinder, const char *text)
 }
 
 /* The number of a place in frames.raw, from 1; described the first time it is seen. */
-static uint32_t frame_number(struct ph_unwinder *unwinder, struct ph_module *module, uint64_t address)
+static uint32_t frame_number(struct ph_unwinder *unwinder, const struct known_file *in, uint64_t address)
 {
-	struct known_place *place = look_up(unwinder->frames, mixed((uintptr_t)module, address));
+	struct known_place *place = look_up(unwinder->frames, mixed((uintptr_t)in, address));
 	const char *function = NULL, *file = NULL;
 	char numbers[32];
 	int line = 0;
@@ -353,9 +375,8 @@ static uint32_t frame_number(struct ph_unwinder *unwinder, struct ph_module *mod
 		return place->number;
 	if (unwinder->n_frames >= STACKS / 2)
 		return 0;
-	if (module)
-		ph_module_describe(module, address, &function, &file, &line);
-	unwinder->err |= put_text(unwinder, module ? ph_module_path(module) : NULL);
+	ph_module_describe(in->module, address, &function, &file, &line);
+	unwinder->err |= put_text(unwinder, in->path);
 	unwinder->err |= put_text(unwinder, function);
 	unwinder->err |= put_text(unwinder, file);
 	snprintf(numbers, sizeof(numbers), "%d", line);
@@ -406,15 +427,15 @@ uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_r
 		const struct mapping *mapping = find(unwinder, map, ip);
 		const struct ph_rule *rule;
 
-		if (!mapping || !mapping->module)
+		if (!mapping || !mapping->file || !mapping->file->module)
 			break;
-		address = ph_module_address(mapping->module, ip - mapping->start + mapping->offset);
+		address = ph_module_address(mapping->file->module, ip - mapping->start + mapping->offset);
 		frames[n] = (struct ph_stack_frame){ .ip = registers[PH_RIP],
-						     .frame = frame_number(unwinder, mapping->module, address) };
+						     .frame = frame_number(unwinder, mapping->file, address) };
 		if (!frames[n].frame--)
 			break;
 		n++;
-		rule = ph_module_rule(mapping->module, address);
+		rule = ph_module_rule(mapping->file->module, address);
 		if (step(&machine, rule))
 			break;
 		after_call = !rule->signal;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -110,3 +111,22 @@ def test_processes_that_are_gone_at_once_have_stacks_too(need_ebpf: None, tmp_pa
     by_pid = Counter(c["pid"] for c in sampled)
     assert all(by_pid[c["pid"]] for c in calls if c["name"] == "set_robust_list")
     assert capture.meta.machine["stacks_unknown"] <= 0.05 * len(sampled)
+
+
+def test_copies_of_a_program_share_what_is_known_and_keep_their_names(need_ebpf: None, tmp_path: Path) -> None:
+    copies = [tmp_path / name for name in ("one", "two")]
+    for copy in copies:
+        shutil.copy(program("calls_stacks"), copy)
+    launch = Launch(["sh", "-c", " && ".join(f"{copy} 10" for copy in copies)], stacks=True)
+    capture, code = ebpf.record(launch, tmp_path / "capture")
+    known = chains(capture)
+    found: dict[bytes, list[list[str]]] = {os.fsencode(copy): [] for copy in copies}
+    for call in rows(capture):
+        frames = known[call["stack"]][1:5] if call["name"] == "getppid" and call["stack"] else []
+        libraries = {f["library"] for f in frames}
+        if libraries & found.keys():  # the shell asks for its parent, too
+            (library,) = libraries
+            found[library].append([f["function"] for f in frames])
+    assert code == 0
+    for functions in found.values():
+        assert len(functions) == 10 and all(f == ["inner", "middle", "outer", "main"] for f in functions)
