@@ -33,6 +33,12 @@ enum ph_why {
 	PH_WHY_COUNT
 };
 
+enum ph_trust {
+	PH_TRUST_VERIFIED,	/* proved, and consented to */
+	PH_TRUST_TRUSTED,	/* unproved or not consented to: the user has forced it */
+	PH_TRUST_ISOLATED
+};
+
 /* File-system profiles: what a crash may leave behind (see docs/guarantees.md). */
 enum ph_profile { PH_PROFILE_NONE = 0, PH_PROFILE_EXT4_ORDERED = 1, PH_PROFILE_WEAK = 2 };
 
@@ -44,7 +50,8 @@ struct ph_rule_control {
 	uint64_t settled;	/* times that pending effects were made good */
 	uint64_t why[PH_WHY_COUNT];
 	uint64_t price_ns;	/* what a hit saves by the plan; 0: not known, and the rule is not weighed */
-	uint64_t reserved[3];
+	uint64_t trust;		/* enum ph_trust: for those who read the page, nothing here depends on it */
+	uint64_t reserved[2];
 };
 
 /* Only files on a listed device are handled; `rules` says by which rules (bit i = rules[i]). */

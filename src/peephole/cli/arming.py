@@ -11,7 +11,6 @@ from peephole.evaluate.result import GivenUp, RuleUse
 from peephole.evaluate.warnings import Warning
 from peephole.evaluate.workload import Workload, find_program
 from peephole.improve.launch import Target
-from peephole.improve.losses import losses_of
 from peephole.improve.plan import Plan
 
 
@@ -23,7 +22,12 @@ class Arming:
 
         self._target = target_of(workload)
         self._armed = arm(
-            plan.names(), mounts=plan.mounts, target=self._target, owner=workload.user, prices=plan.prices()
+            plan.names(),
+            mounts=plan.mounts,
+            target=self._target,
+            owner=workload.user,
+            prices=plan.prices(),
+            trusted=plan.trusted(),
         )
 
     def environment(self, base: dict[str, str]) -> dict[str, str]:
@@ -63,9 +67,10 @@ def given_up(plan: Plan) -> list[GivenUp]:
 def stories(plan: Plan) -> list[dict[str, Any]]:
     """The counterexamples in the certificates: how a lost guarantee can show. Each rule and guarantee once."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
+    known = {rule.name: rule.losses() for rule in plan.rules}
     for mount in plan.mounts:
         for name in mount.rules:
-            losses = losses_of(name)
+            losses = known[name]
             for guarantee in losses.on(mount.profile):
                 story = losses.stories.get((mount.profile, guarantee))
                 if story:
@@ -79,6 +84,8 @@ def proofs(plan: Plan) -> list[dict[str, Any]]:
 
     found = []
     for rule in plan.rules:
+        if rule.trust == "trusted":
+            continue
         proof = load_certificate(rule.name)
         profiles = dict.fromkeys(mount.profile for mount in plan.mounts if rule.name in mount.rules)
         about = {"rule": proof.name, "digest": proof.digest, "seconds": proof.seconds, "queries": proof.queries}
@@ -97,7 +104,7 @@ def used(plan: Plan, armed: Any) -> dict[str, Any]:
         rules.append(
             RuleUse(
                 rule.name,
-                "verified",
+                rule.trust,
                 seen.get("hits", 0),
                 seen.get("settled", 0),
                 why_not,
@@ -105,9 +112,10 @@ def used(plan: Plan, armed: Any) -> dict[str, Any]:
             )
         )
     found = {"rules": rules, "not_covered": not_covered(stats)}
+    found["warnings"] = [Warning("trusted-rule", said) for said in plan.on_trust()]
     if rules and not any(rule.hits for rule in rules):
         advice = "no rule acted in any improved run; see why under the rules, and what was not covered"
-        found["warnings"] = [Warning("no-hits", advice)]
+        found["warnings"].append(Warning("no-hits", advice))
     return found
 
 

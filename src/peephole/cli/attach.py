@@ -46,7 +46,8 @@ def command(pid: int, rules: str | None, plan: Path | None, allow: str | None, a
 
     `peephole detach` takes them out again."""
     rest, schedule = scheduling(rules, allow)
-    names, mounts = chosen(rest, plan, allow)
+    planned = chosen(rest, plan, allow)
+    names = planned.names()
     if schedule:
         from peephole.improve import scheduling as priorities
 
@@ -58,7 +59,7 @@ def command(pid: int, rules: str | None, plan: Path | None, allow: str | None, a
             print(_said(pid, given))
     from peephole.improve.live import attach
 
-    change = attach(pid, names, mounts=mounts)
+    change = attach(pid, names, mounts=planned.mounts)
     what = ", ".join(names) if names else "no rule"
     if names and not change["rules"]:
         what = "no rule, since it makes system calls of its own (io_uring, Go)"

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from peephole.errors import UsageError
 
+if TYPE_CHECKING:
+    from peephole.improve.plan import Plan
 
-def chosen(rules: str | None, plan: Path | None, allow: str | None) -> tuple[list[str], Any]:
-    """The rules' names, and the mounts that they may act on."""
+
+def chosen(
+    rules: str | None, plan: Path | None, allow: str | None, force: tuple[str, ...] = (), again: bool = False
+) -> Plan:
+    """The plan that was named, or one of the rules that were; `force` adds rules, `again` proves the others first."""
     if (rules is None) == (plan is None):
         raise UsageError("give one of --rules LIST, --rules none, --plan FILE")
     from peephole.improve.consent import parse
+    from peephole.improve.plan import Plan, load, of_rules
 
     allowed = parse(allow)
     if plan is not None:
-        from peephole.improve.plan import load
-
-        loaded = load(plan)
-        return loaded.names(), loaded.mounts
-    assert rules is not None
-    names = [word.strip() for word in rules.split(",") if word.strip()]
-    if not names or names == ["none"]:
-        return [], None
+        return load(plan, force=force, again=again)
+    names = [word for word in words(rules) if word != "none"]
+    if not names and not force:
+        return Plan()
     from peephole.improve.places import mounted
-    from peephole.improve.plan import of_rules
 
     # Any mount may be written to; the kernel's own file systems have no profile and are left out.
-    made = of_rules(names, [place for place in mounted() if place.profile is not None], allowed)
-    return made.names(), made.mounts
+    usable = [place for place in mounted() if place.profile is not None]
+    return of_rules(names, usable, allowed, force, again)
 
 
-def prices(plan: Path | None) -> dict[str, int]:
-    """What a call of each of the plan's rules may save, where it says."""
-    from peephole.improve.plan import load
-
-    return load(plan).prices() if plan is not None else {}
+def words(rules: str | None) -> list[str]:
+    """The words of a list of rules."""
+    return [word.strip() for word in (rules or "").split(",") if word.strip()]
 
 
 def scheduling(rules: str | None, allow: str | None) -> tuple[str | None, bool]:

@@ -11,12 +11,17 @@ from typing import Any
 
 import click
 
-from peephole.cli.chosen import chosen, prices, scheduling
+from peephole.cli.chosen import chosen, scheduling
 from peephole.errors import EngineError, PeepholeError, UsageError
 
 FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
+#: engines that have a name and no code
+WHY_NOT = {
+    "preload": "wrapping libc's functions is not built, and would miss the calls that libc makes by itself",
+    "sud": "trapping system calls (syscall user dispatch) is not built, and a trap costs more than most calls",
+}
 
 
 def _write_stats(path: Path, stats: Any) -> None:
@@ -52,11 +57,14 @@ def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _run(
-    command: tuple[str, ...], rules: list[str], mounts: Any, stats: Path | None, schedule: bool, priced: dict[str, int]
-) -> int:
-    from peephole.improve import launch
+def _armed(plan: Any, target: Any = None) -> Any:
     from peephole.improve.arm import arm
+
+    return arm(plan.names(), mounts=plan.mounts, target=target, prices=plan.prices(), trusted=plan.trusted())
+
+
+def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool) -> int:
+    from peephole.improve import launch
     from peephole.improve.owned import owned
 
     path = launch.find(command[0], os.environ)
@@ -64,8 +72,8 @@ def _run(
         print(f"peephole: {command[0]}: not found", file=sys.stderr)
         return NOT_FOUND
     target = launch.examine(path)
-    own = owned((1, 2)) if rules else ()
-    with arm(rules, mounts=mounts, target=target, prices=priced) as armed, _beside(schedule) as beside:
+    own = owned((1, 2)) if plan.rules else ()
+    with _armed(plan, target) as armed, _beside(schedule) as beside:
         try:
             argv, program = armed.command(command, path, target)
             status = launch.run(argv, program, armed.environment(os.environ, target, own, by_command=True))
@@ -83,13 +91,15 @@ def _run(
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _print_environment(rules: list[str], mounts: Any) -> None:
+def _say_trusted(plan: Any) -> None:
+    for said in plan.on_trust():
+        print(f"peephole: {said}", file=sys.stderr)
+
+
+def _print_environment(plan: Any) -> None:
     import shlex
 
-    from peephole.improve.arm import arm
-
-    armed = arm(rules, mounts=mounts)
-    for name, value in armed.environment({}).items():
+    for name, value in _armed(plan).environment({}).items():
         print(f"{name}={shlex.quote(value)}")
 
 
@@ -112,30 +122,38 @@ class _Transparent(click.Command):
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="A plan that `peephole plan` made.")
 @click.option("--allow", metavar="LIST", help="Guarantees that may be given up (with --rules).")
 @click.option(
-    "--engine", type=click.Choice(["auto", "patch"]), default="auto", help="How calls are reached; auto takes the best."
+    "--engine",
+    type=click.Choice(["auto", "patch", *WHY_NOT]),
+    default="auto",
+    help="How calls are reached: auto takes patch, which rewrites call sites; preload and sud are not to be had.",
 )
+@click.option("--force", multiple=True, metavar="RULE", help="Run RULE on your word: unproved, or without consent.")
+@click.option("--recheck", is_flag=True, help="Prove the rules again first.")
 @click.option("--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write what the rules did as JSON.")
 @click.option("--print-env", is_flag=True, help="Print the variables for a service, and run nothing.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
-    rules: str | None, plan: Path | None, allow: str | None, engine: str, stats: Path | None, print_env: bool,
-    command: tuple[str, ...],
+    rules: str | None, plan: Path | None, allow: str | None, engine: str, force: tuple[str, ...], recheck: bool,
+    stats: Path | None, print_env: bool, command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run COMMAND with rules applied. Its streams, exit code and signals stay its own: 128+N when signal N killed it;
     125 when Peephole itself failed, 126 when COMMAND can't be executed, 127 when it isn't found."""
     try:
         if not command and not print_env:
             raise UsageError("no command; give one after --")
+        if engine in WHY_NOT:
+            raise EngineError(f"--engine {engine}: {WHY_NOT[engine]}; use --engine patch")
         rest, schedule = scheduling(rules, allow)
-        names, mounts = chosen(rest, plan, allow)
+        planned = chosen(rest, plan, allow, force, recheck)
+        _say_trusted(planned)
         if print_env:
             if schedule:
                 raise UsageError("realtime_audio can't be had from an environment; use improve or attach")
-            _print_environment(names, mounts)
+            _print_environment(planned)
             return 0
-        if schedule and not names:
+        if schedule and not planned.rules:
             return _scheduled(command, stats)
-        return _run(command, names, mounts, stats, schedule, prices(plan))
+        return _run(command, planned, stats, schedule)
     except PeepholeError as e:
         print(f"peephole: {e}", file=sys.stderr)
         return FAILED

@@ -29,7 +29,10 @@ def lines(trees: list[dict[str, Any]]) -> list[str]:
         for name, rule in stats["rules"].items():
             whys = ", ".join(f"{why} {n}" for why, n in rule["why_not"].items() if n)
             off = f"; switched off: {rule['switched_off']}" if rule["switched_off"] else ""
-            out.append(f"  {name}: {rule['hits']} hits, {rule['settled']} settled{f' ({whys})' if whys else ''}{off}")
+            trust = "" if rule["trust"] == "verified" else f" [{rule['trust']}, not verified]"
+            out.append(
+                f"  {name}{trust}: {rule['hits']} hits, {rule['settled']} settled{f' ({whys})' if whys else ''}{off}"
+            )
         for one in stats["not_covered"]:
             out.append(f"  not covered: {one['exe']} ({one['why']})")
     return out

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from peephole import native
-from peephole.errors import EngineError, RuleError
+from peephole.errors import EngineError
 from peephole.improve import folder as folders
 from peephole.improve.control import MOUNTS_MAX, PROFILES, Control, Mount, Stats
 from peephole.improve.launch import Target, examine
+from peephole.improve.plan import known_rules
 from peephole.improve.sites import lists_for
 
 #: file systems whose files change behind this machine's back
@@ -114,16 +115,6 @@ def mounts_of(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> 
     )
 
 
-def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
-    """The rules' names, each once. Raises RuleError for one that does not exist."""
-    names = tuple(dict.fromkeys(name for name in rules if name != "none"))
-    folder = Path(__file__).resolve().parent.parent / "rules"
-    for name in names:
-        if not (folder / name / "rule.py").exists():
-            raise RuleError(f"{name}: no such rule; `peephole rules` lists them")
-    return names
-
-
 def arm(
     rules: Sequence[str],
     *,
@@ -132,14 +123,15 @@ def arm(
     target: Target | None = None,
     owner: tuple[int, int] | None = None,
     prices: Mapping[str, int] | None = None,
+    trusted: Sequence[str] = (),
 ) -> Armed:
     """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
 
     `mounts` None means every local mount. `owner` is the user and group that the commands run as, when not ours (we are
     root then): the runtime folder becomes theirs, with a copy of the library, which they may be unable to reach
     elsewhere. `prices` says what a hit of a rule should save, in nanoseconds; one that takes more is switched off while
-    the program runs, one without a price is not weighed. Raises EngineError when the runtime can't work on this
-    machine, RuleError for an unknown rule.
+    the program runs, one without a price is not weighed. `trusted` names the rules that were not verified.
+    Raises EngineError when the runtime can't work on this machine, RuleError for an unknown rule.
 
         with arm(["truncate_in_place"]) as armed:
             subprocess.run(["make"], env=armed.environment(os.environ))
@@ -164,7 +156,7 @@ def arm(
         fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(lists)
-        armed = Armed(folder, Control(folder / "control", names, table, prices))
+        armed = Armed(folder, Control(folder / "control", names, table, prices, trusted))
         if owner is not None:
             for path in (folder, folder / "sites", folder / "control"):
                 os.chown(path, *owner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -39,6 +39,8 @@ WHYS = (
 )
 #: enum ph_profile
 PROFILES = {"ext4-ordered": 1, "weak": 2}
+#: enum ph_trust
+TRUSTS = ("verified", "trusted", "isolated")
 #: enum ph_uncovered_why
 UNCOVERED = ("none", "sites", "secure", "static", "foreign", "library", "unknown_libc", "sandbox")
 
@@ -52,7 +54,8 @@ class _Rule(ctypes.Structure):
         ("settled", ctypes.c_uint64),
         ("why", ctypes.c_uint64 * len(WHYS)),
         ("price_ns", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64 * 3),
+        ("trust", ctypes.c_uint64),
+        ("reserved", ctypes.c_uint64 * 2),
     )
 
 
@@ -90,6 +93,7 @@ class Page(ctypes.Structure):
 class RuleStats(TypedDict):
     """What one rule did: calls answered or made cheaper, effects made good, and why calls were not handled."""
 
+    trust: str
     hits: int
     settled: int
     why_not: dict[str, int]
@@ -130,9 +134,15 @@ class Control:
     """A mapped control file."""
 
     def __init__(
-        self, path: Path, rules: tuple[str, ...], mounts: tuple[Mount, ...], prices: Mapping[str, int] | None = None
+        self,
+        path: Path,
+        rules: tuple[str, ...],
+        mounts: tuple[Mount, ...],
+        prices: Mapping[str, int] | None = None,
+        trusted: Collection[str] = (),
     ) -> None:
-        """Make the file, for its owner only. `prices`: what a hit of a rule saves, in nanoseconds.
+        """Make the file, for its owner only. `prices`: what a hit of a rule saves, in nanoseconds; `trusted`: rules
+        that run although they are unproved or lack consent.
 
         Raises EngineError when there are more rules or mounts than fit."""
         if len(rules) > RULES_MAX or len(mounts) > MOUNTS_MAX:
@@ -154,6 +164,7 @@ class Control:
             page.rules[i].name = name.encode()
             page.rules[i].enabled = 1
             page.rules[i].price_ns = (prices or {}).get(name, 0)
+            page.rules[i].trust = TRUSTS.index("trusted" if name in trusted else "verified")
         for i, mount in enumerate(mounts):
             page.mounts[i].dev = mount.dev
             page.mounts[i].profile = PROFILES[mount.profile]
@@ -204,6 +215,7 @@ def _text(name: bytes) -> str:
 def _rule(rule: _Rule) -> RuleStats:
     off = rule.switched_off
     return RuleStats(
+        trust=TRUSTS[rule.trust] if rule.trust < len(TRUSTS) else "trusted",
         hits=rule.hits,
         settled=rule.settled,
         why_not=dict(zip(WHYS, rule.why, strict=True)),

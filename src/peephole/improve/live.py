@@ -19,8 +19,9 @@ from typing import Any, TypedDict
 from peephole import native
 from peephole.errors import EngineError
 from peephole.improve import folder as folders
-from peephole.improve.arm import PlannedMount, known_rules, mounts_of
+from peephole.improve.arm import PlannedMount, mounts_of
 from peephole.improve.control import MAGIC, MOUNTS_MAX, VERSION, Control, Page, Stats, stats_of
+from peephole.improve.plan import known_rules
 from peephole.improve.sites import is_fixed, is_go, is_system_library, sites_of
 
 #: libraries that make system calls by themselves, which no rule would see

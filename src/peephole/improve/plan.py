@@ -12,13 +12,13 @@ import stat
 import tomllib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from peephole.errors import PlanError, RuleError
 from peephole.improve.consent import Consent
-from peephole.improve.losses import Losses, losses_of
+from peephole.improve.losses import Losses, losses_of, recheck, unproved_losses
 from peephole.improve.places import Place, mounted
 from peephole.trace import Finding, Saving
 
@@ -35,6 +35,11 @@ class PlannedRule:
     findings: tuple[str, ...] = ()
     saving: Saving | None = None
     price_ns: int = 0  # the most that one call may save, or 0 where that is not known
+    trust: str = "verified"  # "trusted": it runs because the caller says so (--force); never read from a file
+
+    def losses(self) -> Losses:
+        """What it gives up. Raises RuleError for a verified one without certificate."""
+        return unproved_losses(self.name) if self.trust == "trusted" else losses_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,25 @@ class Plan:
         """The names of its rules."""
         return [rule.name for rule in self.rules]
 
+    def trusted(self) -> list[str]:
+        """The names of the rules that run unproved or without consent, because the caller says so."""
+        return [rule.name for rule in self.rules if rule.trust == "trusted"]
+
+    def on_trust(self) -> list[str]:
+        """A line for each rule that runs on the caller's word: that it does, and what it may give up."""
+        given, lines = self.given_up(), []
+        for name in self.trusted():
+            lost = sorted({g.guarantee for g in given if name in g.rules})
+            lines.append(f"{name} is trusted, not verified (--force); it may give up {', '.join(lost) or 'nothing'}")
+        return lines
+
     def given_up(self) -> list[Given]:
         """What the plan gives up, from the certificates: each guarantee and profile once."""
         found: dict[tuple[str, str | None, str], tuple[list[str], list[str]]] = {}
+        losses = {rule.name: rule.losses() for rule in self.rules}
         for mount in self.mounts:
             for name in mount.rules:
-                for guarantee, bound in losses_of(name).on(mount.profile).items():
+                for guarantee, bound in losses[name].on(mount.profile).items():
                     rules, where = found.setdefault((guarantee, bound, mount.profile), ([], []))
                     rules += [name] if name not in rules else []
                     where += [mount.point] if mount.point not in where else []
@@ -131,11 +149,22 @@ def choose(
     return Plan(tuple(rules), tuple(mounts), str(consent), tuple(command)), declined
 
 
-def of_rules(names: Sequence[str], places: Sequence[Place], consent: Consent) -> Plan:
-    """A plan of named rules. Raises PlanError when consent is missing everywhere, RuleError for an unknown rule."""
+def of_rules(
+    names: Sequence[str], places: Sequence[Place], consent: Consent, force: Sequence[str] = (), again: bool = False
+) -> Plan:
+    """A plan of named rules, and of those that `force` adds, on all places whatever they give up.
+
+    `again`: prove them first, whatever certificate there is. Raises PlanError when consent is missing everywhere,
+    RuleError for an unknown rule.
+    """
+    known_rules([*names, *force])
     rules: list[PlannedRule] = []
     allowed: dict[int, list[str]] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
+        if name in force:
+            continue
+        if again:
+            recheck(name)
         losses = losses_of(name)
         devs, refusal = _where(name, losses, places, consent, None)
         if not devs:
@@ -149,7 +178,35 @@ def of_rules(names: Sequence[str], places: Sequence[Place], consent: Consent) ->
         for p in places
         if p.dev in allowed
     ]
-    return Plan(tuple(rules), tuple(mounts), str(consent))
+    return forced(Plan(tuple(rules), tuple(mounts), str(consent)), force, places)
+
+
+def forced(plan: Plan, names: Sequence[str], places: Sequence[Place]) -> Plan:
+    """`plan` with the rules `names` on every place that has a crash profile, trusted: nobody asks for a proof."""
+    if not names:
+        return plan
+    known_rules(names)
+    chosen = tuple(dict.fromkeys(names))
+    kept = tuple(rule for rule in plan.rules if rule.name not in chosen)
+    on = {mount.dev: mount for mount in plan.mounts}
+    for place in places:
+        if place.profile is not None:
+            had = on[place.dev].rules if place.dev in on else ()
+            rules = (*(name for name in had if name not in chosen), *chosen)
+            on[place.dev] = PlannedMount(place.dev, place.points[0], place.fstype, place.profile, rules)
+    old = {rule.name: rule for rule in plan.rules}
+    added = tuple(replace(old.get(name, PlannedRule(name, "")), trust="trusted") for name in chosen)
+    return replace(plan, rules=kept + added, mounts=tuple(on.values()))
+
+
+def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
+    """The rules' names, each once. Raises RuleError for one that does not exist."""
+    names = tuple(dict.fromkeys(name for name in rules if name != "none"))
+    folder = Path(__file__).resolve().parent.parent / "rules"
+    for name in names:
+        if "/" in name or not (folder / name / "rule.py").exists():
+            raise RuleError(f"{name}: no such rule; `peephole rules` lists them")
+    return names
 
 
 def _by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -277,8 +334,12 @@ def save(plan: Plan, path: Path) -> None:
         raise PlanError(f"{path}: {e.strerror}; choose another place for the plan") from e
 
 
-def load(path: Path) -> Plan:
-    """Read a plan. Raises PlanError when it is not the caller's own, not a plan, or its certificates do not fit."""
+def load(path: Path, *, force: Sequence[str] = (), again: bool = False) -> Plan:
+    """Read a plan. Raises PlanError when it is not the caller's own, not a plan, or its certificates do not fit.
+
+    Rules that `force` names run whatever the plan and their certificates say, also when they are not in the plan;
+    `again`: the others are proved first.
+    """
     check_private(path)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -292,8 +353,13 @@ def load(path: Path) -> Plan:
         plan = _parse(found)
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise PlanError(f"{path}: damaged ({e!r}); make it again with peephole plan") from e
-    _check(plan, path)
-    return plan
+    known_rules(plan.names())
+    if again:
+        for name in plan.names():
+            if name not in force:
+                recheck(name)
+    _check(plan, path, force)
+    return forced(plan, force, mounted())
 
 
 def _parse(found: dict[str, Any]) -> Plan:
@@ -326,13 +392,13 @@ def _strs(values: Any) -> tuple[str, ...]:
     return tuple(_str(value) for value in values)
 
 
-def _check(plan: Plan, path: Path) -> None:
+def _check(plan: Plan, path: Path, force: Sequence[str]) -> None:
     """Certificates fit, mounts are what they were, and the consent written down covers what will be lost."""
     from peephole.improve.consent import parse
 
     consent = parse(plan.consent)
     for rule in plan.rules:
-        if losses_of(rule.name).digest != rule.certificate:
+        if rule.name not in force and losses_of(rule.name).digest != rule.certificate:
             raise PlanError(f"{path}: the certificate of {rule.name} is not the one planned with; make the plan again")
     now = {place.dev: place for place in mounted()}
     for mount in plan.mounts:
@@ -344,6 +410,8 @@ def _check(plan: Plan, path: Path) -> None:
         for name in mount.rules:
             if name not in plan.names():
                 raise PlanError(f"{path}: {mount.point} names {name}, which is not among the plan's rules")
+            if name in force:
+                continue
             for guarantee, bound in losses_of(name).on(mount.profile).items():
                 if not _covered(consent, guarantee, bound, place):
                     raise PlanError(

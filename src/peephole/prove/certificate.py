@@ -2,7 +2,7 @@
 
 Kept as private files below XDG_CACHE_HOME/peephole/proofs, one for each digest of all that the proof rests on; those of
 the rules that come with Peephole also lie beside them, made by the build (ship.py). A file that neither the caller nor
-root owns, or that others could have written, is not read.
+root owns, or that others could have written, is not read; one that was changed or cut off is an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from peephole.prove.stories import find_stories
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
 
 _T = TypeVar("_T")
-VERSION = 1
+VERSION = 2  # of a certificate's file
 WORKERS = 2
 FIRST_TRIALS = 6_000  # the run of stories before the solver; about a millisecond each
 STORY_TRIALS = 100_000
@@ -72,6 +72,13 @@ class Proof:
     excluded: list[str]
     calls: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def certificate(self) -> str:
+        """What a plan names: a digest of the text, of the model, and of each guarantee by profile."""
+        kept = {p: {g: [one["kept"], one["bound"]] for g, one in by.items()} for p, by in self.guarantees.items()}
+        parts = [VERSION, model_digest(), self.name, self.digest, self.proved, kept]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def lost(self, profile: str) -> frozenset[str]:
         """The guarantees that the rule gives up on file systems of this profile."""
         return frozenset(name for name, one in self.guarantees[profile].items() if not one["kept"])
@@ -106,9 +113,18 @@ def prove_text(rule: RuleText) -> Proof:
     return _prove(rule, False, lambda *_: None)
 
 
-def load_certificate(name: str) -> Proof:
-    """The certificate of a rule, proved now if need be. Raises RuleError when the rule is not proved."""
-    proof = prove_rule(name, neighbours=False)
+def find_certificate(name_or_folder: str | Path) -> Proof | None:
+    """What is known of a rule already, proved or refuted; None when nobody has tried. Raises RuleError as above."""
+    name = certificate_name(load_rule(name_or_folder), neighbours=False)
+    return _read(cache_folder() / name) or _read(shipped_folder() / name)
+
+
+def load_certificate(name: str, *, again: bool = False) -> Proof:
+    """The certificate of a rule (name or folder), proved now if need be, or `again` in any case.
+
+    Raises RuleError when the rule is not proved.
+    """
+    proof = prove_rule(name, cached=not again, neighbours=False)
     if not proof.proved:
         raise RuleError(f"{name} is not proved: {proof.reasons[0]}; run `peephole prove {name}`")
     return proof
@@ -305,14 +321,23 @@ def _private(path: Path) -> bool:
     return True
 
 
+def to_text(proof: Proof) -> str:
+    """The text of a certificate's file: the proof in one line, and the digest of that line."""
+    line = json.dumps(asdict(proof))
+    return f"{line}\n{hashlib.sha256(line.encode()).hexdigest()}\n"
+
+
 def _read(place: Path) -> Proof | None:
     try:
         if not _private(place):
             return None
-        raw = json.loads(place.read_text())
-        return Proof(**(raw | {"refuted": [Refuted(**r) for r in raw["refuted"]]}))
-    except (OSError, ValueError, TypeError, KeyError):
+        line, _, mark = place.read_bytes().partition(b"\n")
+    except OSError:
         return None
+    if mark.decode("ascii", "replace").strip() != hashlib.sha256(line).hexdigest():
+        raise RuleError(f"{place}: a damaged certificate (changed or cut off); remove it and prove the rule again")
+    raw = json.loads(line)
+    return Proof(**(raw | {"refuted": [Refuted(**r) for r in raw["refuted"]]}))
 
 
 def _write(place: Path, proof: Proof) -> None:
@@ -321,7 +346,7 @@ def _write(place: Path, proof: Proof) -> None:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=place.parent)
         with os.fdopen(handle, "w") as out:
-            json.dump(asdict(proof), out)
+            out.write(to_text(proof))
         Path(temporary).rename(place)
     except OSError:
         return
@@ -330,10 +355,12 @@ def _write(place: Path, proof: Proof) -> None:
 __all__ = [
     "Proof",
     "Refuted",
+    "find_certificate",
     "load_certificate",
     "model_digest",
     "prove_rule",
     "prove_text",
     "refute",
     "rule_path",
+    "to_text",
 ]

@@ -91,8 +91,13 @@ def rule_names() -> list[str]:
 
 
 def rule_path(name_or_path: str | Path) -> Path:
-    """The text of a rule: by name, by its folder, or by its file. Raises RuleError when there is none."""
-    for candidate in (Path(name_or_path), Path(name_or_path) / "rule.py", RULES / str(name_or_path) / "rule.py"):
+    """The text of a rule: by name, by its folder, or by its file. Raises RuleError when there is none.
+
+    A name means the rule that comes with Peephole, whatever lies in the working folder.
+    """
+    own = (Path(name_or_path), Path(name_or_path) / "rule.py")
+    shipped = RULES / str(name_or_path) / "rule.py"
+    for candidate in own if "/" in str(name_or_path) else (shipped, *own):
         if candidate.is_file():
             return candidate
     raise RuleError(f"no rule {name_or_path}; `peephole rules` lists them")

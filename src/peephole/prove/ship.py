@@ -6,13 +6,11 @@ model and of the dispatcher's table: one that fits no longer is not found, and i
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from dataclasses import asdict
 
 from peephole.errors import PeepholeError
-from peephole.prove.certificate import certificate_name, prove_rule, shipped_folder
+from peephole.prove.certificate import certificate_name, prove_rule, shipped_folder, to_text
 from peephole.prove.language import load_rule, rule_names
 
 PATIENCE_S = 40.0  # a build does not begin another proof after this: the rest is proved when first used
@@ -33,7 +31,7 @@ def main() -> None:
         except PeepholeError as e:
             print(f"peephole: {name} is not proved: {e}", file=sys.stderr)
             continue
-        place.write_text(json.dumps(asdict(proof)))
+        place.write_text(to_text(proof))
         place.chmod(0o644)
         if not proof.proved:
             print(f"peephole: {name} is not proved: {proof.reasons[0]}", file=sys.stderr)
