@@ -12,7 +12,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -177,11 +179,22 @@ def _neighbours(rule: RuleText) -> list[Path]:
     return sorted((rule.path.parent / "refuted").glob("*.py")) if rule.path.name == "rule.py" else []
 
 
+def _end_at_once() -> None:
+    """A worker is ended by its parent, perhaps while it reads half a message: it has nothing to say to that.
+
+    What goes wrong in its work travels back as the work's result.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the worker lives
+
+
 @contextmanager
 def _workers() -> Iterator[Executor]:
     """Two processes; copies of this one where it has no other thread that could hold a lock just then."""
     alone = len(list(Path("/proc/self/task").iterdir())) == 1
-    pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("fork" if alone else "spawn"))
+    context = multiprocessing.get_context("fork" if alone else "spawn")
+    pool = ProcessPoolExecutor(WORKERS, mp_context=context, initializer=_end_at_once)
     try:
         yield pool
     finally:
