@@ -23,7 +23,7 @@ check: build ## format, lint, types, fast tests
 	@$(PY) -m pytest -q -m "not long and not slow and not root"
 
 test-long: ## every suite and real program
-	@sh tools/setup.sh tests
+	@sh tools/setup.sh tests spark
 	@$(PY) -m pytest -q
 
 bench: build ## the figures: NAME=record_cost make bench

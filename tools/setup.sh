@@ -1,6 +1,7 @@
 #!/bin/sh
 # Set-up for every make target: system packages (by apt when root), .venv, the C core, the package.
 # With the word "tests": the real programs that the tests run, too (without root they are skipped there).
+# With "tests spark": pyspark as well, which is large and needed by the long tests only.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -46,6 +47,11 @@ PY
 	.venv/bin/pip install -q --disable-pip-version-check -r .venv/requirements.txt
 	rm -f .venv/.deps-*
 	: >"$stamp"
+fi
+if [ "${2:-}" = spark ] && ! .venv/bin/python -c 'import pyspark' 2>/dev/null; then
+	.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"], sep="\n")' \
+		>.venv/requirements-spark.txt
+	.venv/bin/pip install -q --disable-pip-version-check -r .venv/requirements-spark.txt
 fi
 PATH="$PWD/.venv/bin:/usr/sbin:$PATH" .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
 	--force-reinstall --config-settings=build-dir=build .

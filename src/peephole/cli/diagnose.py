@@ -15,6 +15,9 @@ import click
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON; the same as --format json.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif", "junit"]), default="text")
+@click.option(
+    "--engine", default="duckdb", metavar="ENGINE", help="duckdb, or spark:MASTER (spark:local[2], spark://HOST:7077)."
+)
 @click.option("--budget", "budget_path", type=click.Path(path_type=Path), metavar="FILE", help="Fail (3) above it.")
 @click.option("--units", type=click.FloatRange(min=0, min_open=True), help="Units of work that the captures hold.")
 @click.option("--sequences", "as_sequences", is_flag=True, help="Show frequent sequences that no detector names.")
@@ -24,6 +27,7 @@ def command(
     captures: tuple[str, ...],
     as_json: bool,
     form: str,
+    engine: str,
     budget_path: Path | None,
     units: float | None,
     as_sequences: bool,
@@ -37,20 +41,22 @@ def command(
     """
     from peephole.diagnose.budget import check_whole, read_budget, spent
     from peephole.diagnose.fleet import opened
+    from peephole.diagnose.tables import spark_master
 
+    spark_master(engine)  # the word is wrong before anything is read
     form = "json" if as_json else form
     budget = None if budget_path is None else read_budget(budget_path)
     with opened(captures) as found:
         if as_profile:
-            show_profile(found, form)
+            show_profile(found, form, engine)
             return
-        diagnosis = _diagnosed(found)
-        mined = _mined(found, diagnosis) if as_sequences or skeleton else []
+        diagnosis = _diagnosed(found, engine)
+        mined = _mined(found, diagnosis, engine) if as_sequences or skeleton else []
         limits = []
         if budget is not None:
             from peephole.diagnose.counted import calls_by_program
 
-            limits = spent(budget, units, calls_by_program(found))
+            limits = spent(budget, units, calls_by_program(found, engine))
             if not any(one.over for one in limits):
                 check_whole(found)
     _show(form, diagnosis, limits, mined)
@@ -60,20 +66,20 @@ def command(
         raise SystemExit(3)
 
 
-def _diagnosed(found: list[Any]) -> Any:
+def _diagnosed(found: list[Any], engine: str) -> Any:
     from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
 
-    return diagnose(found, prices_for)
+    return diagnose(found, prices_for, engine)
 
 
-def _mined(found: list[Any], diagnosis: Any) -> list[Any]:
+def _mined(found: list[Any], diagnosis: Any, engine: str) -> list[Any]:
     from peephole.diagnose.sequences import sequences
     from peephole.diagnose.tables import tables_of
 
     mined = []
     for capture in found:
-        with tables_of(capture) as tables:
+        with tables_of(capture, engine) as tables:
             mined += sequences(tables, diagnosis.findings)
     return mined
 
@@ -130,14 +136,14 @@ def write_skeletons(folder: Path, mined: list[Any]) -> None:
         print(f"skeleton: {write_skeleton(folder, one.calls, one.program, one.times)}", file=sys.stderr)
 
 
-def show_profile(found: list[Any], form: str) -> None:
+def show_profile(found: list[Any], form: str, engine: str) -> None:
     """Time by function and by call, capture by capture."""
     from peephole.diagnose.profile import profile
     from peephole.errors import UsageError
 
     if form not in ("text", "json"):
         raise UsageError(f"--profile has no {form}; take text or json")
-    profiles = [profile(capture) for capture in found]
+    profiles = [profile(capture, engine) for capture in found]
     if form == "json":
         shown = [asdict(one) for one in profiles]
         print(json.dumps({"schema": "peephole/profile", "version": 1, "profiles": shown}, indent=1))

@@ -15,7 +15,7 @@ from peephole.diagnose.gives_up import exists, gives_up
 from peephole.diagnose.layers import chains
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.prices import Prices
-from peephole.diagnose.tables import Tables, tables_of
+from peephole.diagnose.tables import DUCKDB, Tables, tables_of
 from peephole.errors import CaptureError
 from peephole.trace import Capture, Finding, Saving
 
@@ -111,8 +111,11 @@ class _Time:
     images: int = 0
 
 
-def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
-    """The findings in `captures`, with savings at `prices`, or at what `prices` gives for each file's file system."""
+def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = DUCKDB) -> Diagnosis:
+    """The findings in `captures`, with savings at `prices`, or at what `prices` gives for each file's file system.
+
+    The detectors run in `engine`: `duckdb`, or `spark:MASTER`.
+    """
     sums: dict[tuple[str, str, str, bool], _Sum] = {}
     times: dict[str, _Time] = {}
     made: Counter[str] = Counter()
@@ -122,7 +125,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor) -> Diagnosis:
         made.update(count)
     for capture, count in zip(captures, counts, strict=True):
         wanted = [d for d in detectors().values() if any(count[name] for name in d.calls) and _enough(d, made)]
-        with tables_of(capture) as tables:
+        with tables_of(capture, engine) as tables:
             _add_programs(tables, capture.meta.engine, times)
             gaps = _gaps(tables)
             price_at = _Places(prices, capture)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from peephole.diagnose.tables import Tables, tables_of
+from peephole.diagnose.tables import DUCKDB, Tables, tables_of
 from peephole.trace import Capture
 
 
@@ -47,9 +47,9 @@ class Profile:
     why_no_functions: str | None = None
 
 
-def profile(capture: Capture) -> Profile:
+def profile(capture: Capture, engine: str = DUCKDB) -> Profile:
     """The profile of one capture."""
-    with tables_of(capture) as tables:
+    with tables_of(capture, engine) as tables:
         samples, frames = tables.extra("samples.parquet"), tables.extra("stacks.parquet")
         tick_ns = capture.meta.tick_ns
         calls = _calls(tables, samples, tick_ns)

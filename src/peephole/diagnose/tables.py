@@ -6,6 +6,7 @@ Order is `seq`; times may be missing (strace text without them), `seq` never is.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from peephole.errors import CaptureError, EngineError
+from peephole.errors import CaptureError, EngineError, UsageError
 from peephole.observe.syscalls import NUMBERS
 from peephole.trace import EXTRA_TABLES, Capture
 
@@ -344,16 +345,50 @@ class Tables:
         )
 
 
+#: the engine that is embedded
+DUCKDB = "duckdb"
+#: where Spark can run
+_MASTER = re.compile(r"local(\[(\*|[1-9]\d*)(,\s*\d+)?\])?|spark://\S+:\d+\S*|yarn|k8s://\S+")
 #: what the embedded engine may use before it writes to a private temporary folder
 MEMORY_LIMIT = "2500MB"
 
 
 @contextmanager
-def tables_of(capture: Capture) -> Iterator[Tables]:
-    """The tables of a capture, in an embedded DuckDB that lives as long as they do.
+def tables_of(capture: Capture, engine: str = DUCKDB) -> Iterator[Tables]:
+    """The tables of a capture in an engine (`duckdb` or `spark:MASTER`), which hold as long as the context.
 
-    Raises CaptureError when reading finds the capture corrupt, EngineError when there is too little memory.
+    Raises UsageError for another engine, CaptureError when reading finds the capture corrupt, EngineError when the
+    engine fails or has too little memory, MissingToolError when it is not installed.
     """
+    master = spark_master(engine)
+    if master is None:
+        with _duckdb_tables(capture) as tables:
+            yield tables
+    else:
+        from peephole.diagnose.spark import spark_tables
+
+        with spark_tables(capture, master) as tables:
+            yield tables
+
+
+def spark_master(engine: str) -> str | None:
+    """Where Spark runs, None for DuckDB. Raises UsageError when `engine` is neither `duckdb` nor `spark:MASTER`."""
+    if engine == DUCKDB:
+        return None
+    kind, _colon, master = engine.partition(":")
+    # A cluster's own name says what it is: spark://host:7077 is meant as spark:spark://host:7077.
+    master = engine if master.startswith("//") else master
+    if kind != "spark" or not _MASTER.fullmatch(master):
+        raise UsageError(
+            f"--engine {engine}: not an engine; take duckdb, spark:local[N], or spark: and a cluster's master"
+            " (spark://HOST:PORT, yarn, k8s://URL)"
+        )
+    return master
+
+
+@contextmanager
+def _duckdb_tables(capture: Capture) -> Iterator[Tables]:
+    """The tables of a capture, in an embedded DuckDB that lives as long as they do."""
     import duckdb
     import ibis
 
