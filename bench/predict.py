@@ -4,6 +4,8 @@ Each program is observed once; the estimate is what `diagnose` says the rule sav
 `evaluate` measures the same rule on the same program in pairs. None of the programs is used for calibration. A pair
 counts when its measured interval is within 10 % of the saving; the others are listed with why they do not. The program
 that a rule does nothing for is there, too: a "nothing worth changing" must not hide a gain above 10 %.
+
+Progress goes to stderr. The figures so far are saved after every pair, so that an interrupted run is not for nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ HERE = Path(__file__).resolve().parent
 WITHIN, SURE = 0.20, 0.10
 PAIRS = 9
 IMAGE_BYTES = 400 << 20
+#: an interrupted peephole has this long to stop what it measures
+GRACE_S = 15
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,28 @@ def fill(top: Path) -> None:
 
 def _peephole(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name not in SKEWING}
-    return subprocess.run(
-        [sys.executable, "-m", "peephole", *words],
+    command = [sys.executable, "-m", "peephole", *words]
+    # In a session of its own, so that of ctrl-C and TERM it sees one signal: ours, on which it cleans up.
+    with subprocess.Popen(
+        command,
         cwd=cwd,
         env=env,
         text=True,
-        capture_output=True,
         stdin=subprocess.DEVNULL,
-    )
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            process.terminate()
+            try:
+                process.communicate(timeout=GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def predicted(pair: Pair, own: Path) -> tuple[float, bool]:
@@ -166,37 +184,51 @@ def judged(estimate: float, told: bool, found: dict[str, float]) -> dict[str, An
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """`--only NAME,...`: these pairs."""
+    """`--only NAME,...`: these pairs; `--save FILE`: where the figures so far are kept."""
     parser = argparse.ArgumentParser(prog="python -m bench predict")
     parser.add_argument("--only", default="", help="names of pairs, with commas")
+    saved = HERE.parent / "build" / "predict-so-far.json"
+    parser.add_argument("--save", type=Path, default=saved, help=f"where the figures so far are kept ({saved})")
     return parser.parse_args(words)
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Figures: `pairs` that count, `within_20` of them, `missed_gain_max`; `PAIR.*` for each."""
-    from peephole.diagnose.gives_up import exists
-
     only = set(filter(None, given.only.split(",")))
     each: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
     with ExitStack() as stack:
         try:
+            _say(f"preparing; figures so far are kept in {given.save}")
             top = Path(stack.enter_context(ext4(IMAGE_BYTES, fill)).point)
             where = "journalled ext4 image"
         except NoImage as e:
             top = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             fill(top)
             where = f"the temporary folder ({e})"
+        _say(f"working in {top}")
         own = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for pair in pairs(top):
-            missing = [tool for tool in pair.needs if shutil.which(tool) is None]
-            if (only and pair.name not in only) or missing or not exists(pair.rule):
-                skipped[pair.name] = "not asked for" if only else f"there is no {missing or pair.rule}"
+        planned = pairs(top)
+        for number, pair in enumerate(planned, start=1):
+            why_not = _why_not(pair, only)
+            if why_not:
+                skipped[pair.name] = why_not
                 continue
+            _say(f"{number}/{len(planned)} {pair.name}, {pair.rule}: observing, then {PAIRS} pairs")
             try:
                 each[pair.name] = judged(*predicted(pair, own), measured(pair, own))
+                _say(f"  {told(each[pair.name])}")
             except RuntimeError as e:
                 skipped[pair.name] = str(e)
+                _say(f"  left out: {e}")
+            _save(given.save, answer(each, skipped, where) | {"complete": False})
+    found = answer(each, skipped, where)
+    _save(given.save, found | {"complete": True})
+    return found
+
+
+def answer(each: dict[str, dict[str, Any]], skipped: dict[str, str], where: str) -> dict[str, Any]:
+    """Figures and conditions of the pairs that have been measured."""
     counted = [one for one in each.values() if one["counts"]]
     figures: dict[str, Any] = {
         "pairs": len(counted),
@@ -204,7 +236,31 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "missed_gain_max": max((one["missed_gain"] for one in each.values()), default=0.0),
     }
     figures |= {f"{name}.{key}": value for name, one in each.items() for key, value in one.items()}
-    return {
-        "figures": figures,
-        "conditions": {"where": where, "pairs_run": PAIRS, "load": os.getloadavg()[0], "skipped": skipped},
-    }
+    conditions = {"where": where, "pairs_run": PAIRS, "load": os.getloadavg()[0], "skipped": dict(skipped)}
+    return {"figures": figures, "conditions": conditions}
+
+
+def told(one: dict[str, Any]) -> str:
+    """A pair's outcome in one line."""
+    verdict = "does not count: too wide" if not one["counts"] else "within 20 %" if one["within"] else "outside 20 %"
+    spread = f"{one['low_s']:.3f} to {one['high_s']:.3f}"
+    return f"estimated {one['estimate_s']:.3f} s, saved {one['saved_s']:.3f} s ({spread}): {verdict}"
+
+
+def _why_not(pair: Pair, only: set[str]) -> str:
+    from peephole.diagnose.gives_up import exists
+
+    missing = [tool for tool in pair.needs if shutil.which(tool) is None]
+    if only and pair.name not in only:
+        return "not asked for"
+    return f"there is no {', '.join(missing) or pair.rule}" if missing or not exists(pair.rule) else ""
+
+
+def _say(line: str) -> None:
+    print(f"predict: {line}", file=sys.stderr, flush=True)
+
+
+def _save(path: Path, found: dict[str, Any]) -> None:
+    whole = path.with_name(f"{path.name}.new")
+    whole.write_text(json.dumps(found, indent=1) + "\n")
+    whole.replace(path)
