@@ -46,6 +46,7 @@ struct ph_engine {
 	struct ph_identity_of_file control_id, library_id;
 	char exe[120];		/* argv[0], for the record of what is not covered */
 	bool rules;		/* some rule acts in this process */
+	bool recording;		/* calls go to the shared ring (ring.c), and no rule acts */
 	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
 	bool sandboxed;		/* a seccomp filter was asked for: no call may be made that the program did not make */
 	bool fsgsbase;
@@ -58,12 +59,16 @@ extern struct ph_engine ph_engine;
 /* entry.S */
 extern struct ph_stub ph_stubs[PH_STUBS];
 void ph_entry(void);
+void ph_entry_ring(void);
 void ph_entry_after(void);
 
 /* hook.c; ph_hooked: whether a call with this number has to reach C. */
 int ph_hook_init(void);
 bool ph_hooked(int64_t nr);
 bool ph_vfork_child(void);
+void ph_hook(struct ph_frame *f);
+int64_t ph_clone_flags(const struct ph_frame *f, uint64_t *flags);
+bool ph_hook_making(uint64_t flags, int32_t nr);	/* ring.c: around a call that makes a thread, or a child in our memory */
 
 /* patch.c */
 extern uint32_t ph_n_stubs;

@@ -56,8 +56,8 @@
 	.endm
 
 	.text
-	.globl	ph_entry, ph_entry_after
-	.hidden	ph_entry, ph_entry_after
+	.globl	ph_entry, ph_entry_after, ph_entry_ring
+	.hidden	ph_entry, ph_entry_after, ph_entry_ring
 	.type	ph_entry, @function
 	.balign	64
 ph_entry:
@@ -69,6 +69,12 @@ ph_entry:
 ph_entry_after:
 	into_c	ph_hook_after
 	.size	ph_entry_after, . - ph_entry_after
+
+	.type	ph_entry_ring, @function
+	.balign	64
+ph_entry_ring:
+	into_c	ph_ring_call
+	.size	ph_entry_ring, . - ph_entry_ring
 
 	.globl	ph_syscall
 	.hidden	ph_syscall

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "linux.h"
+#include "ring.h"
 
 #define VFORKS 64
 #define ANY_PID (-1)
@@ -13,6 +14,7 @@
 struct vforking {
 	_Atomic uint64_t self;	/* ph_self of the suspended thread, or 0 */
 	_Atomic int64_t pid;
+	int32_t nr;		/* of the call, while recording */
 };
 
 static struct {
@@ -65,23 +67,41 @@ static bool vfork_begin(uint64_t flags)
 	return false;
 }
 
-static void vfork_end(void)
+bool ph_hook_making(uint64_t flags, int32_t nr)
+{
+	uint64_t self = ph_self();
+
+	if (!vfork_begin(flags))
+		return false;
+	for (unsigned i = 0; i < VFORKS; i++)
+		if (atomic_load(&table->vforks[i].self) == self)
+			table->vforks[i].nr = nr;
+	return true;
+}
+
+/* The number of the call that this thread made a process by. */
+static int32_t vfork_end(void)
 {
 	uint64_t self = ph_self();
 
 	for (unsigned i = 0; i < VFORKS; i++) {
 		if (atomic_load(&table->vforks[i].self) != self)
 			continue;
+		int32_t nr = table->vforks[i].nr;
+
 		atomic_store(&table->vforks[i].self, 0);
 		atomic_fetch_sub(&table->n, 1);
-		return;
+		return nr;
 	}
+	return -1;
 }
 
 bool ph_hooked(int64_t nr)
 {
 	if (ph_engine.bare)
 		return false;
+	if (ph_engine.recording)
+		return nr != NR_rt_sigreturn;	/* it needs the stack as it is */
 	switch (nr) {
 	case NR_execve:
 	case NR_execveat:
@@ -120,7 +140,7 @@ static int32_t number(const struct ph_frame *f)
 	return (int32_t)f->rax;
 }
 
-static int64_t clone_flags(const struct ph_frame *f, uint64_t *flags)
+int64_t ph_clone_flags(const struct ph_frame *f, uint64_t *flags)
 {
 	switch (number(f)) {
 	case NR_fork:
@@ -153,7 +173,7 @@ static void make_process(struct ph_frame *f)
 	uint64_t flags;
 	const struct ph_stub *stub = stub_of(f);
 
-	if (clone_flags(f, &flags) < 0)
+	if (ph_clone_flags(f, &flags) < 0)
 		return;		/* the kernel says EFAULT */
 	if ((flags & CLONE_VM) && (flags & CLONE_FILES) && (flags & CLONE_SETTLS) && !(flags & CLONE_VFORK)) {
 		ph_thread_begin();
@@ -177,10 +197,14 @@ static void make_process(struct ph_frame *f)
 /* In the parent of a process that was made, or could not be made; f->rax is the result. */
 __attribute__((used)) void ph_hook_after(struct ph_frame *f)
 {
-	(void)f;
+	int32_t nr = -1;
+
 	if (atomic_load(&table->n))
-		vfork_end();
-	ph_fork_end();
+		nr = vfork_end();
+	if (ph_engine.recording)
+		ph_ring_made(f, nr);
+	else
+		ph_fork_end();
 }
 
 /* Before the program shuts itself in: what the filter allows is made for its calls, not for ours. */

@@ -6,7 +6,7 @@
 
 enum {
 	NR_read = 0, NR_close = 3, NR_fstat = 5, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_rt_sigaction = 13,
-	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_clone = 56,
+	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_getppid = 110, NR_clock_gettime = 228, NR_clone = 56,
 	NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_prctl = 157, NR_arch_prctl = 158, NR_gettid = 186,
 	NR_geteuid = 107, NR_fgetxattr = 193, NR_exit_group = 231, NR_openat = 257, NR_faccessat = 269, NR_newfstatat = 262, NR_readlinkat = 267,
 	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435

@@ -353,6 +353,8 @@ static int64_t begin(struct ph_live *live)
 	ph_engine.bare = live->bare;
 	rules = ph_rules_enabled() && !live->own_calls;
 	ph_engine.rules = false;
+	if (ph_engine.control->recording)	/* calls are recorded in programs that the dynamic linker starts */
+		ph_uncovered(PH_UNCOVERED_STATIC, ph_engine.exe);
 	if (rules) {
 		r = ph_hook_init();
 		if (r == 0)

@@ -79,7 +79,7 @@ bool ph_write_stub(struct ph_stub *stub, const struct ph_site *site, uint64_t st
 	if (hooked) {
 		pass = w.at + 7 + 5;
 		put_relative(&w, lea_rcx, 3, (uint64_t)pass);
-		put_relative(&w, jmp, 1, (uint64_t)ph_entry);
+		put_relative(&w, jmp, 1, (uint64_t)(ph_engine.recording ? ph_entry_ring : ph_entry));
 	}
 	stub->before = site->before;
 	stub->after = site->after;

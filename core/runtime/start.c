@@ -3,10 +3,12 @@
 #include "engine.h"
 
 #include "linux.h"
+#include "ring.h"
 
 #define AT_SECURE 23
 #define AT_HWCAP2 26
 #define AT_IGNORE 1
+#define AT_EXECFN 31
 #define AT_PHDR 3
 #define AT_PHNUM 5
 #define PT_DYNAMIC 2
@@ -358,6 +360,22 @@ static int patch_all(const struct ph_found *found, unsigned n)
 	return missing;
 }
 
+/* The ring, when calls are to be recorded. Go's stacks are too small for C. */
+static bool open_ring(void)
+{
+	char path[PATH_ROOM];
+	size_t folder = (size_t)(ph_basename(control_path) - control_path);
+	struct ph_stat st;
+	void *file;
+
+	memcpy(path, control_path, folder);
+	memcpy(path + folder, "ring", 5);
+	if (go_program || ph_hook_init() < 0 || ph_faults_prepare() < 0 || ph_faults_install() < 0)
+		return false;
+	file = map_private_file(path, true, &st);
+	return file && ph_ring_init(file, (uint64_t)st.st_size);
+}
+
 static void arm(void)
 {
 	struct ph_found found[OBJECTS_MAX];
@@ -377,6 +395,12 @@ static void arm(void)
 	} else {
 		bool enabled = ph_rules_enabled();
 
+		if (ph_engine.control->recording) {
+			enabled = false;
+			ph_engine.recording = open_ring();
+			if (!ph_engine.recording)
+				ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
+		}
 		ph_engine.rules = enabled && !calls_by_itself() && ph_hook_init() == 0 &&
 				  ph_faults_prepare() == 0 && ph_faults_install() == 0 &&
 				  ph_dispatch_init(ph_engine.control) == 0;
@@ -399,6 +423,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 {
 	const char *control = find(envp, "PEEPHOLE_CONTROL=");
 	uint64_t *auxv = (uint64_t *)envp, segments = 0, n_segments = 0;
+	const char *as_passed = NULL;
 	bool secure = false;
 
 	if (!control || !ph_set_paths(control))
@@ -412,6 +437,8 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 			segments = auxv[1];
 		else if (auxv[0] == AT_PHNUM)
 			n_segments = auxv[1];
+		else if (auxv[0] == AT_EXECFN)
+			as_passed = (const char *)auxv[1];
 		else if (auxv[0] == AT_SECURE)
 			secure = auxv[1] != 0;
 	}
@@ -421,4 +448,6 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 		ph_engine.exe[i] = argv[0][i];
 	if (!secure && ph_open_control())
 		arm();
+	if (ph_engine.recording)
+		ph_ring_start(as_passed, argc, argv);
 }

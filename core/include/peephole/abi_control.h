@@ -91,7 +91,8 @@ struct ph_control {
 	uint64_t sites_unpatched;
 	uint64_t calls_passed;	/* calls that reached C and were left to their stub */
 	uint64_t settle_failures;
-	uint64_t reserved[7];
+	uint64_t recording;	/* 1: calls go to the file `ring` (abi_ring.h), and no rule acts */
+	uint64_t reserved[6];
 	struct ph_rule_control rules[PH_RULES_MAX];
 	struct ph_mount mounts[PH_MOUNTS_MAX];
 	struct ph_uncovered uncovered[PH_UNCOVERED_MAX];

@@ -12,9 +12,11 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
 def command(as_json: bool) -> None:
     """Say what works on this machine, and why not the rest."""
-    from peephole.observe.doctor import examine
+    from peephole.improve.record import INPROCESS
+    from peephole.observe.doctor import Check, examine
 
-    findings = examine()
+    use = "observe --engine inprocess, without root; auto prefers ptrace, which knows files and sees all code's calls"
+    findings = examine([Check("inprocess", use, INPROCESS.why_not)])
     if as_json:
         print(
             json.dumps({"schema": "peephole/doctor", "version": 1, "checks": [asdict(f) for f in findings]}, indent=1)

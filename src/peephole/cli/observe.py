@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,10 +27,10 @@ def _default_place(command: str) -> Path:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "ebpf", "ebpf-full", "ptrace"]),
+    type=click.Choice(["auto", "ebpf", "ebpf-full", "inprocess", "ptrace"]),
     default="auto",
     show_default=True,
-    help="How to record; ebpf-full has exact enter times.",
+    help="How to record; ebpf-full has exact enter times, inprocess needs no root (see docs/capture.md).",
 )
 @click.option("-p", "--pid", type=click.IntRange(1), help="Record this running process and its descendants.")
 @click.option(
@@ -65,13 +66,18 @@ def command(
     if (pid is not None) + (cgroup is not None) + bool(command) != 1:
         raise click.UsageError("give one of -p PID, --cgroup PATH and -- COMMAND")
     code = 0
+    chosen: Any = engine
+    if engine == "inprocess":
+        from peephole.improve.record import INPROCESS
+
+        chosen = INPROCESS
     if command:
         capture, code = observe(
-            list(command), out or _default_place(command[0]), engine, stacks=stacks, redact=redact, grace=grace
+            list(command), out or _default_place(command[0]), chosen, stacks=stacks, redact=redact, grace=grace
         )
     else:
         name = f"pid-{pid}" if pid is not None else f"cgroup-{Path(str(cgroup)).name}"
-        capture = join(out or _default_place(name), pid, cgroup, engine, stacks, redact)
+        capture = join(out or _default_place(name), pid, cgroup, chosen, stacks, redact)
     _tell(capture)
     return code
 

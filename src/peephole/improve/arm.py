@@ -40,6 +40,17 @@ class Armed:
         self._control = control
         self._last: Stats | None = None
 
+    def start_recording(self, ring: Path) -> None:
+        """Let the programs write their calls to a ring; `ring` was made beside the control page (observe/ring.py)."""
+        if ring.parent != self._folder:
+            raise ValueError(f"{ring}: not in the runtime folder")
+        self._control.start_recording()
+
+    @property
+    def folder(self) -> Path:
+        """The runtime folder."""
+        return self._folder
+
     def command(self, argv: Sequence[str], path: Path, target: Target) -> tuple[list[str], Path]:
         """What to execute for `argv`, whose file is `path`: a static program gets the runtime by way of a helper."""
         if not self.helps(target):

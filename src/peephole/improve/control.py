@@ -83,7 +83,8 @@ class Page(ctypes.Structure):
         ("sites_unpatched", ctypes.c_uint64),
         ("calls_passed", ctypes.c_uint64),
         ("settle_failures", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64 * 7),
+        ("recording", ctypes.c_uint64),
+        ("reserved", ctypes.c_uint64 * 6),
         ("rules", _Rule * RULES_MAX),
         ("mounts", _Mount * MOUNTS_MAX),
         ("uncovered", _Uncovered * UNCOVERED_MAX),
@@ -178,6 +179,10 @@ class Control:
         if slot < UNCOVERED_MAX:
             one = self._page.uncovered[slot]
             one.pid, one.exe, one.why = pid, os.fsencode(exe)[:119], UNCOVERED.index(why)
+
+    def start_recording(self) -> None:
+        """Programs that start from now on write their calls to the file `ring` beside this one."""
+        self._page.recording = 1
 
     def stats(self) -> Stats:
         """The counters now."""

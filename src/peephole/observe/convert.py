@@ -63,7 +63,7 @@ def convert(folder: Path, command_lines: Mapping[int, list[bytes]] | None = None
     ends = np.array([g for g in gaps["before_ns"] if g is not None], dtype=np.int64)
     known = lineage(sightings(calls, order, tree), tree, ends)
     places = _places(folder / "paths.raw", calls)
-    batches = _Batches(calls, order, known, tree, places, _arity(begin["arity"]))
+    batches = _Batches(calls, order, known, tree, places, begin)
     samples = _map(folder / "samples.raw", SAMPLE)
     return Converted(
         batches.all(),
@@ -182,9 +182,17 @@ class _Batches:
     """Cuts the spill into record batches."""
 
     def __init__(
-        self, calls: Any, order: Any, known: Lineage, tree: events.Tree, places: tuple[Any, Any], arity: Any
+        self,
+        calls: Any,
+        order: Any,
+        known: Lineage,
+        tree: events.Tree,
+        places: tuple[Any, Any],
+        begin: dict[str, Any],
     ) -> None:
-        self.calls, self.order, self.known, self.arity = calls, order, known, arity
+        self.calls, self.order, self.known = calls, order, known
+        self.arity = _arity(begin["arity"])
+        self.sleep_seen = begin["hook"] != "inprocess"
         self.strings, self.place = places
         self.names = pa.array(_names(), pa.string())
         highest = max([*tree.replaced, *tree.exec_names, 0]) + 1
@@ -205,6 +213,7 @@ class _Batches:
         nr = np.where(raw["nr"] == -1, _RT_SIGRETURN, raw["nr"]).astype(np.int32)
         no_args = (flags & NO_ARGS) != 0
         executed = no_args & (raw["nr"] != -1)
+        unseen = np.full(n, not self.sleep_seen)
         columns: dict[str, Any] = {
             "seq": np.arange(start, start + n, dtype=np.int64),
             "cpu": raw["cpu"].astype(np.int16),
@@ -218,8 +227,8 @@ class _Batches:
             "ret": pa.array(raw["ret"], mask=(flags & NO_RETURN) != 0),
             "ip": raw["ip"],
             "compat": compat,
-            "blocked_ns": raw["blocked_ns"],
-            "switches": raw["switches"].astype(np.int32),
+            "blocked_ns": pa.array(raw["blocked_ns"].copy(), mask=unseen),
+            "switches": pa.array(raw["switches"].astype(np.int32), mask=unseen),
             "stack": pa.array(raw["stack"].astype(np.int64), mask=raw["stack"] == 0),
         }
         arity = self.arity[np.where(compat | (nr < 0) | (nr >= _TABLE_SIZE), _TABLE_SIZE, nr)]

@@ -30,11 +30,16 @@ ON_REQUEST = ("ebpf-full",)
 NAMES = ("auto", *(engine.NAME for engine in ENGINES))
 
 
-def choose(name: str = "auto") -> tuple[Engine, str | None]:
+def choose(name: str | Engine = "auto") -> tuple[Engine, str | None]:
     """The engine called `name`, or with "auto" the best that works here; and why a better one does not.
 
     Raises EngineError when it, or none, can be used.
     """
+    if not isinstance(name, str):
+        reason = name.why_not()
+        if reason is not None:
+            raise EngineError(f"{name.NAME} can't record here: {reason}; `peephole doctor` says more")
+        return name, None
     reasons: list[str] = []
     for engine in ENGINES:
         if name != engine.NAME and (name != "auto" or engine.NAME in ON_REQUEST):
@@ -51,7 +56,7 @@ def choose(name: str = "auto") -> tuple[Engine, str | None]:
 def observe(
     command: Sequence[str],
     out: Path | str,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     stdin: Any = None,
     stdout: Any = None,
     stderr: Any = None,
@@ -64,6 +69,7 @@ def observe(
 ) -> tuple[Capture, int]:
     """Run `command`, record every system call of its process tree, and put the capture at `out`.
 
+    `engine` is a name of NAMES, or a way to record that a later stage has.
     Streams, `env`, `cwd` and `timeout` (seconds) are as for subprocess.Popen and wait. Processes that outlive the
     command are followed for `grace` seconds. With `stacks`, some calls come with who made them, and CPU time is
     sampled; with `redact`, paths and arguments are hashes. Returns the capture and the command's exit code, 128+n when
@@ -85,7 +91,7 @@ def join(
     out: Path | str,
     pid: int | None = None,
     cgroup: Path | str | None = None,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     stacks: bool = False,
     redact: bool = False,
     timeout: float | None = None,

@@ -77,8 +77,10 @@ def exit_code(status: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def run(words: Sequence[str], launch: Launch, extra_fds: Sequence[int] = ()) -> int:
+def run(words: Sequence[str], launch: Launch, extra_fds: Sequence[int] = (), is_command: bool = False) -> int:
     """Run the recorder `words` with the command's streams; its return code, as subprocess has it.
+
+    `is_command`: there is no recorder between, `words` are the command itself.
 
     Signals that reach Peephole go on to the command, and what was recorded until then is kept. Raises RunError when
     the time limit is over; the command is then dead.
@@ -104,6 +106,8 @@ def run(words: Sequence[str], launch: Launch, extra_fds: Sequence[int] = ()) -> 
                 recorder.terminate()
                 return recorder.wait()
             kill_tree(recorder.pid)
+            if is_command:
+                recorder.kill()
             recorder.wait()
             raise RunError(f"{launch.command[0]}: not done after {launch.timeout:g} s; it was killed") from None
 
