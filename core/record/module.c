@@ -124,7 +124,7 @@ struct ph_module *ph_module_new(const char *open_path)
 	module->debug_fd = -1;
 	module->fd = open(open_path, O_RDONLY | O_CLOEXEC);
 	if (module->fd >= 0)
-		module->elf = elf_begin(module->fd, ELF_C_READ_MMAP, NULL);
+		module->elf = elf_begin(module->fd, ELF_C_READ, NULL);
 	if (!module->elf || elf_kind(module->elf) != ELF_K_ELF) {
 		ph_module_free(module);
 		return NULL;
