@@ -28,6 +28,7 @@ class Arming:
             owner=workload.user,
             prices=plan.prices(),
             trusted=plan.trusted(),
+            sources=plan.sources(),
         )
 
     def environment(self, base: dict[str, str]) -> dict[str, str]:
@@ -86,7 +87,7 @@ def proofs(plan: Plan) -> list[dict[str, Any]]:
     for rule in plan.rules:
         if rule.trust == "trusted":
             continue
-        proof = load_certificate(rule.name)
+        proof = load_certificate(rule.word)
         profiles = dict.fromkeys(mount.profile for mount in plan.mounts if rule.name in mount.rules)
         about = {"rule": proof.name, "digest": proof.digest, "seconds": proof.seconds, "queries": proof.queries}
         found.append(about | {"guarantees": {p: proof.guarantees[p] for p in profiles}})

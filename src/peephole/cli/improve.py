@@ -60,7 +60,14 @@ def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
 def _armed(plan: Any, target: Any = None) -> Any:
     from peephole.improve.arm import arm
 
-    return arm(plan.names(), mounts=plan.mounts, target=target, prices=plan.prices(), trusted=plan.trusted())
+    return arm(
+        plan.names(),
+        mounts=plan.mounts,
+        target=target,
+        prices=plan.prices(),
+        trusted=plan.trusted(),
+        sources=plan.sources(),
+    )
 
 
 def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool) -> int:

@@ -14,6 +14,7 @@ from peephole.errors import EngineError
 from peephole.improve import folder as folders
 from peephole.improve.control import MOUNTS_MAX, PROFILES, Control, Mount, Stats
 from peephole.improve.launch import Target, examine
+from peephole.improve.own import library_with
 from peephole.improve.plan import known_rules
 from peephole.improve.sites import lists_for
 
@@ -129,6 +130,7 @@ def mounts_of(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> 
 def arm(
     rules: Sequence[str],
     *,
+    sources: Mapping[str, str] | None = None,
     mounts: Sequence[PlannedMount] | None = None,
     runtime_dir: Path | None = None,
     target: Target | None = None,
@@ -138,10 +140,11 @@ def arm(
 ) -> Armed:
     """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
 
-    `mounts` None means every local mount. `owner` is the user and group that the commands run as, when not ours (we are
-    root then): the runtime folder becomes theirs, with a copy of the library, which they may be unable to reach
-    elsewhere. `prices` says what a hit of a rule should save, in nanoseconds; one that takes more is switched off while
-    the program runs, one without a price is not weighed. `trusted` names the rules that were not verified.
+    `mounts` None means every local mount. `sources`: the folders of those rules that are the user's own. `owner` is the
+    user and group that the commands run as, when not ours (we are root then): the runtime folder becomes theirs, with a
+    copy of the library, which they may be unable to reach elsewhere. `prices` says what a hit of a rule should save, in
+    nanoseconds; one that takes more is switched off while the program runs, one without a price is not weighed.
+    `trusted` names the rules that were not verified.
     Raises EngineError when the runtime can't work on this machine, RuleError for an unknown rule.
 
         with arm(["truncate_in_place"]) as armed:
@@ -150,9 +153,9 @@ def arm(
     """
     if os.uname().machine != "x86_64":
         raise EngineError(f"improving works on x86-64 only, and this machine is {os.uname().machine}")
-    names = known_rules(rules)
+    names = (*known_rules([name for name in rules if name not in (sources or {})]), *(sources or {}))
     lists = lists_for(*((target.linker, target.program) if target is not None else (None, None)))
-    library = native.path("libpeephole.so").resolve()
+    library = library_with(sources or {})
     # More mounts than fit: on the rest, calls just pass.
     table = mounts_of(names, mounts)[:MOUNTS_MAX]
     folders.sweep(runtime_dir)

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,6 +21,7 @@ from peephole.errors import EngineError
 from peephole.improve import folder as folders
 from peephole.improve.arm import PlannedMount, mounts_of
 from peephole.improve.control import MAGIC, MOUNTS_MAX, VERSION, Control, Page, Stats, stats_of
+from peephole.improve.own import library_with
 from peephole.improve.plan import known_rules
 from peephole.improve.sites import is_fixed, is_go, is_system_library, sites_of
 
@@ -74,7 +75,13 @@ def mappings(pid: int) -> list[Mapped]:
 # -- attach and detach ------------------------------------------------------------------------------------------------
 
 
-def attach(pid: int, rules: Sequence[str], *, mounts: Sequence[PlannedMount] | None = None) -> Change:
+def attach(
+    pid: int,
+    rules: Sequence[str],
+    *,
+    mounts: Sequence[PlannedMount] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Change:
     """Put the runtime with `rules` into process `pid` and what it starts from now on.
 
     Raises EngineError, with one line for people, when that can't be done; then the process is as it was.
@@ -82,14 +89,15 @@ def attach(pid: int, rules: Sequence[str], *, mounts: Sequence[PlannedMount] | N
         change = attach(4242, ["coalesce_writes"])
         print(f"{change['threads']} threads stood still for {change['still_ms']} ms")
     """
-    names = known_rules(rules)
+    names = (*known_rules([name for name in rules if name not in (sources or {})]), *(sources or {}))
+    runtime = library_with(sources or {})
     maps = _maps_of(pid)
     lists, words = _objects(pid, maps)
     user = Path(f"/proc/{pid}").stat().st_uid
     folders.sweep()
     folder = folders.new(None)
     try:
-        library = _fill(folder, user, lists)
+        library = _fill(folder, user, lists, runtime)
         Control(folder / "control", names, mounts_of(names, mounts)[:MOUNTS_MAX]).close()
         if user != os.geteuid():
             os.chown(folder / "control", user, -1)
@@ -159,9 +167,8 @@ def _file_of(pid: int, mapped: Mapped) -> Path:
     )
 
 
-def _fill(folder: Path, user: int, lists: bytes) -> Path:
+def _fill(folder: Path, user: int, lists: bytes, library: Path) -> Path:
     """Everything that the target's user has to read, none of it theirs to write."""
-    library = native.path("libpeephole.so").resolve()
     if user == os.geteuid():
         (folder / "libpeephole.so").symlink_to(library)
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import tomllib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,7 +18,9 @@ from typing import Any
 from peephole.errors import PlanError, RuleError
 from peephole.improve.consent import Consent
 from peephole.improve.losses import Losses, losses_of, recheck, unproved_losses
+from peephole.improve.own import folder_of
 from peephole.improve.places import Place, mounted
+from peephole.improve.private import check_private
 from peephole.trace import Finding, Saving
 
 SCHEMA = "peephole/plan"
@@ -35,11 +36,17 @@ class PlannedRule:
     findings: tuple[str, ...] = ()
     saving: Saving | None = None
     price_ns: int = 0  # the most that one call may save, or 0 where that is not known
+    source: str = ""  # the folder of a rule of the user's own
     trust: str = "verified"  # "trusted": it runs because the caller says so (--force); never read from a file
 
     def losses(self) -> Losses:
         """What it gives up. Raises RuleError for a verified one without certificate."""
-        return unproved_losses(self.name) if self.trust == "trusted" else losses_of(self.name)
+        return unproved_losses(self.word) if self.trust == "trusted" else losses_of(self.word)
+
+    @property
+    def word(self) -> str:
+        """What proofs know it by: its name, or the folder of a rule of the user's own."""
+        return self.source or self.name
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,10 @@ class Plan:
     def names(self) -> list[str]:
         """The names of its rules."""
         return [rule.name for rule in self.rules]
+
+    def sources(self) -> dict[str, str]:
+        """The folders of the rules that are the user's own, by name."""
+        return {rule.name: rule.source for rule in self.rules if rule.source}
 
     def trusted(self) -> list[str]:
         """The names of the rules that run unproved or without consent, because the caller says so."""
@@ -157,20 +168,21 @@ def of_rules(
     `again`: prove them first, whatever certificate there is. Raises PlanError when consent is missing everywhere,
     RuleError for an unknown rule.
     """
-    known_rules([*names, *force])
     rules: list[PlannedRule] = []
     allowed: dict[int, list[str]] = {}
-    for name in dict.fromkeys(names):
-        if name in force:
+    by_force = {rule.name for rule in map(named, force)}
+    for rule in dict.fromkeys(map(named, names)):
+        name = rule.name
+        if name in by_force:
             continue
         if again:
-            recheck(name)
-        losses = losses_of(name)
+            recheck(rule.word)
+        losses = losses_of(rule.word)
         devs, refusal = _where(name, losses, places, consent, None)
         if not devs:
             allow = f"; --allow {','.join(refusal.missing)}" if refusal and refusal.missing else ""
             raise PlanError(f"{name}: {refusal.why if refusal else 'no mount to act on'}{allow}")
-        rules.append(PlannedRule(name, losses.digest))
+        rules.append(replace(rule, certificate=losses.digest))
         for dev in devs:
             allowed.setdefault(dev, []).append(name)
     mounts = [
@@ -185,8 +197,8 @@ def forced(plan: Plan, names: Sequence[str], places: Sequence[Place]) -> Plan:
     """`plan` with the rules `names` on every place that has a crash profile, trusted: nobody asks for a proof."""
     if not names:
         return plan
-    known_rules(names)
-    chosen = tuple(dict.fromkeys(names))
+    rules_named = {rule.name: rule for rule in map(named, names)}
+    chosen = tuple(rules_named)
     kept = tuple(rule for rule in plan.rules if rule.name not in chosen)
     on = {mount.dev: mount for mount in plan.mounts}
     for place in places:
@@ -195,8 +207,18 @@ def forced(plan: Plan, names: Sequence[str], places: Sequence[Place]) -> Plan:
             rules = (*(name for name in had if name not in chosen), *chosen)
             on[place.dev] = PlannedMount(place.dev, place.points[0], place.fstype, place.profile, rules)
     old = {rule.name: rule for rule in plan.rules}
-    added = tuple(replace(old.get(name, PlannedRule(name, "")), trust="trusted") for name in chosen)
+    added = tuple(replace(old.get(name, rules_named[name]), trust="trusted") for name in chosen)
     return replace(plan, rules=kept + added, mounts=tuple(on.values()))
+
+
+def named(word: str) -> PlannedRule:
+    """The rule that a word of a list names: one that comes with Peephole, or a folder. Raises RuleError for none."""
+    folder = folder_of(word)
+    if folder is not None:
+        return PlannedRule(folder.name, "", source=str(folder))
+    if not known_rules([word]):
+        raise RuleError(f"{word}: stands alone, for no rule at all")
+    return PlannedRule(word, "")
 
 
 def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
@@ -298,6 +320,7 @@ def to_toml(plan: Plan) -> str:
     ]
     for rule in plan.rules:
         lines += ["", "[[rule]]", f"name = {_quote(rule.name)}", f"certificate = {_quote(rule.certificate)}"]
+        lines += [f"source = {_quote(rule.source)}"] if rule.source else []
         lines += [f"findings = {_list(rule.findings)}"]
         if rule.saving is not None:
             s = rule.saving
@@ -353,11 +376,11 @@ def load(path: Path, *, force: Sequence[str] = (), again: bool = False) -> Plan:
         plan = _parse(found)
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise PlanError(f"{path}: damaged ({e!r}); make it again with peephole plan") from e
-    known_rules(plan.names())
-    if again:
-        for name in plan.names():
-            if name not in force:
-                recheck(name)
+    for rule in plan.rules:
+        if named(rule.word).name != rule.name:
+            raise PlanError(f"{path}: {rule.source} is not the folder of {rule.name}; make the plan again")
+        if again and rule.name not in {named(word).name for word in force}:
+            recheck(rule.word)
     _check(plan, path, force)
     return forced(plan, force, mounted())
 
@@ -370,6 +393,7 @@ def _parse(found: dict[str, Any]) -> Plan:
             _strs(rule.get("findings", [])),
             Saving(**rule["expected_saving_ns"]) if "expected_saving_ns" in rule else None,
             int(rule.get("price_ns", 0)),
+            _str(rule.get("source", "")),
         )
         for rule in found.get("rule", [])
     )
@@ -397,8 +421,10 @@ def _check(plan: Plan, path: Path, force: Sequence[str]) -> None:
     from peephole.improve.consent import parse
 
     consent = parse(plan.consent)
+    by_force = {named(word).name for word in force}
+    words = {rule.name: rule.word for rule in plan.rules}
     for rule in plan.rules:
-        if rule.name not in force and losses_of(rule.name).digest != rule.certificate:
+        if rule.name not in by_force and losses_of(rule.word).digest != rule.certificate:
             raise PlanError(f"{path}: the certificate of {rule.name} is not the one planned with; make the plan again")
     now = {place.dev: place for place in mounted()}
     for mount in plan.mounts:
@@ -410,39 +436,11 @@ def _check(plan: Plan, path: Path, force: Sequence[str]) -> None:
         for name in mount.rules:
             if name not in plan.names():
                 raise PlanError(f"{path}: {mount.point} names {name}, which is not among the plan's rules")
-            if name in force:
+            if name in by_force:
                 continue
-            for guarantee, bound in losses_of(name).on(mount.profile).items():
+            for guarantee, bound in losses_of(words[name]).on(mount.profile).items():
                 if not _covered(consent, guarantee, bound, place):
                     raise PlanError(
                         f"{path}: {name} gives up {guarantee} on {mount.point}, which the plan's consent does not "
                         "cover; make the plan again with --allow"
                     )
-
-
-def check_private(path: Path) -> None:
-    """Raise PlanError unless `path` and every folder above it can be changed by the caller and root only.
-
-    A sticky folder that all may write to (/tmp) is right above a folder or file of the caller's own.
-    """
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - lexical: links are looked at one by one
-    for chain in dict.fromkeys((absolute, Path(os.path.realpath(absolute)))):
-        below: os.stat_result | None = None
-        for part in (chain, *chain.parents):
-            below = _check_part(path, part, below)
-
-
-def _check_part(path: Path, part: Path, below: os.stat_result | None) -> os.stat_result:
-    try:
-        info = part.lstat()
-    except OSError as e:
-        raise PlanError(f"{path}: {e.strerror}; name a plan that peephole plan made") from e
-    if below is None and not stat.S_ISREG(info.st_mode) and not stat.S_ISLNK(info.st_mode):
-        raise PlanError(f"{path}: is not a file; name a plan that peephole plan made")
-    if info.st_uid not in (0, os.geteuid()):
-        raise PlanError(f"{path}: {part} belongs to user {info.st_uid}; copy the plan to a folder of your own")
-    if stat.S_ISLNK(info.st_mode) or not info.st_mode & 0o022:
-        return info
-    if below is not None and info.st_mode & stat.S_ISVTX and below.st_uid == os.geteuid():
-        return info
-    raise PlanError(f"{path}: others may write to {part}; take that right away (chmod go-w), or copy the plan")
