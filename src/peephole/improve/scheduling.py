@@ -152,8 +152,9 @@ class Watch:
         with contextlib.suppress(OSError):
             if os.sched_getscheduler(tid) != os.SCHED_OTHER:
                 return  # its own choice stays
-            os.sched_setscheduler(tid, POLICY, os.sched_param(PRIORITY))
+            # Read first: from here on the thread runs before us, and may be gone when we do again.
             name = Path(f"/proc/{pid}/task/{tid}/comm").read_text(errors="replace").strip()
+            os.sched_setscheduler(tid, POLICY, os.sched_param(PRIORITY))
             self.given[tid] = Given(pid, tid, name, round(wakes_per_s, 1))
 
     def report(self) -> list[dict[str, object]]:
