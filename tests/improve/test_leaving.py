@@ -105,13 +105,14 @@ def test_a_rule_that_pays_stays(tmp_path: Path) -> None:
 
 
 def test_a_rule_whose_gain_is_in_every_other_call_stays(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.write_bytes(b"y" * 100)
-    code = "import os, sys\nfor i in range(20000):\n fd = os.open(sys.argv[1], 513)\n os.write(fd, b'x' * 100)\n os.close(fd)"
+    program, out = tmp_path / "open_write_close", tmp_path / "out"
+    source = Path(__file__).parents[2] / "bench/programs/paper/open_write_close.c"
+    subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
+    out.write_bytes(b"y" * 16384)
     with arm(["truncate_in_place"], prices={"truncate_in_place": 1_000_000}) as armed:
-        subprocess.run([sys.executable, "-c", code, str(out)], env=armed.environment(os.environ), check=True)
+        subprocess.run([program, out, "20000", "16384"], env=armed.environment(os.environ), check=True)
         stats = armed.stats()["rules"]["truncate_in_place"]
-    assert stats["switched_off"] is None and stats["hits"] >= 20000
+    assert stats["switched_off"] is None and stats["hits"] == 20000
 
 
 @pytest.mark.parametrize("switch", ["master", "rule"])
