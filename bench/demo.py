@@ -189,25 +189,24 @@ def tune(case: Case, folder: Path, quiet: bool) -> tuple[int, dict[str, Any]]:
 
 
 def measure(quiet: bool = True) -> dict[str, Any]:
-    """Run every case. Figures: verdict, ratios and calls by case; conditions: where the files lay, reports."""
+    """Run every case. Figures: verdict, ratios and calls by case; conditions: the machine, and where the files lay."""
+    from peephole.evaluate.conditions import machine
+
     figures: dict[str, Any] = {}
-    conditions: dict[str, Any] = {}
+    conditions: dict[str, Any] = machine()
     reports = results_folder()
     own = Path(tempfile.mkdtemp(prefix="peephole-demo-files-"))
     try:
         with ground(own) as on:
-            kind = (
-                f"a fresh journalled ext4 image at {on.folder}" if on.image else f"no image ({on.why_not}): {on.folder}"
-            )
+            kind = "a fresh journalled ext4 image" if on.image else f"the file system at hand ({on.why_not})"
             conditions["files"] = kind
             if not quiet:
-                print(f"Small files are on {kind}", flush=True)
+                print(f"Small files are on {kind}: {on.folder}", flush=True)
             for case in cases(own, on):
                 if not quiet:
                     print(f"\n== {case.name}: {case.about}", flush=True)
                 code, result = tune(case, reports / case.name, quiet)
                 figures |= {f"{case.name}.{name}": value for name, value in _figures(code, result).items()}
-                conditions[f"{case.name}.report"] = str(reports / case.name / "report.html")
     finally:
         shutil.rmtree(own, ignore_errors=True)
     return {"figures": figures, "conditions": conditions}
