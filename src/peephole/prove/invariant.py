@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from peephole.prove.language import RuleText
-from peephole.prove.model.dispatch import pending
 from peephole.prove.model.kernel import status_flags
 from peephole.prove.model.machine import (
     CELLS,
@@ -23,6 +22,7 @@ from peephole.prove.model.machine import (
     Sizes,
     process_keys,
 )
+from peephole.prove.model.mechanisms import pending
 from peephole.prove.model.terms import Bool, add, and_, eq, iff, implies, ite, le, lt, most, not_
 
 Fact = Callable[[dict[str, Any], int], Bool]

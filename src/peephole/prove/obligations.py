@@ -23,7 +23,6 @@ from peephole.prove.model.alphabet import (
     unknown_oracle,
     unknown_sizes,
 )
-from peephole.prove.model.dispatch import OPENS
 from peephole.prove.model.machine import (
     CHUNK,
     DESCRIPTIONS,
@@ -33,6 +32,7 @@ from peephole.prove.model.machine import (
     unknown_state,
     well_formed,
 )
+from peephole.prove.model.mechanisms import OPENS
 from peephole.prove.model.terms import (
     Bool,
     Term,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peephole.prove.language import RuleText
-from peephole.prove.model.dispatch import dispatch, kind_of, pending, settle_all
+from peephole.prove.model.dispatch import dispatch, kind_of
 from peephole.prove.model.kernel import Call
 from peephole.prove.model.machine import (
     CELLS,
@@ -25,6 +25,7 @@ from peephole.prove.model.machine import (
     files_of,
     kernel_keys,
 )
+from peephole.prove.model.mechanisms import pending, settle_all
 from peephole.prove.model.terms import Bool, Num, Term, and_, eq, iff, implies, ite, lt, not_, or_
 
 SYNCS = ("fsync", "fdatasync")

@@ -10,7 +10,6 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-import peephole.prove.model.process  # noqa: F401  (puts its calls beside the kernel's)
 from peephole.prove.calls import call_table
 from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import APPEND, CREAT, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags

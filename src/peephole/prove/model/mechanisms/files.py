@@ -7,17 +7,13 @@ from typing import Any
 from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number
 from peephole.prove.model.kernel import Call
-from peephole.prove.model.machine import CHUNK, Machine
+from peephole.prove.model.machine import CHUNK
+from peephole.prove.model.mechanisms.base import Base
 from peephole.prove.model.terms import Num, add, and_, eq, ite, le, least, lt, most, not_, or_, sub
 
 
-class FileMechanisms:
+class FileMechanisms(Base):
     """`k.fill`, `k.take`, `k.fsync`, `k.fdatasync`, `k.now`."""
-
-    m: Machine
-
-    def own(self, call: Call) -> Num:
-        raise NotImplementedError
 
     def do_fill(self, fd: Descriptor, slot: int, offset: Any) -> Num:
         """pread of as much as the buffer holds. It may give less, or fail: nobody has asked for those bytes yet."""
@@ -54,6 +50,3 @@ class FileMechanisms:
 
     def do_now(self) -> Num:
         return self.m.now
-
-
-__all__ = ["FileMechanisms"]

@@ -1,8 +1,8 @@
-"""The ideal kernel's calls about the process itself: who it is, how it is set, how it is copied."""
+"""Processes: who one is, how it is set, how it is copied, and calls by which others learn how far we are."""
 
 from __future__ import annotations
 
-from peephole.prove.model.kernel import EFAULT, Call, kernel_call
+from peephole.prove.model.kernel.call import EFAULT, Call, kernel_call
 from peephole.prove.model.machine import DESCRIPTIONS, IDENTITIES, THREADS, Machine, Oracle
 from peephole.prove.model.terms import Num, and_, eq, ite, not_
 from peephole.prove.vocabulary import NUMBERS
@@ -66,4 +66,25 @@ def fork_child(m: Machine, call: Call, oracle: Oracle) -> Num:
 def other_maps(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Another process writes the map of our user namespace, which can be done once."""
     m.set("t.mapped", True)
+    return 0
+
+
+@kernel_call("fork")
+def fork(m: Machine, call: Call, oracle: Oracle) -> Num:
+    for d in range(DESCRIPTIONS):
+        with m.under(m.is_open(d)):
+            m.set_d(d, "shared", True)
+    return 0
+
+
+def see_everything(m: Machine) -> None:
+    for key in list(m.state):
+        if key[0] in "ni" and key.split(".")[-1] not in ("touched", "mapped", "covered", "special", "stream"):
+            m.emit(f"saw.{key}", m.state[key])
+
+
+@kernel_call("poll", "kill", "sendto", "futex", "wait4", "sync", "execve", "exit_group")
+def communicate(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """A call that may block, or by which others learn how far we are: they may then look at any file."""
+    see_everything(m)
     return 0

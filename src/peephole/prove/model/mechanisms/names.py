@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.prove.model import kernel
-from peephole.prove.model.machine import INODES, Machine
+from peephole.prove.model.machine import INODES
+from peephole.prove.model.mechanisms.base import Base
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, not_, or_
 
 
-class NameMechanisms:
+class NameMechanisms(Base):
     """`k.replaceable`, `k.exchange`, `k.unlinkat`."""
-
-    m: Machine
 
     def refused(self) -> Bool:
         """Whether the kernel refuses this one of the rule's own calls on names."""
@@ -54,6 +53,3 @@ class NameMechanisms:
             m.set(f"n{name}", -1)
         self.passed()
         return ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))  # type: ignore[no-any-return]
-
-
-__all__ = ["NameMechanisms"]

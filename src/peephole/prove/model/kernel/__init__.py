@@ -1,0 +1,82 @@
+"""The ideal kernel: each call a plain function over the machine's state, kept by what it is about.
+
+`CALLS` is the alphabet. A function gets the machine, the call's words and what the kernel chose (an Oracle), changes
+the state under the machine's guard and gives the result: a count, or -errno. A call that is not here is an error,
+never a no-op. What is left out of the alphabet is listed in EXCLUDED and printed with every proof.
+"""
+
+from peephole.prove.model.kernel import others, processes, streams
+from peephole.prove.model.kernel.call import (
+    APPEND,
+    CALLS,
+    CREAT,
+    DSYNC,
+    EAGAIN,
+    EBADF,
+    EEXIST,
+    EFAULT,
+    EINVAL,
+    EIO,
+    EMFILE,
+    ENOENT,
+    ENOSPC,
+    EXCL,
+    EXCLUDED,
+    OPEN_BITS,
+    PATH,
+    RDWR,
+    SYNC,
+    TRUNC,
+    WRONLY,
+    Call,
+    Data,
+    Flags,
+    kernel_call,
+    perform,
+    writable,
+)
+from peephole.prove.model.kernel.data import cell_at, put
+from peephole.prove.model.kernel.descriptions import F_GETFD, F_GETFL, F_SETFD, F_SETFL, status_flags
+from peephole.prove.model.kernel.names import free_inode, new_slot
+
+__all__ = [
+    "APPEND",
+    "CALLS",
+    "CREAT",
+    "DSYNC",
+    "EAGAIN",
+    "EBADF",
+    "EEXIST",
+    "EFAULT",
+    "EINVAL",
+    "EIO",
+    "EMFILE",
+    "ENOENT",
+    "ENOSPC",
+    "EXCL",
+    "EXCLUDED",
+    "F_GETFD",
+    "F_GETFL",
+    "F_SETFD",
+    "F_SETFL",
+    "OPEN_BITS",
+    "PATH",
+    "RDWR",
+    "SYNC",
+    "TRUNC",
+    "WRONLY",
+    "Call",
+    "Data",
+    "Flags",
+    "cell_at",
+    "free_inode",
+    "kernel_call",
+    "new_slot",
+    "others",
+    "perform",
+    "processes",
+    "put",
+    "status_flags",
+    "streams",
+    "writable",
+]

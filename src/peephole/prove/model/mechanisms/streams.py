@@ -1,0 +1,30 @@
+"""Mechanisms of rules that gather what is sent: the twins of core/runtime/streams.c."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peephole.prove.model import kernel
+from peephole.prove.model.interpret import Descriptor, number
+from peephole.prove.model.machine import DESCRIPTIONS
+from peephole.prove.model.mechanisms.base import Base, pending
+from peephole.prove.model.terms import Num, and_, ite, or_
+
+
+class StreamMechanisms(Base):
+    """`k.receive`, `k.ready`, `k.roomy`, `k.send_all`."""
+
+    def do_receive(self, fd: Descriptor, memory: Any, n: Any) -> Num:
+        return ite(self.m.file_given, self.at_once(), -kernel.EAGAIN)  # type: ignore[no-any-return]
+
+    def do_ready(self, fd: Any, memory: Any, n: Any) -> Num:
+        m = self.m
+        left = or_(*[pending(m, self.rule, d) for d in range(DESCRIPTIONS)])
+        m.later = or_(m.later, and_(m.guard, left))
+        return ite(m.file_given, self.at_once(), 0)  # type: ignore[no-any-return]
+
+    def do_roomy(self, fd: Descriptor) -> Num:
+        return ite(self.m.file_given, 1, 0)  # type: ignore[no-any-return]
+
+    def do_send_all(self, fd: Descriptor, slot: int, length: Any) -> Num:
+        return self.gathered(fd, slot, number(length), self.m.of_file(fd.slot, "size"), advance=False)
