@@ -10,8 +10,8 @@ struct ph_ring_head;
 struct ph_callrings {
 	unsigned char *memory;
 	size_t ring_bytes;	/* of one CPU: a power of two */
-	int n_cpus;
-	uint64_t *ends;		/* as far as ph_callrings_look() saw */
+	int n_cpus, map_fd;
+	struct { uint64_t end; size_t mapped; } *cpus;	/* as far as ph_callrings_look() saw; bytes from the element's start */
 };
 
 /* What one element of the map takes, for rings of this size. */
@@ -22,7 +22,9 @@ const struct ph_ring_head *ph_callrings_head(const struct ph_callrings *rings, i
 
 /* See what there is now: the next drain takes that and no more. */
 void ph_callrings_look(struct ph_callrings *rings);
-/* Hand each record to `take`, CPU by CPU; a count, or what `take` returned below 0. */
-long ph_callrings_drain(struct ph_callrings *rings, int (*take)(void *context, const void *record, int cpu), void *context);
+/* Hand what there is to `take`, in pieces that lie in one and are of one CPU; how many records, or what `take` returned
+ * below 0. */
+long ph_callrings_drain(struct ph_callrings *rings, int (*take)(void *context, const void *records, size_t bytes, int cpu),
+			void *context);
 
 #endif

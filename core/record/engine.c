@@ -21,6 +21,8 @@
 #define EVENTS_BYTES (16u << 20)
 #define SAMPLES_BYTES (4u << 20)
 #define RING_MIN_BYTES 65536u
+#define DRAINS_MAX 16
+#define PID_NS_INITIAL 0xeffffffcu	/* PROC_PID_INIT_INO: linux/proc_ns.h */
 
 struct ph_engine {
 	struct record *skel;
@@ -90,25 +92,54 @@ static uint32_t own_namespace(void)
 	return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
 }
 
+/* No thread's number reaches it, rounded up to a power of two. Where numbers are counted apart, in a pid namespace of
+ * our own, the limit seen is not that of the kernel's numbers. */
+static uint32_t tids_max(void)
+{
+	FILE *file = own_namespace() == PID_NS_INITIAL ? fopen("/proc/sys/kernel/pid_max", "re") : NULL;
+	unsigned int wanted = PH_TID_MAX, tids = 4096;
+
+	if (file && fscanf(file, "%u", &wanted) != 1)
+		wanted = PH_TID_MAX;
+	if (file)
+		fclose(file);
+	while (tids < wanted && tids < PH_TID_MAX)
+		tids *= 2;
+	return tids;
+}
+
+static int size_maps(struct record *skel, size_t ring_bytes)
+{
+	uint32_t tids = tids_max(), notes = tids < PH_NOTES ? tids : PH_NOTES;
+	int cpus = libbpf_num_possible_cpus(), err;
+
+	skel->rodata->ring_mask = ring_bytes - 1;
+	skel->rodata->tid_mask = tids - 1;
+	skel->rodata->note_mask = notes - 1;
+	err = bpf_map__set_value_size(skel->maps.image_of, tids * sizeof(uint32_t));
+	if (!err)
+		err = bpf_map__set_value_size(skel->maps.notes, notes * sizeof(struct ph_note));
+	if (!err)
+		err = bpf_map__set_value_size(skel->maps.rings, ph_callrings_element(ring_bytes));
+	if (!err)
+		err = bpf_map__set_max_entries(skel->maps.rings, cpus);
+	return err ? err : bpf_map__set_max_entries(skel->maps.event_scratches, cpus);
+}
+
 static int load(enum level level, const struct ph_engine_options *options, size_t ring_bytes, struct record **out)
 {
 	struct record *skel = record__open();
-	int err, cpus = libbpf_num_possible_cpus();
+	int err;
 
 	if (!skel)
 		return -errno;
 	choose_hooks(skel, level, options);
 	fill_shapes(skel);
 	skel->rodata->cookie = options->cookie;
-	skel->rodata->ring_mask = ring_bytes - 1;
 	skel->rodata->full = options->full;
 	skel->rodata->stacks = options->stacks;
 	skel->rodata->own_ns = own_namespace();
-	err = bpf_map__set_value_size(skel->maps.rings, ph_callrings_element(ring_bytes));
-	if (!err)
-		err = bpf_map__set_max_entries(skel->maps.rings, cpus);
-	if (!err)
-		err = bpf_map__set_max_entries(skel->maps.event_scratches, cpus);
+	err = size_maps(skel, ring_bytes);
 	if (!err)
 		err = record__load(skel);
 	if (!err)
@@ -250,7 +281,7 @@ int ph_engine_alive(const struct ph_engine *engine)
 }
 
 /* Births before what the born did: their stacks need their parents' mappings. */
-long ph_engine_drain(struct ph_engine *engine, struct ph_spill *spill)
+static long drain_once(struct ph_engine *engine, struct ph_spill *spill)
 {
 	long events, calls, samples;
 
@@ -258,11 +289,23 @@ long ph_engine_drain(struct ph_engine *engine, struct ph_spill *spill)
 	events = ph_ring_drain(&engine->events, ph_spill_event, spill);
 	if (events < 0)
 		return events;
-	calls = ph_callrings_drain(&engine->calls, ph_spill_call, spill);
+	calls = ph_callrings_drain(&engine->calls, ph_spill_calls, spill);
 	if (calls < 0)
 		return calls;
 	samples = ph_ring_drain(&engine->samples, ph_spill_sample, spill);
 	return samples < 0 ? samples : calls + events + samples;
+}
+
+/* Until everything was read for a moment, which lets the rings start again (struct ph_ring_head). */
+long ph_engine_drain(struct ph_engine *engine, struct ph_spill *spill)
+{
+	long taken = drain_once(engine, spill), more = taken;
+
+	for (int i = 0; i < DRAINS_MAX && more > 0; i++) {
+		more = drain_once(engine, spill);
+		taken += more > 0 ? more : 0;
+	}
+	return more < 0 ? more : taken;
 }
 
 void ph_engine_detach(struct ph_engine *engine)

@@ -12,18 +12,25 @@ extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym __weak;
 /* A pointer in kernel memory, as the member of a struct that plain loads can follow. */
 struct llist_node;
 
+/* By a cast pointer: for each step from one that it trusts, the verifier goes through all names of the kernel's types. */
 static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 {
-	struct fdtable *fdt = task->files->fdt;
 	struct file *file = NULL;
+	struct fdtable *fdt;
 
-	if (!fdt || fd >= fdt->max_fds)
-		return NULL;
 	if (bpf_rdonly_cast) {
-		struct llist_node *slot = bpf_rdonly_cast(fdt->fd + fd, bpf_core_type_id_kernel(struct llist_node));
+		struct task_struct *plain = bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
+		struct llist_node *slot;
 
+		fdt = plain->files->fdt;
+		if (fd >= fdt->max_fds)
+			return NULL;
+		slot = bpf_rdonly_cast(fdt->fd + fd, bpf_core_type_id_kernel(struct llist_node));
 		return (struct file *)slot->next;
 	}
+	fdt = task->files->fdt;
+	if (!fdt || fd >= fdt->max_fds)
+		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
 	return file;
 }

@@ -3,6 +3,7 @@
  *	peephole-record --probe [--hook tp_btf|raw_tp] [--full]
  *	peephole-record --out FOLDER [options] -- COMMAND...
  *	peephole-record --out FOLDER [options] --pid PID | --cgroup FOLDER
+ *	peephole-record --unpack FOLDER
  *
  *	--ring BYTES	of each CPU's ring; default: see engine.c
  *	--hook HOOK	tp_btf or raw_tp only
@@ -10,7 +11,8 @@
  *	--stacks	sampled stacks and cpu-clock ticks, unwound
  *	--grace SECONDS	how long processes that outlive COMMAND are followed; default 10
  *
- * FOLDER exists and is private; what is left in it is described in peephole/abi_record.h.
+ * FOLDER exists and is private; what is left in it is described in peephole/abi_record.h. --unpack makes rows of the
+ * records in it, which is left for the time when nothing is recorded any more.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -26,6 +28,7 @@
 #include "join.h"
 #include "launch.h"
 #include "peephole/abi_record.h"
+#include "unpack.h"
 #include "unwind.h"
 
 #define IDLE_NS 10000000L	/* at 4 M events/s a twentieth of the ring */
@@ -41,6 +44,7 @@ struct options {
 	struct ph_engine_options engine;
 	const char *folder;
 	const char *cgroup;
+	const char *unpack;
 	pid_t pid;
 	int probe;
 	int64_t grace_ns;
@@ -62,6 +66,7 @@ static int parse_one(struct options *options, int c)
 	case 'r': options->engine.ring_bytes = strtoull(optarg, NULL, 10); break;
 	case 'k': options->engine.hook = optarg; break;
 	case 'P': options->probe = 1; break;
+	case 'u': options->unpack = optarg; break;
 	case 'f': options->engine.full = 1; break;
 	case 's': options->engine.stacks = 1; options->engine.sample_hz = SAMPLE_HZ; break;
 	case 'p': options->pid = atoi(optarg); break;
@@ -77,7 +82,7 @@ static int parse(int argc, char **argv, struct options *options)
 	static const struct option longs[] = {
 		{ "out", 1, NULL, 'o' }, { "ring", 1, NULL, 'r' }, { "hook", 1, NULL, 'k' }, { "probe", 0, NULL, 'P' },
 		{ "full", 0, NULL, 'f' }, { "stacks", 0, NULL, 's' }, { "pid", 1, NULL, 'p' }, { "cgroup", 1, NULL, 'c' },
-		{ "grace", 1, NULL, 'g' }, { 0 } };
+		{ "grace", 1, NULL, 'g' }, { "unpack", 1, NULL, 'u' }, { 0 } };
 	int c, joins;
 
 	*options = (struct options){ .grace_ns = GRACE_NS };
@@ -86,7 +91,7 @@ static int parse(int argc, char **argv, struct options *options)
 			return -EINVAL;
 	options->command = argv + optind;
 	joins = !!options->pid + !!options->cgroup;
-	if (options->probe)
+	if (options->probe || options->unpack)
 		return 0;
 	return options->folder && joins + (optind < argc) == 1 ? 0 : -EINVAL;
 }
@@ -109,14 +114,13 @@ static int finish(struct ph_spill *spill, const struct ph_engine *engine, const 
 		err = ph_engine_counts(engine, counts, COUNTS_BYTES);
 		if (err >= 0) {
 			snprintf(text, n, "{\"version\":%d,\"hook\":\"%s\",\"started_ns\":%lld,\"ended_ns\":%lld,"
-				 "\"stacks_unknown\":%llu,\"command_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"calls\":%llu,\"missed\":%llu,"
+				 "\"stacks_unknown\":%llu,\"command_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"missed\":%llu,"
 				 "\"cpus\":[%s]}\n",
 				 PH_RECORD_VERSION, ph_engine_hook(engine), (long long)ending->started_ns,
 				 (long long)now_ns(),
 				 (unsigned long long)(spill->unwinder ? ph_unwinder_unknown(spill->unwinder) : 0),
 				 (long long)ending->command_ns, ending->left, ending->status,
-				 ending->pid, (unsigned long long)spill->n_calls,
-				 (unsigned long long)ph_engine_missed(engine), counts);
+				 ending->pid, (unsigned long long)ph_engine_missed(engine), counts);
 			err = ph_spill_text(spill, "end.json", text);
 		}
 	}
@@ -345,12 +349,14 @@ int main(int argc, char **argv)
 	int code;
 
 	if (parse(argc, argv, &options)) {
-		fputs("usage: peephole-record --probe | --out FOLDER [options] -- COMMAND... | --pid PID | --cgroup FOLDER\n",
+		fputs("usage: peephole-record --probe | --unpack FOLDER | --out FOLDER [options] -- COMMAND... | --pid PID | --cgroup FOLDER\n",
 		      stderr);
 		return USAGE;
 	}
 	if (options.probe)
 		return probe(&options.engine);
+	if (options.unpack)
+		return ph_unpack(options.unpack) ? NOT_WRITTEN : DONE;
 	code = ph_spill_init(&spill, options.folder, options.engine.stacks);
 	if (code)
 		code = NOT_WRITTEN;

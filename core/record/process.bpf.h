@@ -49,6 +49,10 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 
 	if (!image)
 		return 0;
+	if (pid > tid_mask) {	/* pid_max was raised meanwhile */
+		count_of(bpf_get_smp_processor_id())->events_lost++;
+		return 0;
+	}
 	note_of(pid)->tid = 0;
 	if (pid != tgid) {
 		*place_of(pid) = image;
@@ -232,7 +236,7 @@ static __always_inline int on_each_task(struct task_struct *task)
 	tgid = BPF_CORE_READ(task, tgid);
 	number = own_number(task);
 	found = number ? bpf_map_lookup_elem(&wanted, &number) : NULL;
-	if (!found || *place_of(tid) || BPF_CORE_READ(task, exit_state))
+	if (!found || tid > tid_mask || *place_of(tid) || BPF_CORE_READ(task, exit_state))
 		return 0;
 	known = bpf_map_lookup_elem(&joined, &tgid);
 	if (known) {

@@ -61,6 +61,8 @@ int ph_spill_file_add(struct ph_spill_file *file, const void *bytes, size_t n)
 
 	if (err)
 		return err;
+	if (n > BUFFER_BYTES)
+		return write_all(file->fd, bytes, n);
 	memcpy(file->buffer + file->used, bytes, n);
 	file->used += n;
 	return 0;
@@ -84,13 +86,11 @@ int ph_spill_init(struct ph_spill *spill, const char *folder, int stacks)
 {
 	int err;
 
-	*spill = (struct ph_spill){ .folder = -1, .calls.fd = -1, .paths.fd = -1, .events.fd = -1, .samples.fd = -1 };
+	*spill = (struct ph_spill){ .folder = -1, .calls.fd = -1, .events.fd = -1, .samples.fd = -1 };
 	spill->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (spill->folder < 0)
 		return -errno;
-	err = ph_spill_file_init(&spill->calls, spill->folder, "calls.raw");
-	if (!err)
-		err = ph_spill_file_init(&spill->paths, spill->folder, "paths.raw");
+	err = ph_spill_file_init(&spill->calls, spill->folder, "ring.raw");
 	if (!err)
 		err = ph_spill_file_init(&spill->events, spill->folder, "events.raw");
 	if (!err)
@@ -105,7 +105,6 @@ int ph_spill_init(struct ph_spill *spill, const char *folder, int stacks)
 void ph_spill_fini(struct ph_spill *spill)
 {
 	ph_spill_file_fini(&spill->calls);
-	ph_spill_file_fini(&spill->paths);
 	ph_spill_file_fini(&spill->events);
 	ph_spill_file_fini(&spill->samples);
 	ph_unwinder_free(spill->unwinder);
@@ -114,42 +113,42 @@ void ph_spill_fini(struct ph_spill *spill)
 	spill->folder = -1;
 }
 
-/* n bytes that belong to the last record of a call. */
-static void spill_bytes(struct ph_spill *spill, const void *bytes, uint32_t n)
+/* A record as it is kept: the stack's bytes become the stack's number. */
+static void *spill_with_stack(struct ph_spill *spill, const struct ph_call *call, int cpu)
 {
-	void *room = n ? file_room(spill, &spill->paths, n) : NULL;
+	uint32_t kept = call->len - (call->flags & PH_CALL_TIMED ? call->stack_len : 0);
+	struct ph_block *block = file_room(spill, &spill->calls, sizeof(*block) + kept);
+	struct ph_call *room = (void *)(block + 1);
 
-	if (room)
-		memcpy(room, bytes, n);
+	if (!block)
+		return NULL;
+	*block = (struct ph_block){ .cpu = cpu, .bytes = kept };
+	memcpy(room, call, kept);
+	room->len = kept;
+	if (kept == call->len)
+		return block;
+	room->stack_len = 0;
+	room->stack = ph_unwind(spill->unwinder, call->pid, (const void *)((const unsigned char *)call + kept), call->stack_len);
+	return block;
 }
 
-int ph_spill_call(void *context, const void *record, int cpu)
+int ph_spill_calls(void *context, const void *records, size_t bytes, int cpu)
 {
+	const unsigned char *at = records, *end = at + bytes;
 	struct ph_spill *spill = context;
-	const struct ph_call *call = record;
-	size_t fixed = call->len < PH_CALL_BYTES ? call->len : PH_CALL_BYTES;
-	struct ph_call *room = (void *)file_room(spill, &spill->calls, PH_CALL_BYTES);
-	const unsigned char *at = (const unsigned char *)record + PH_CALL_BYTES;
+	struct ph_block block = { .cpu = cpu, .bytes = bytes };
 
-	if (!room)
+	if (!spill->unwinder) {
+		if (!spill->err)
+			spill->err = ph_spill_file_add(&spill->calls, &block, sizeof(block));
+		if (!spill->err)
+			spill->err = ph_spill_file_add(&spill->calls, records, bytes);
 		return spill->err;
-	memcpy(room, record, fixed);
-	memset((unsigned char *)room + fixed, 0, PH_CALL_BYTES - fixed);
-	room->cpu = cpu;
-	spill->n_calls++;
-	if (!(call->flags & PH_CALL_TIMED))
-		return 0;
-	/* A path's length counts its NUL, which is not kept; 0 is "no path". */
-	spill_bytes(spill, at, call->path_len ? call->path_len - 1 : 0);
-	at += call->path_len;
-	spill_bytes(spill, at, call->path2_len ? call->path2_len - 1 : 0);
-	at += call->path2_len;
-	spill_bytes(spill, at, call->address_len);
-	if (call->stack_len && spill->unwinder)
-		room->stack = ph_unwind(spill->unwinder, call->pid,
-					(const void *)((const unsigned char *)record + call->len - call->stack_len),
-					call->stack_len);
-	return spill->err;
+	}
+	for (; at < end; at += ((const struct ph_call *)at)->len)
+		if (!spill_with_stack(spill, (const void *)at, cpu))
+			return spill->err;
+	return 0;
 }
 
 int ph_spill_sample(void *context, const void *record, uint32_t len)
@@ -188,8 +187,6 @@ int ph_spill_flush(struct ph_spill *spill)
 {
 	if (!spill->err)
 		spill->err = ph_spill_file_flush(&spill->calls);
-	if (!spill->err)
-		spill->err = ph_spill_file_flush(&spill->paths);
 	if (!spill->err)
 		spill->err = ph_spill_file_flush(&spill->events);
 	if (!spill->err)

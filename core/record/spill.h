@@ -16,20 +16,19 @@ struct ph_spill_file {
 struct ph_spill {
 	int folder;
 	int err;		/* the first failure, -errno; nothing is written after it */
-	uint64_t n_calls;
-	struct ph_spill_file calls, paths, events, samples;
+	struct ph_spill_file calls, events, samples;
 	struct ph_unwinder *unwinder;	/* with stacks */
 };
 
 int ph_spill_file_init(struct ph_spill_file *file, int folder, const char *name);
 void ph_spill_file_fini(struct ph_spill_file *file);
 int ph_spill_file_flush(struct ph_spill_file *file);
-/* n bytes, at most a buffer full. */
 int ph_spill_file_add(struct ph_spill_file *file, const void *bytes, size_t n);
 
 int ph_spill_init(struct ph_spill *spill, const char *folder, int stacks);
 void ph_spill_fini(struct ph_spill *spill);
-int ph_spill_call(void *spill, const void *record, int cpu);
+/* Whole records of one CPU, one behind the other. */
+int ph_spill_calls(void *spill, const void *records, size_t bytes, int cpu);
 int ph_spill_event(void *spill, const void *record, uint32_t len);
 int ph_spill_sample(void *spill, const void *record, uint32_t len);
 int ph_spill_flush(struct ph_spill *spill);

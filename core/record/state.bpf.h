@@ -16,6 +16,8 @@
 const volatile __u32 shapes[PH_NR_MAX];
 const volatile __u64 cookie;	/* the command says prctl(cookie, cookie) just before its exec; 0: nobody will */
 const volatile __u64 ring_mask;	/* bytes of a CPU's ring, less 1 */
+const volatile __u32 tid_mask;	/* no thread's number is above it */
+const volatile __u32 note_mask;
 const volatile __u8 full;	/* entries are hooked */
 const volatile __u8 stacks;	/* some calls come with the top of their stack */
 
@@ -24,28 +26,20 @@ __u32 started;	/* the command's own exec was seen */
 __s32 alive;	/* observed processes that have not ended */
 struct ph_cpu_count counts[PH_CPUS_MAX];
 
-struct images_of {
-	__u32 of[PH_TID_MAX];
-};
-
 /* Which image a thread runs: 0 is not observed. Indexed by tid, so one load decides for a bystander. In a map of its
- * own: libbpf writes global variables in full at load, which for these 24 MiB takes longer than all else. */
+ * own: libbpf writes global variables in full at load. The values' sizes are set before load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct images_of);
+	__uint(value_size, PH_TID_MAX * sizeof(__u32));
 } image_of SEC(".maps");
 
-struct all_notes {
-	struct ph_note of[PH_NOTES];
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct all_notes);
+	__uint(value_size, PH_NOTES * sizeof(struct ph_note));
 } notes SEC(".maps");
 
 /* Stand in for what a look-up of an only element never gives: NULL. */
@@ -72,20 +66,20 @@ static __always_inline struct ph_cpu_count *count_of(__u32 cpu)
 	return &counts[cpu & (PH_CPUS_MAX - 1)];
 }
 
+/* A number above what was the highest possible at the start is nobody's: see on_fork(). */
 static __always_inline __u32 *place_of(__u32 tid)
 {
-	__u32 zero = 0;
-	struct images_of *images_of = bpf_map_lookup_elem(&image_of, &zero);
+	__u32 zero = 0, *images_of = bpf_map_lookup_elem(&image_of, &zero);
 
-	return images_of ? &images_of->of[tid & (PH_TID_MAX - 1)] : &no_place;
+	return images_of && tid <= tid_mask ? &images_of[tid & tid_mask] : &no_place;	/* the mask: for the verifier */
 }
 
 static __always_inline struct ph_note *note_of(__u32 tid)
 {
 	__u32 zero = 0;
-	struct all_notes *all = bpf_map_lookup_elem(&notes, &zero);
+	struct ph_note *all = bpf_map_lookup_elem(&notes, &zero);
 
-	return all ? &all->of[tid & (PH_NOTES - 1)] : &no_note;
+	return all ? &all[tid & note_mask] : &no_note;
 }
 
 /* The innermost pid namespace of a task, and its number there. */
@@ -134,6 +128,14 @@ static __always_inline struct ph_call *call_begin(struct ph_ring_head **out)
 	}
 	ring->busy = 1;
 	barrier();
+	if (at == ring->consumed && (at & ring_mask) > PH_RING_FAR_BYTES) {
+		at = (at | ring_mask) + 1;
+		ring->restart = at;
+		/* The reader's, but it has nothing to say now; should it, it sees `restart` when it looks again. */
+		ring->consumed = at;
+		barrier();
+		ring->produced = at;
+	}
 	call = (void *)ring + PH_RING_HEAD_BYTES + (at & ring_mask);
 	call->seq = ++ring->seq;
 	*out = ring;

@@ -2,8 +2,9 @@
  * src/peephole/observe/records.py is the other side.
  *
  * A spill is a private folder:
- *	calls.raw	struct ph_call, PH_CALL_BYTES each, CPU by CPU in the order of each ring
- *	paths.raw	the bytes of those calls, in the same order: path, path2 (both without their NULs), socket address
+ *	ring.raw	struct ph_block each with its records, as they were in the ring but without stacks' bytes
+ *	calls.raw	by `peephole-record --unpack`: struct ph_call, PH_CALL_BYTES each, CPU by CPU in the order of each ring
+ *	paths.raw	and the bytes of those calls, in the same order: path, path2 (both without their NULs), socket address
  *	events.raw	struct ph_event, each followed by its bytes and padded to 8
  *	samples.raw	struct ph_sample, PH_SAMPLE_BYTES each
  *	frames.raw, stacks.raw	with stacks: see record/unwind.h
@@ -18,7 +19,7 @@
 #include <linux/types.h>
 #endif
 
-#define PH_RECORD_VERSION 2
+#define PH_RECORD_VERSION 3
 #define PH_PATH_BYTES 4096
 #define PH_ADDRESS_BYTES 128	/* sizeof(struct sockaddr_storage) */
 #define PH_STACK_BYTES 512
@@ -37,6 +38,12 @@ enum ph_call_flags {
 	PH_CALL_TIMED = 32,	/* the time part holds something */
 };
 
+/* In ring.raw: so many bytes of whole records of this CPU follow. */
+struct ph_block {
+	__u32 cpu;
+	__u32 bytes;
+};
+
 /* In the ring a record ends after as many arguments as the call takes, or after the file part, or after the time part
  * and the bytes that follow it; in the spill all of them have PH_CALL_BYTES. */
 struct ph_call {
@@ -48,7 +55,7 @@ struct ph_call {
 	__u32 pid;
 	union {
 		__u16 len;	/* in the ring: of the record, a multiple of 8 */
-		__u16 cpu;	/* in the spill */
+		__u16 cpu;	/* in calls.raw */
 	};
 	__u8 flags;
 	__u8 ftype;		/* S_IFMT >> 12 */
@@ -84,20 +91,23 @@ struct ph_registers {
 };
 
 /* One CPU's ring of calls, as it lies in the map: this page, then the records. One producer (the CPU), one consumer. A
- * record that reaches the end goes on into the slack behind it. */
+ * record that reaches the end goes on into the slack behind it. A producer that is far from the beginning and finds
+ * everything read starts at the beginning again, so that a reader who keeps up keeps all of it in the cache. */
 struct ph_ring_head {
 	__u64 produced;		/* bytes, ever */
 	__u32 seq;
 	__u32 lost;
 	__u32 paths_unread;	/* a path argument of a successful call could not be read */
 	__u32 busy;		/* a record is being written: never two at once */
-	__u32 pad[10];
+	__u64 restart;		/* everything was read at that time, and what follows began here: at the first byte again */
+	__u32 pad[8];
 	__u64 consumed;		/* in a cache line of its own */
 	__u32 pad2[14];
 };
 
 #define PH_RING_HEAD_BYTES 4096
 #define PH_RING_SLACK_BYTES 16384
+#define PH_RING_FAR_BYTES (1 << 19)
 
 enum ph_event_type {
 	PH_EVENT_FORK = 1,
@@ -159,7 +169,7 @@ struct ph_note {
 	__u32 tid;		/* whose note it is: numbers that differ by PH_NOTES share a place */
 };
 
-#define PH_NOTES (1 << 18)
+#define PH_NOTES (1 << 18)	/* at most */
 
 /* Counters of one CPU beside the ring's; a cache line each. */
 struct ph_cpu_count {
@@ -189,6 +199,7 @@ _Static_assert(sizeof(struct ph_call) == PH_CALL_BYTES, "ph_call");
 _Static_assert(__builtin_offsetof(struct ph_call, args) == PH_CALL_ARGS_AT, "ph_call args");
 _Static_assert(__builtin_offsetof(struct ph_call, file) == PH_CALL_FILE_AT, "ph_call file");
 _Static_assert(__builtin_offsetof(struct ph_call, enter_ns) == PH_CALL_TIME_AT, "ph_call time");
+_Static_assert(sizeof(struct ph_block) == 8, "ph_block");
 _Static_assert(sizeof(struct ph_event) == PH_EVENT_BYTES, "ph_event");
 _Static_assert(sizeof(struct ph_sample) == PH_SAMPLE_BYTES, "ph_sample");
 _Static_assert(sizeof(struct ph_registers) == 64, "ph_registers");

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
+import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from peephole import native
 from peephole.errors import CaptureError
 from peephole.observe import events
 from peephole.observe.addresses import spell
@@ -53,6 +57,7 @@ def convert(folder: Path, command_lines: Mapping[int, list[bytes]] | None = None
     there is nothing in it.
     """
     begin, end = _begin_and_end(folder)
+    _unpack(folder)
     calls = _map(folder / "calls.raw", CALL)
     tree = events.tree(events.read((folder / "events.raw").read_bytes()))
     for row in tree.processes:
@@ -79,6 +84,14 @@ def convert(folder: Path, command_lines: Mapping[int, list[bytes]] | None = None
         end,
         int(calls["exit_ns"].max(initial=0)),
     )
+
+
+def _unpack(folder: Path) -> None:
+    if (folder / "calls.raw").exists():
+        return  # engine inprocess makes rows itself
+    done = subprocess.run([native.path("peephole-record"), "--unpack", folder], capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _begin_and_end(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 
-# struct ph_call, as it is spilled
+# struct ph_call, as it is in calls.raw
 CALL = np.dtype(
     [
         ("exit_ns", "<i8"),
