@@ -2,11 +2,14 @@
 
 Each evaluation is one of `peephole evaluate`: pairs until the answer is clear, at most 25. The work of both programs
 is set by a number: a compiled loop, and one of Python, whose processes differ by some percent from each other. The
-figures are sums over both; each program's own stand beside them. PEEPHOLE_VERDICTS=RUNS:PROGRAM takes a part.
+figures are sums over both; each program's own stand beside them. PEEPHOLE_VERDICTS=RUNS:PROGRAM takes a part; with
+PEEPHOLE_VERDICTS_LOG=FILE a run goes on where an interrupted one ended.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -69,21 +72,49 @@ def chosen() -> dict[str, int]:
     return {one: int(count) for one in RUNS if name in ("", one)}
 
 
+def kept() -> list[dict[str, Any]]:
+    """The evaluations in PEEPHOLE_VERDICTS_LOG, a line of JSON each: what an interrupted run had done."""
+    log = os.environ.get("PEEPHOLE_VERDICTS_LOG", "")
+    return [json.loads(line) for line in Path(log).read_text().splitlines()] if log and Path(log).exists() else []
+
+
+def keep(one: dict[str, Any], number: int, count: int) -> None:
+    """Say what was found, and write it to the log if there is one."""
+    print("{program} {kind} {0} of {1}: {verdict} after {pairs} pairs".format(number, count, **one), file=sys.stderr)
+    if log := os.environ.get("PEEPHOLE_VERDICTS_LOG"):
+        with open(log, "a") as lines:
+            lines.write(json.dumps(one) + "\n")
+
+
+def figures_of(done: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of evaluations: how many of each kind, how many were wrong or right, and the pairs they took."""
+    figures: dict[str, Any] = {"aa_runs": 0, "aa_false": 0, "effect_runs": 0, "effect_found": 0}
+    for name, kind in dict.fromkeys((one["program"], one["kind"]) for one in done):
+        found = [one for one in done if (one["program"], one["kind"]) == (name, kind)]
+        wrong = "false" if kind == "aa" else "found"
+        hits = sum(one["verdict"] != "no-gain" if kind == "aa" else one["verdict"] == "gain" for one in found)
+        figures[f"{kind}_runs"] += len(found)
+        figures[f"{kind}_{wrong}"] += hits
+        figures[f"{name}.{kind}_runs"] = len(found)
+        figures[f"{name}.{kind}_{wrong}"] = hits
+        figures[f"{name}.{kind}_pairs"] = sum(one["pairs"] for one in found) / len(found)
+        figures[f"{name}.{kind}_runs_a_side"] = sum(one["repeat"] for one in found) / len(found)
+    return figures
+
+
 def measure() -> dict[str, Any]:
     """Figures: aa_runs, aa_false (a gain or loss where there is none), effect_runs, effect_found; pairs they took."""
-    figures: dict[str, Any] = {"aa_runs": 0, "aa_false": 0, "effect_runs": 0, "effect_found": 0}
-    first_seed = int(os.environ.get("PEEPHOLE_VERDICTS_SEED", "0"))
+    done = kept()
+    known = {(one["program"], one["kind"], one["seed"]) for one in done}
     with tempfile.TemporaryDirectory() as folder, busy():
         for name, (command, rounds) in commands(Path(folder)).items():
             count = chosen().get(name, 0)
-            for kind, effect, wrong in (("aa", 1.0, "false"), ("effect", EFFECT, "found")):
-                found = [evaluate(command, rounds, effect, first_seed + seed) for seed in range(count)]
-                hits = sum(word != "no-gain" if kind == "aa" else word == "gain" for word, _, _ in found)
-                figures[f"{kind}_runs"] += count
-                figures[f"{kind}_{wrong}"] += hits
-                figures[f"{name}.{kind}_runs"] = count
-                figures[f"{name}.{kind}_{wrong}"] = hits
-                figures[f"{name}.{kind}_pairs"] = sum(pairs for _, pairs, _ in found) / max(count, 1)
-                figures[f"{name}.{kind}_runs_a_side"] = sum(repeat for _, _, repeat in found) / max(count, 1)
+            for seed, (kind, effect) in itertools.product(range(count), (("aa", 1.0), ("effect", EFFECT))):
+                if (name, kind, seed) in known:
+                    continue
+                word, pairs, repeat = evaluate(command, rounds, effect, seed)
+                one = {"program": name, "kind": kind, "seed": seed, "verdict": word, "pairs": pairs, "repeat": repeat}
+                keep(one, seed + 1, count)
+                done.append(one)
     about = {"effect": EFFECT, "smallest_effect": statistics.SMALLEST_EFFECT, "beside": "one busy process"}
-    return {"figures": figures, "conditions": conditions.machine() | about}
+    return {"figures": figures_of(done), "conditions": conditions.machine() | about}
