@@ -82,7 +82,7 @@ def keep(one: dict[str, Any], number: int, count: int) -> None:
     """Say what was found, and write it to the log if there is one."""
     print("{program} {kind} {0} of {1}: {verdict} after {pairs} pairs".format(number, count, **one), file=sys.stderr)
     if log := os.environ.get("PEEPHOLE_VERDICTS_LOG"):
-        with open(log, "a") as lines:
+        with Path(log).open("a") as lines:
             lines.write(json.dumps(one) + "\n")
 
 
