@@ -56,6 +56,14 @@ int64_t ph_identify(int64_t fd, struct ph_identity *out)
 	return identity_of(&st, ph_syscall(PH_NR_fstat, fd, (int64_t)&st, 0, 0, 0, 0), out);
 }
 
+int64_t ph_identify_path(int64_t path, struct ph_identity *out)
+{
+	struct kernel_stat st;
+	int64_t r = ph_syscall(PH_NR_newfstatat, PH_AT_FDCWD, path, (int64_t)&st, 0, 0, 0);
+
+	return identity_of(&st, r, out);
+}
+
 int64_t ph_identify_name(int64_t dir, int64_t path, struct ph_identity *out)
 {
 	struct kernel_stat st;

@@ -47,6 +47,9 @@ struct ph_identity {
 /* 0 or -errno. */
 int64_t ph_identify(int64_t fd, struct ph_identity *out);
 
+/* The same of a path of ours, links followed. */
+int64_t ph_identify_path(int64_t path, struct ph_identity *out);
+
 /* The same of a name, a symbolic link not followed. */
 int64_t ph_identify_name(int64_t dir, int64_t path, struct ph_identity *out);
 

@@ -7,6 +7,7 @@
 #include "guard.h"
 #include "run.h"
 #include "numbers.h"
+#include "owed.h"
 #include "process.h"
 
 enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT, WAIT };
@@ -18,8 +19,10 @@ struct call_row {
 
 static const struct call_row rows[PH_NR_MAX] = {	/* no row: ANY */
 #define PH_CALL(nr, name, class, fd_arg, fd_arg2) [nr] = { class, fd_arg, fd_arg2 },
+#define PH_QUIET(nr, name)
 #include "calls.def"
 #undef PH_CALL
+#undef PH_QUIET
 };
 
 /* Calls that may be answered on trial: which layers can (bit i: layer i), and where the descriptor is. */
@@ -28,7 +31,7 @@ static struct answerable {
 	uint8_t fd_arg;
 } answerable[PH_NR_MAX];
 
-PH_HOT_DATA bool ph_armed;
+bool ph_armed;
 
 int ph_dispatch_init(struct ph_control *control)
 {
@@ -67,6 +70,8 @@ void ph_settle_everything(enum ph_why why)
 
 	if (!ph_armed || ph_hold_forked())
 		return;
+	if (why == PH_WHY_EXEC && ph_owed_any())	/* exit comes through the dispatcher */
+		ph_owed_settle(NULL);
 	if (!ph_anything_pending()) {
 		if (why == PH_WHY_EXIT || why == PH_WHY_EXEC)
 			ph_hits_publish();
@@ -102,6 +107,7 @@ void ph_fork_begin(void)
 	if (!ph_armed)
 		return;
 	adopt_child();
+	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	share_everything(&walk, PH_WHY_FORK);
@@ -111,8 +117,10 @@ void ph_fork_begin(void)
 
 void ph_fork_end(void)
 {
-	if (ph_armed)
-		ph_window_close();
+	if (!ph_armed)
+		return;
+	ph_window_close();
+	ph_owed_blind(-1);
 }
 
 void ph_disarm(enum ph_why why)
@@ -121,6 +129,7 @@ void ph_disarm(enum ph_why why)
 
 	if (!ph_armed)
 		return;
+	ph_owed_blind(1);
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	share_everything(&walk, why);
@@ -189,7 +198,7 @@ static inline int64_t call_layers(struct ph_walk *walk, struct ph_description *d
 }
 
 /* The whole call in user space, on copies of the states; false: it has to be done firmly. */
-static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
+static inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
 {
 	struct ph_walk walk;	/* not all of it: that would take as long as the rest */
 	struct ph_trial trial;
@@ -476,6 +485,7 @@ static enum ph_verdict on_mmap(struct ph_call *c)
 
 	if (c->a[3] & PH_MAP_ANONYMOUS)
 		return PH_PASS;
+	ph_owed_mapped(fd, c->a[3]);
 	if (ph_identify(fd, &id) == 0) {
 		ph_walk_begin(&walk, NULL);
 		ph_walk_hold(&walk);
@@ -558,12 +568,10 @@ static enum ph_verdict on_wait(struct ph_call *c)
 {
 	struct ph_walk walk;
 
-	if (!ph_layers_stateless(c->nr)) {
+	if (!ph_layers_stateless(c->nr) || !ph_anything_pending()) {
 		ph_settle_everything(PH_WHY_BLOCKING);
-		return PH_PASS;
+		return ph_owed_any() && ph_owed_wait(c) ? PH_ANSWERED : PH_PASS;
 	}
-	if (!ph_anything_pending())
-		return PH_PASS;
 	ph_walk_begin(&walk, NULL);
 	answer(c, ph_layer_call(&walk, 0, c));
 	ph_walk_end(&walk);
@@ -603,6 +611,8 @@ static void leave(uint32_t layers)
 {
 	struct ph_walk walk;
 
+	if (ph_owed_any())
+		ph_owed_settle(NULL);
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	for (unsigned n = 0; n < ph_descriptions_used; n++) {
@@ -680,7 +690,7 @@ static __attribute__((noinline)) bool answered_timed(const struct ph_call *c, in
 	return true;
 }
 
-PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
+bool ph_answer(const struct ph_call *c, int64_t *ret)
 {
 	const struct answerable *row;
 	struct ph_description *d;
@@ -709,6 +719,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		ph_naps_end();
 	if (switched_off())
 		return PH_PASS;
+	if (ph_owed_any() && !ph_owed_may_wait(c))
+		ph_owed_settle(NULL);
 	if (c->nr < 0 || c->nr >= PH_NR_MAX) {
 		ph_settle_everything(PH_WHY_BLOCKING);
 		return PH_PASS;

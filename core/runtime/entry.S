@@ -55,7 +55,7 @@
 	.cfi_endproc
 	.endm
 
-	.section .text.hot, "ax", @progbits
+	.text
 	.globl	ph_entry, ph_entry_after, ph_entry_ring
 	.hidden	ph_entry, ph_entry_after, ph_entry_ring
 	.type	ph_entry, @function

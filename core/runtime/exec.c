@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include "linux.h"
+#include "owed.h"
 
 #define PAGE 4096ull
 #define SCRIPTS_MAX 5		/* as the kernel follows */
@@ -66,7 +67,8 @@ void ph_uncovered(enum ph_uncovered_why why, const char *exe)
 		if (control->uncovered[i].why == why && (a == end || *a == *b))
 			return;
 	}
-	slot = __atomic_fetch_add(&control->n_uncovered, 1, __ATOMIC_ACQ_REL);
+	slot = __atomic_fetch_add(&control->n_uncovered, 1, __ATOMIC_SEQ_CST);
+	ph_owed_uncovered(control);
 	if (slot >= PH_UNCOVERED_MAX)
 		return;
 	u = &control->uncovered[slot];
@@ -413,6 +415,8 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 					 !reachable(ph_engine.control_path, &ph_engine.control_id)))
 		why = PH_UNCOVERED_LIBRARY;
 	ph_faults_before_exec();
+	if (why == PH_UNCOVERED_STATIC)
+		ph_owed_blind(1);	/* it makes calls before anything can be put into it */
 	if (why == PH_UNCOVERED_NONE && survey(&env) && !env.listing) {
 		bytes = ph_strlen(ph_engine.library_path) + ph_strlen(ph_engine.control_path) + 64 +
 			(env.preload ? THEIRS_MAX : 0);

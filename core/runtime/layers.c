@@ -3,11 +3,12 @@
 #include "run.h"
 
 #include "numbers.h"
+#include "owed.h"
 
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 uint32_t ph_layers_on;
-PH_HOT_DATA struct ph_control *ph_control;
+struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
 static uint32_t may_answer[PH_NR_MAX];
@@ -39,6 +40,7 @@ int ph_layers_init(struct ph_control *control)
 	uint32_t offset = 0;
 
 	ph_control = control;
+	ph_owed_used = false;
 	ph_n_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = false;
@@ -60,6 +62,7 @@ int ph_layers_init(struct ph_control *control)
 		*layer = (struct ph_layer){ 0 };
 		layer->rule = rule;
 		layer->handles = rule->handles;
+		ph_owed_used |= rule->owes;
 		layer->state_words = size / 8;
 		layer->control = &control->rules[i];
 		layer->index = i;
@@ -196,9 +199,13 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 		walk->adopts = 0;
 		return fd;
 	}
+	if (ph_owed_any() && !ph_owed_may_wait(c))
+		ph_owed_settle(walk);
 	if (may_wait(walk, c->nr))
 		ph_walk_release(walk);
 	walk->kernel_calls++;
+	if (ph_owed_used && (c->nr == PH_NR_fsync || c->nr == PH_NR_fdatasync))
+		return ph_owed_sync(walk->d, c);
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
 }
 

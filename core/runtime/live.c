@@ -4,6 +4,7 @@
 #include "engine.h"
 
 #include "linux.h"
+#include "owed.h"
 #include "peephole/abi_live.h"
 
 #define PAGE 4096ull
@@ -366,6 +367,7 @@ static int64_t begin(struct ph_live *live)
 		/* It may have handlers, threads, descriptors and mappings already. */
 		ph_handler_begin();
 		ph_thread_begin();
+		ph_owed_blind(1);	/* nothing is known of the other processes of its tree */
 		for (uint32_t i = 0; i < live->n_mapped && i < PH_LIVE_MAPPED; i++)
 			ph_inode_mapped(live->mapped[i].dev, live->mapped[i].ino);
 		ph_engine.rules = true;

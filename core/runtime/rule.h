@@ -39,6 +39,7 @@ struct ph_rule {
 	int64_t (*settle)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* 0 or more, or -errno */
 	const struct ph_handles *handles;
 	uint32_t n_handles;
+	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
 };
 
@@ -96,6 +97,11 @@ int64_t ph_buffer_give(struct ph_k *k, struct ph_state *f, int64_t user, int64_t
 /* --- syncs ---------------------------------------------------------------------------------------------- */
 int64_t ph_k_fsync(struct ph_k *k, int64_t fd);
 int64_t ph_k_fdatasync(struct ph_k *k, int64_t fd);
+/* Milliseconds since some process of the tree last made a sync of fd's file; a large number when that is not known. */
+int64_t ph_sync_age(struct ph_k *k, int64_t fd);
+/* 1: the sync that the program asks for on fd will be made before any process of the tree changes another file or a name,
+ * and in `ms` after the last one where a process waits in epoll_wait; 0: it can't be put off. */
+int64_t ph_owe(struct ph_k *k, int64_t fd, int64_t ms);
 int64_t ph_now_ms(struct ph_k *k);		/* a clock that never goes back, in milliseconds */
 
 /* --- names ----------------------------------------------------------------------------------------------- */

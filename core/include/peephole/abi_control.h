@@ -1,9 +1,11 @@
 /* The control page: switches and counters of one improved process tree, a shared mapping of a private file.
- * Written by the launcher before the start; afterwards the targets only add to counters and read switches.
+ * Written by the launcher before the start; afterwards the targets only add to counters, read switches, and keep there
+ * what the tree owes the disk.
  * A switch can be thrown without Python: write 0 to `master` with any tool that can write four bytes. */
 #ifndef PEEPHOLE_ABI_CONTROL_H
 #define PEEPHOLE_ABI_CONTROL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define PH_CONTROL_MAGIC 0x4c48504545504c31ull
@@ -78,6 +80,16 @@ enum ph_uncovered_why {
 	PH_UNCOVERED_SANDBOX	/* below a seccomp filter, which need not allow the calls that the runtime adds */
 };
 
+/* A sync that was answered and not made, of one file of the tree at a time. The first two words change together. */
+struct ph_owed {
+	uint64_t by;		/* 0: none; else a number that grows << 34 | process << 12 | descriptor */
+	uint64_t file;		/* device << 40 | inode */
+	uint64_t due_ms;	/* when it should be made at the latest */
+	uint64_t synced_file;	/* the last sync that was made: of this file, at this time (CLOCK_MONOTONIC_COARSE) */
+	uint64_t synced_ms;
+	uint64_t blind;		/* not 0: calls are made in the tree that nobody sees; no sync is put off */
+};
+
 struct ph_control {
 	uint64_t magic;
 	uint32_t version;
@@ -92,7 +104,7 @@ struct ph_control {
 	uint64_t calls_passed;	/* calls that reached C and were left to their stub */
 	uint64_t settle_failures;
 	uint64_t recording;	/* 1: calls go to the file `ring` (abi_ring.h), and no rule acts */
-	uint64_t reserved[6];
+	struct ph_owed owed;
 	struct ph_rule_control rules[PH_RULES_MAX];
 	struct ph_mount mounts[PH_MOUNTS_MAX];
 	struct ph_uncovered uncovered[PH_UNCOVERED_MAX];
@@ -101,6 +113,7 @@ struct ph_control {
 _Static_assert(sizeof(struct ph_rule_control) == 48 + 8 + 16 + 8 * PH_WHY_COUNT + 32, "ph_rule_control");
 _Static_assert(sizeof(struct ph_mount) == 16, "ph_mount");
 _Static_assert(sizeof(struct ph_uncovered) == 128, "ph_uncovered");
+_Static_assert(offsetof(struct ph_control, owed) % 16 == 0, "cmpxchg16b");
 _Static_assert(sizeof(struct ph_control) == 128 + PH_RULES_MAX * sizeof(struct ph_rule_control) +
 	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128, "ph_control");
 

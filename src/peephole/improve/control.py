@@ -84,7 +84,7 @@ class Page(ctypes.Structure):
         ("calls_passed", ctypes.c_uint64),
         ("settle_failures", ctypes.c_uint64),
         ("recording", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64 * 6),
+        ("owed", ctypes.c_uint64 * 6),
         ("rules", _Rule * RULES_MAX),
         ("mounts", _Mount * MOUNTS_MAX),
         ("uncovered", _Uncovered * UNCOVERED_MAX),

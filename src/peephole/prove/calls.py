@@ -11,6 +11,7 @@ from peephole import native
 from peephole.errors import RuleError
 
 CLASSES = ("INERT", "FD", "MAPS", "DUP", "CLOSE", "CLOSES", "OPEN", "FORK", "EXEC", "EXIT", "WAIT", "ANY")
+_QUIET = re.compile(r"^PH_QUIET\(\d+, (\w+)\)$", re.M)
 _ROW = re.compile(r"^PH_CALL\((\d+), (\w+), (\w+), (-?\d+), (-?\d+)\)$", re.M)
 
 
@@ -42,3 +43,10 @@ def call_table() -> dict[str, CallRow]:
         if row.kind not in CLASSES:
             raise RuleError(f"{table_path()}: {row.name} has the unknown class {row.kind}")
     return rows
+
+
+@lru_cache(maxsize=1)
+def quiet_calls() -> frozenset[str]:
+    """The calls that change no file and no name: a sync that was put off may stay so."""
+    inert = {row.name for row in call_table().values() if row.kind == "INERT"}
+    return frozenset(_QUIET.findall(table_path().read_text())) | inert

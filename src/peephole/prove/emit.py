@@ -93,6 +93,7 @@ def _table(rule: RuleText) -> str:
             f"\t.settle = {rule.name}_settle,",
             f"\t.handles = {rule.name}_handles,",
             f"\t.n_handles = {len(rule.handlers)},",
+            *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if "fill" in rule.mechanisms else []),
             "};",
         ]

@@ -118,7 +118,7 @@ def parse_rule(source: bytes, path: Path, name: str) -> RuleText:
 def kernel_call(node: ast.expr) -> str | None:
     """The mechanism's name when this expression is a call that may enter the kernel."""
     name = mechanism(node)
-    return name if name and (MECHANISMS[name].calls_kernel or name in ("append", "take", "file")) else None
+    return name if name and (MECHANISMS[name].calls_kernel or name in ("append", "take", "file", "owe")) else None
 
 
 def mechanism(node: ast.expr) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import Call, Flags
-from peephole.prove.model.machine import CELLS, INODES, NAMES
+from peephole.prove.model.machine import CELLS, INODES, NAMES, files_of
 from peephole.prove.step import Freedom, Step
 
 _NAMES = "abc"
@@ -142,6 +142,12 @@ def _flags(flags: Flags) -> str:
     return "|".join(names) or "O_RDONLY"
 
 
+def _left(step: Step) -> str:
+    """What a crash leaves: the files, where they differ already; else the sync makes the difference."""
+    owed = step.elided or step.overtaken or files_of(step.after) == files_of(step.reference)
+    return "what was synced may not be there, or a part of it" if owed else _both(step)
+
+
 def _both(step: Step, settled: bool = False) -> str:
     after = step.settled if settled else step.after
     for j in range(NAMES):
@@ -183,15 +189,16 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
         case "error-timing":
             return "an error of an earlier call's data comes only now"
         case "durability":
-            return f"the sync has returned, and a crash now leaves: {_both(step)}"
+            return f"the sync has returned, and a crash now leaves: {_left(step)}"
         case "timing":
             return "it sleeps for less than was asked"
         case "ordering":
-            return "the sync has returned and was not made"
+            made = "was not made" if step.elided else "is made only now, after another file was changed"
+            return f"the sync has returned and {made}"
         case "atomicity" | "append-atomicity":
             return f"when all is made good, the other's change has another outcome: {_both(step, settled=True)}"
     if broken.startswith("crash"):
         return (
-            f"the machine crashes in or after this call: the disk may hold what the original never held; {_both(step)}"
+            f"the machine crashes in or after this call: the disk may hold what the original never held; {_left(step)}"
         )
     return f"when all is made good: {_both(step, settled=True)}"

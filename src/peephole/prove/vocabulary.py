@@ -102,6 +102,8 @@ MECHANISMS: dict[str, Mechanism] = {
     "take": Mechanism("ph_buffer_give", ("state", "buf", "num", "num"), "num", False),
     "fsync": Mechanism("ph_k_fsync", ("fd",), "num", True),
     "fdatasync": Mechanism("ph_k_fdatasync", ("fd",), "num", True),
+    "sync_age": Mechanism("ph_sync_age", ("fd",), "num", False),
+    "owe": Mechanism("ph_owe", ("fd", "num"), "num", False),
     "now": Mechanism("ph_now_ms", (), "num", False),
     "replaceable": Mechanism("ph_replaceable", ("fd", "path", "fd", "path"), "bool", True),
     "exchange": Mechanism("ph_k_exchange", ("fd", "path", "fd", "path"), "num", True),

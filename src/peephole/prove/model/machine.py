@@ -14,6 +14,7 @@ State is a flat dict from keys to terms or plain values:
     d{d}.h .err                 the dispatcher's: a rule has state here; an error that no call has reported yet
     d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
     reflink                     the file system has reflinks
+    owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
 
 and for rules with state of the process:
 
@@ -205,7 +206,7 @@ def kernel_keys(state: dict[str, Any]) -> list[str]:
 @lru_cache(maxsize=8)
 def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
     ours = (".h", ".err", ".len", ".touched", ".dirty")
-    return [k for k in keys if not k.endswith(ours) and ".f." not in k and ".b" not in k]
+    return [k for k in keys if k != "owed" and not k.endswith(ours) and ".f." not in k and ".b" not in k]
 
 
 def one_of(name: str, values: tuple[int, ...]) -> Num:
@@ -227,6 +228,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state[f"i{i}.touched"] = False
         if rule.streams:
             state[f"i{i}.stream"] = bool_var(f"i{i}.stream")
+    if "owe" in rule.mechanisms:
+        state["owed"] = one_of("owed", (-1, *range(DESCRIPTIONS)))
     if rule.process:
         state |= {k: num_var(k) for k in process_keys() if k != "t.mapped"} | {"t.mapped": bool_var("t.mapped")}
         state |= {f"p.f.{n}": (bool_var if k == "bool" else num_var)(f"p.f.{n}") for n, k in rule.process.items()}
@@ -272,6 +275,8 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     for i in range(INODES):
         state[f"i{i}.covered"] = True
     state["reflink"] = False
+    if "owed" in state:
+        state["owed"] = -1
     if "t.pid" in state:
         state |= {"t.pid": 1, "t.mapped": True}
     return state
@@ -316,9 +321,21 @@ def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
             facts += [le(0, cell), le(cell, CELL_MAX), or_(lt(k, size), eq(cell, 0))]
     for d in range(DESCRIPTIONS):
         facts += _description_formed(state, sizes, d)
+    if "owed" in state:
+        facts += _owed_formed(state)
     if "t.pid" in state:
         facts += [and_(le(0, state[k]), le(state[k], CELL_MAX)) for k in process_keys() if k != "t.mapped"]
     return and_(*facts)
+
+
+def _owed_formed(state: dict[str, Any]) -> list[Bool]:
+    """What owes a sync is open and can be synced; and nobody stores to a file unseen meanwhile."""
+    facts: list[Bool] = [or_(lt(state["owed"], 0), not_(state[f"i{i}.mapped"])) for i in range(INODES)]
+    for d in range(DESCRIPTIONS):
+        special = or_(*[and_(eq(state[f"d{d}.ino"], i), state[f"i{i}.special"]) for i in range(INODES)])
+        fine = and_(lt(0, state[f"d{d}.refs"]), not_(state[f"d{d}.path"]), not_(special))
+        facts.append(or_(not_(eq(state["owed"], d)), fine))
+    return facts
 
 
 def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Bool]:

@@ -13,11 +13,14 @@ from peephole.prove.model.mechanisms.calls import CallMechanisms
 from peephole.prove.model.mechanisms.files import FileMechanisms
 from peephole.prove.model.mechanisms.names import NameMechanisms
 from peephole.prove.model.mechanisms.naps import NapMechanisms
+from peephole.prove.model.mechanisms.owed import OwedMechanisms, may_wait, settle_owed
 from peephole.prove.model.mechanisms.streams import StreamMechanisms
 from peephole.prove.model.terms import Num, and_, eq, ite, lt
 
 
-class Mechanisms(CallMechanisms, BufferMechanisms, FileMechanisms, NameMechanisms, StreamMechanisms, NapMechanisms):
+class Mechanisms(
+    CallMechanisms, BufferMechanisms, FileMechanisms, OwedMechanisms, NameMechanisms, StreamMechanisms, NapMechanisms
+):
     """The mechanisms that a handler or settle may use."""
 
     def __call__(self, name: str, arguments: list[Any]) -> Any:
@@ -54,4 +57,4 @@ def settle_all(m: Machine, rule: RuleText) -> None:
             m.set_d(slot, "err", r)
 
 
-__all__ = ["OPENS", "Base", "Mechanisms", "pending", "settle", "settle_all"]
+__all__ = ["OPENS", "Base", "Mechanisms", "may_wait", "pending", "settle", "settle_all", "settle_owed"]
