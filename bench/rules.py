@@ -26,6 +26,7 @@ LOADS = (
     "read_window.pdfimages",
     "read_window.python_read1",
     "skip_sync.sqlite",
+    "sync_window.sqlite",
     "exchange_rename.sed",
     "exchange_rename.python_save",
 )
@@ -46,6 +47,7 @@ def jobs(top: Path) -> dict[str, Job]:
     echo = f"for i in $(seq {SAVES}); do echo $i > {out}/f; done"
     sql = f'for i in $(seq {COMMITS}); do echo "insert into t values($i);"; done'
     commits = f"( echo 'pragma journal_mode=wal; create table t(n);'; {sql} ) | sqlite3 {out}/db"
+    alone = commits.replace("pragma journal", "pragma locking_mode=exclusive; pragma journal")  # no file is mapped
     edited = f"sh -c 'rm -rf {out} && cp -r {top}/texts {out}'"
     sed = f"sed -i s/a/b/ {out}/*.txt"
     return {
@@ -62,6 +64,7 @@ def jobs(top: Path) -> dict[str, Job]:
         "read_window.pdfimages": Job("", ("pdfimages", "-all", str(pages), f"{out}/p"), (), same, empty),
         "read_window.python_read1": Job("", (py, "-c", READ1, str(pages)), (), ("exit", "stdout")),
         "skip_sync.sqlite": Job("", ("sh", "-c", commits), (), ("exit", "stdout"), empty, "wall"),
+        "sync_window.sqlite": Job("", ("sh", "-c", alone), (), ("exit", "stdout"), empty, "wall"),
         "exchange_rename.python_save": Job(
             "", (py, "-c", SAVE, f"{out}/state", str(SAVES // 3)), (), same, empty, "wall"
         ),

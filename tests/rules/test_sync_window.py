@@ -1,0 +1,133 @@
+"""Syncs that are made later: before any process of the tree changes another file or a name, at the end, in time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from peephole.improve.arm import arm
+
+PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+CALLS = "trace=fsync,fdatasync,sync,pwrite64,rename,unlink,ftruncate,openat,exit_group,write"
+#: `commit` makes records of a log durable; between two of them nothing else happens
+BEGIN = r"""
+import os, select, sys, time
+os.chdir(sys.argv[1])
+log = os.open("log", os.O_RDWR | os.O_CREAT)
+at = 0
+def commit(times=20):
+    global at
+    for _ in range(times):
+        os.pwrite(log, b"%07d\n" % at, 8 * at)
+        os.fdatasync(log)
+        at += 1
+table = os.open("table", os.O_RDWR | os.O_CREAT)
+commit()
+"""
+CASES = {
+    "it writes to another file": 'os.pwrite(table, b"x", 0)',
+    "it syncs another file": "os.pwrite(table, b'x', 0); commit(); os.fdatasync(table)",
+    "it renames": 'os.rename("table", "moved")',
+    "it makes a file": 'os.open("new", os.O_WRONLY | os.O_CREAT)',
+    "it cuts another file": "os.ftruncate(table, 3)",
+    "it ends": "pass",
+    "its child writes": """
+to_child, said = os.pipe()[::-1], os.pipe()
+if os.fork() == 0:
+    os.read(to_child[1], 1)
+    os.pwrite(table, b"x", 0)
+    os.write(said[1], b"x")
+    os._exit(0)
+commit()
+os.write(to_child[0], b"x")
+os.read(said[0], 1)
+""",
+    "its parent writes": """
+said, heard = os.pipe(), os.pipe()
+if os.fork() == 0:
+    log = os.open("log", os.O_RDWR)
+    commit()
+    os.write(said[1], b"x")
+    os.read(heard[0], 1)
+    os._exit(0)
+os.read(said[0], 1)
+os.pwrite(table, b"x", 0)
+os.write(heard[1], b"x")
+os.wait()
+""",
+    "its killed child owes": """
+said = os.pipe()
+if os.fork() == 0:
+    log = os.open("log", os.O_RDWR)
+    commit()
+    os.write(said[1], b"x")
+    time.sleep(60)
+os.read(said[0], 1)
+os.system("kill -9 $(pgrep -P %d | head -1)" % os.getpid())
+os.pwrite(table, b"x", 0)
+""",
+}
+
+
+def run(code: str, folder: Path, calls: Path) -> tuple[list[str], int]:
+    """The calls that the kernel saw, by strace, and the rule's hits."""
+    with arm(["sync_window"]) as armed:
+        # strace itself is no process of the tree: it writes a file of its own all the time.
+        ours = [f"-E{k}={v}" for k, v in armed.environment(os.environ).items() if os.environ.get(k) != v]
+        words = ["strace", "-f", "-y", *ours, "-e", CALLS, "-o", str(calls)]
+        words += [PYTHON, "-I", "-S", "-c", BEGIN + code, str(folder)]
+        subprocess.run(words, check=True, timeout=60)
+        assert armed.stats()["not_covered"] == []
+        return calls.read_text().splitlines(), int(armed.stats()["rules"]["sync_window"]["hits"])
+
+
+def changes_of_others(lines: Sequence[str], folder: Path) -> tuple[int, int]:
+    """How often another file or a name was changed, and how often while the log was not on the disk."""
+    log, synced, changes, early = f"<{folder}/log>", True, 0, 0
+    for line in lines:
+        if "exited with" in line or "resumed" in line:
+            continue
+        if (re.search(r"f(data)?sync\(", line) and log in line) or " sync()" in line:
+            synced = True
+        elif "pwrite64(" in line and log in line:
+            synced = False
+        elif (
+            re.search(r"(pwrite64|ftruncate)\(|rename\(|O_CREAT|exit_group", line) and str(folder) + "/log" not in line
+        ):
+            changes += 1
+            early += not synced
+    return changes, early
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_else_is_changed_before_the_sync_that_is_owed(case: str, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    lines, hits = run(CASES[case], folder, tmp_path / "calls")
+    changes, early = changes_of_others(lines, folder)
+    assert hits >= 1 and changes >= 1
+    assert early == 0, "\n".join(lines[-40:])
+
+
+def test_a_process_that_waits_in_epoll_wait_makes_it_in_time(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    lines, hits = run("commit(); select.epoll().poll(0.5); print('late', flush=True)", folder, tmp_path / "calls")
+    late = next(i for i, line in enumerate(lines) if '"late' in line)
+    _, early = changes_of_others([*lines[:late], "exit_group"], folder)
+    assert hits >= 1 and early == 0
+
+
+def test_a_file_mapped_for_writing_ends_it(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    code = "os.truncate('table', 9); import mmap; mmap.mmap(table, 9); commit(50)"
+    lines, hits = run(code, folder, tmp_path / "calls")
+    assert hits < 20
+    assert sum("fdatasync(" in line for line in lines) >= 50
