@@ -21,7 +21,9 @@ from peephole.prove.vocabulary import (
     word,
 )
 
+CALL = 2048  # bytes that are copied in the time of entering the kernel once
 SMALL = 4096  # larger reads gain nothing from a copy more
+MOST = 262144  # four windows: what a program has gained so far may be lost again up to here
 
 
 class ReadWindow(Rule):
@@ -38,7 +40,8 @@ class ReadWindow(Rule):
         at: num  # where in the file the window begins
         moved: bool  # the kernel's offset is not the program's, which is `offset`
         offset: num
-        credit: num  # bytes read in small pieces, less those that windows were filled with
+        last: num  # where the last small pread64 ended
+        credit: num  # bytes that may still be read ahead in vain
 
     def pending(k, f, fd: fd) -> bool:
         return k.length(f) > 0 or f.moved
@@ -72,7 +75,7 @@ class ReadWindow(Rule):
                 r = k.take(f, buf, f.offset - f.at, n)
                 if ok(r):
                     f.offset = f.offset + n
-                    f.credit = f.credit + n
+                    f.credit = f.credit + CALL
                     k.hit()
                     return r
             elif f.credit >= 0:
@@ -82,7 +85,9 @@ class ReadWindow(Rule):
                 p = k.position(fd)
                 if ok(p):
                     got = k.fill(fd, f, p)
-                    f.credit = n - got
+                    if f.credit > MOST:
+                        f.credit = MOST
+                    f.credit = f.credit + CALL - got
                     if got >= n:
                         r = k.take(f, buf, 0, n)
                         if ok(r):
@@ -101,16 +106,20 @@ class ReadWindow(Rule):
 
     def pread64(k, f, fd: fd, buf: buf, n: num, offset: num) -> result:
         if f.plain and n > 0 and n < SMALL and offset >= 0:
+            near = f.last <= offset and offset <= f.last + SMALL
+            f.last = offset + n
             if f.at <= offset and offset <= f.at + k.length(f) - n:
                 r = k.take(f, buf, offset - f.at, n)
                 if ok(r):
-                    f.credit = f.credit + n
+                    f.credit = f.credit + CALL
                     k.hit()
                     return r
-            elif f.credit >= 0:
+            elif near and f.credit >= 0:
                 got = k.fill(fd, f, offset)
                 f.at = offset
-                f.credit = n - got
+                if f.credit > MOST:
+                    f.credit = MOST
+                f.credit = f.credit + CALL - got
                 if got >= n:
                     r = k.take(f, buf, 0, n)
                     if ok(r):
