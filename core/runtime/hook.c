@@ -207,6 +207,21 @@ __attribute__((used)) void ph_hook_after(struct ph_frame *f)
 		ph_fork_end();
 }
 
+/* Whether this call can bring a seccomp filter into force. Without one in readable memory it only asks whether there could
+ * be any, as browsers do before they start what they will shut in. */
+static bool shuts_in(const struct ph_frame *f)
+{
+	const bool is_prctl = number(f) == NR_prctl;
+	const uint64_t mode = is_prctl ? (uint64_t)f->a[1] : (uint32_t)f->a[0];
+	char filter[SOCK_FPROG_BYTES];
+
+	if (is_prctl && (int32_t)f->a[0] != PR_SET_SECCOMP)
+		return false;
+	if (mode == (is_prctl ? SECCOMP_MODE_FILTER : SECCOMP_SET_MODE_FILTER))
+		return ph_copy_in(filter, (const void *)f->a[2], sizeof(filter)) == 0;
+	return mode == (is_prctl ? SECCOMP_MODE_STRICT : SECCOMP_SET_MODE_STRICT);
+}
+
 /* Before the program shuts itself in: what the filter allows is made for its calls, not for ours. */
 static void enter_sandbox(bool vfork_child)
 {
@@ -262,11 +277,8 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 	case NR_rt_sigreturn:
 		return;
 	case NR_prctl:
-		if (f->a[0] == PR_SET_SECCOMP)
-			enter_sandbox(vfork_child);
-		break;
 	case NR_seccomp:
-		if ((uint32_t)f->a[0] <= SECCOMP_SET_MODE_FILTER)
+		if (shuts_in(f))
 			enter_sandbox(vfork_child);
 		break;
 	default:

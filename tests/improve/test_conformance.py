@@ -100,6 +100,35 @@ def test_a_static_program_is_covered_from_its_first_instruction(
         assert request.getfixturevalue(how)(str(program), str(out), "x").seen == (5, expected.out.splitlines(True)[0])
 
 
+ASKS_FOR_SECCOMP = """
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    int file = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (argc < 2 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, 0) == 0 ||
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, 0) == 0)
+        return 1;
+    for (int i = 0; i < 100; i++)
+        if (write(file, "x", 1) != 1)
+            return 2;
+    return 0;
+}
+"""
+
+
+def test_a_program_that_only_asks_whether_there_is_a_sandbox_keeps_its_rules(tmp_path: Path, ruled: Runner) -> None:
+    program = compile_c(tmp_path, ASKS_FOR_SECCOMP)
+    ran = ruled(str(program), str(tmp_path / "out"))
+    assert ran.code == 0
+    assert (tmp_path / "out").read_bytes() == b"x" * 100
+    assert ran.stats["not_covered"] == []
+    assert ran.stats["rules"]["coalesce_writes"]["hits"] >= 99
+
+
 def test_a_static_program_that_can_not_be_executed_fails_as_ever(
     tmp_path: Path, plain: Runner, improved: Runner
 ) -> None:
