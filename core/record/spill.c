@@ -9,71 +9,12 @@
 #include "peephole/abi_record.h"
 #include "unwind.h"
 
-#define BUFFER_BYTES (1u << 20)
-
-int ph_spill_file_init(struct ph_spill_file *file, int folder, const char *name)
-{
-	file->used = 0;
-	file->buffer = malloc(BUFFER_BYTES);
-	if (!file->buffer)
-		return -ENOMEM;
-	file->fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return file->fd < 0 ? -errno : 0;
-}
-
-void ph_spill_file_fini(struct ph_spill_file *file)
-{
-	free(file->buffer);
-	if (file->fd >= 0)
-		close(file->fd);
-	file->buffer = NULL;
-	file->fd = -1;
-}
-
-static int write_all(int fd, const void *bytes, size_t n)
-{
-	const char *at = bytes;
-
-	while (n) {
-		ssize_t wrote = write(fd, at, n);
-
-		if (wrote < 0 && errno == EINTR)
-			continue;
-		if (wrote <= 0)
-			return wrote ? -errno : -EIO;
-		at += wrote;
-		n -= wrote;
-	}
-	return 0;
-}
-
-int ph_spill_file_flush(struct ph_spill_file *file)
-{
-	int err = file->used ? write_all(file->fd, file->buffer, file->used) : 0;
-
-	file->used = 0;
-	return err;
-}
-
-int ph_spill_file_add(struct ph_spill_file *file, const void *bytes, size_t n)
-{
-	int err = file->used + n > BUFFER_BYTES ? ph_spill_file_flush(file) : 0;
-
-	if (err)
-		return err;
-	if (n > BUFFER_BYTES)
-		return write_all(file->fd, bytes, n);
-	memcpy(file->buffer + file->used, bytes, n);
-	file->used += n;
-	return 0;
-}
-
-/* Room for n bytes in the buffer; n is far below BUFFER_BYTES (a record is at most 64 KiB). */
+/* Room for n bytes in the buffer; n is far below PH_BUFFER_BYTES (a record is at most 64 KiB). */
 static void *file_room(struct ph_spill *spill, struct ph_spill_file *file, size_t n)
 {
 	void *room;
 
-	if (file->used + n > BUFFER_BYTES && !spill->err)
+	if (file->used + n > PH_BUFFER_BYTES && !spill->err)
 		spill->err = ph_spill_file_flush(file);
 	if (spill->err)
 		return NULL;
@@ -202,7 +143,7 @@ int ph_spill_text(struct ph_spill *spill, const char *name, const char *text)
 
 	if (fd < 0)
 		return -errno;
-	err = write_all(fd, text, strlen(text));
+	err = ph_write_all(fd, text, strlen(text));
 	close(fd);
 	return err;
 }

@@ -5,13 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct ph_unwinder;
+#include "buffer.h"
 
-struct ph_spill_file {
-	int fd;
-	size_t used;
-	unsigned char *buffer;
-};
+struct ph_unwinder;
 
 struct ph_spill {
 	int folder;
@@ -19,11 +15,6 @@ struct ph_spill {
 	struct ph_spill_file calls, events, samples;
 	struct ph_unwinder *unwinder;	/* with stacks */
 };
-
-int ph_spill_file_init(struct ph_spill_file *file, int folder, const char *name);
-void ph_spill_file_fini(struct ph_spill_file *file);
-int ph_spill_file_flush(struct ph_spill_file *file);
-int ph_spill_file_add(struct ph_spill_file *file, const void *bytes, size_t n);
 
 int ph_spill_init(struct ph_spill *spill, const char *folder, int stacks);
 void ph_spill_fini(struct ph_spill *spill);

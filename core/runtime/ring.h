@@ -22,6 +22,14 @@ void ph_ring_made(const struct ph_frame *f, int64_t nr);
 
 void ph_ring_stop(void);	/* this process records no more */
 
-bool ph_ring_paths(unsigned i, unsigned *nr, uint8_t *path, uint8_t *path2);
+/* ring_shapes.c: of each call, how many arguments it takes, which of them are paths, and how it is recorded. */
+#define PH_RING_SHAPES 512
+#define PH_RING_ARGS 7
+#define PH_RING_PATH_AT 3
+#define PH_RING_PATH2_AT 6
+#define PH_RING_ARG(shape, at) ((shape) >> (at) & 7)
+#define PH_RING_TIMED (1u << 9)
+#define PH_RING_SPECIAL (1u << 10)	/* ring.c: needs more than to be made */
+void ph_ring_shapes(uint16_t shapes[PH_RING_SHAPES]);
 
 #endif

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import struct
 import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from recording import program, rows
 from test_recorder import between_marks, printed
@@ -15,6 +18,8 @@ from test_recorder import between_marks, printed
 from peephole.errors import EngineError, RunError
 from peephole.improve.record import INPROCESS
 from peephole.observe.launch import Launch
+from peephole.observe.records import CALL
+from peephole.observe.ring import new_ring
 
 
 @pytest.fixture
@@ -82,6 +87,36 @@ def test_what_a_small_ring_loses_is_counted_to_the_last_call(record: Any) -> Non
     gaps = rows(capture, "gaps")
     assert sum(gap["missing"] for gap in gaps) == capture.meta.lost
     assert all(gap["missing"] > 0 for gap in gaps)
+
+
+def test_a_ring_that_starts_again_loses_nothing(record: Any) -> None:
+    capture, _ = record(program("calls_many"), "calls", "300000")
+    assert capture.meta.lost == 0
+    made = [call for call in rows(capture) if call["name"] == "getppid"]
+    assert len(made) == 300_000 and len({call["seq"] for call in made}) == 300_000
+    assert all(call["enter_ns"] is None and call["ret"] == made[0]["ret"] for call in made)
+
+
+def test_a_record_that_a_killed_process_left_is_one_hole(tmp_path: Path) -> None:
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True)
+    pid, calls, words = int(ended.stdout), 3, 6
+    ring = new_ring(tmp_path / "ring", tmp_path, 1 << 20)
+    try:
+        with (tmp_path / "ring").open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            lane, data = 4096, 4096 + -(-(os.cpu_count() or 1) * 128 // 4096) * 4096
+            for i in range(calls):
+                place = i * words
+                ready = 0 if i == 1 else 1 << 63
+                word = words | place << 22 | ready
+                record = (word, pid | pid << 22 | 110 << 44, 10_000 + i, 0, 7, 0)
+                memory[data + 8 * place : data + 8 * (place + words)] = struct.pack("<6Q", *record)
+            memory[lane : lane + 8] = struct.pack("<Q", calls * words)
+        found = ring.finish()
+    finally:
+        ring.close()
+    assert found["cpus"][0] == [3, 0, 0, 0, 0] and found["left"] == 0
+    kept = np.fromfile(tmp_path / "calls.raw", dtype=CALL)
+    assert kept["seq"].tolist() == [1, 3] and kept["nr"].tolist() == [110, 110] and kept["pid"].tolist() == [pid, pid]
 
 
 def test_short_processes_are_all_seen(record: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from peephole.observe.capture import full_disk, workplace, write_capture
 from peephole.observe.launch import Launch, check_command, exit_code, run
 from peephole.observe.records import CALL, RECORD_VERSION
 from peephole.observe.redact import Redactor
-from peephole.observe.ring import DEFAULT_BYTES, Ring
+from peephole.observe.ring import DEFAULT_BYTES, new_ring, starts
 from peephole.observe.signatures import SIGNATURES
 from peephole.observe.syscalls import NAMES
 from peephole.trace import Capture, Meta
@@ -65,23 +66,21 @@ class Inprocess:
             spill = made / "spill"
             spill.mkdir(mode=0o700)
             with arm([], runtime_dir=_runtime_dir(), target=target) as armed:
-                ring = Ring(armed.folder / "ring", spill, ring_bytes)
-                armed.start_recording(ring.path)
-                started_ns = time.monotonic_ns()
+                ring = new_ring(armed.folder / "ring", spill, ring_bytes, launch.grace)
                 try:
+                    armed.start_recording(ring.path)
+                    started_ns = time.monotonic_ns()
                     code = run(launch.command, replace(launch, env=armed.environment(env, target)), is_command=True)
-                    left = _follow(ring, launch.grace)
+                    numbers = ring.finish()
+                except OSError as e:
+                    if e.errno != errno.ENOSPC:
+                        raise
+                    raise CaptureError(full_disk(out)) from e
                 finally:
-                    trouble, clock = None, None
-                    try:
-                        clock = ring.finish()
-                    except OSError as e:
-                        trouble = e
-                if trouble is not None or clock is None:
-                    raise CaptureError(full_disk(out)) from trouble
+                    ring.close()
                 covered = armed.stats()
             status = -code if code < 0 else code << 8
-            end = _finish(spill, ring, clock, started_ns, left, status)
+            end = _finish(spill, numbers, started_ns, status)
             meta_facts = {
                 "hook": self.NAME,
                 "paths_unread": sum(cpu[3] for cpu in end["cpus"]),
@@ -136,37 +135,17 @@ def _runtime_dir() -> Path | None:
     return _SHARED if usable else None
 
 
-def _follow(ring: Ring, grace: float) -> int:
-    """Wait for processes that outlive the command; how many still run. ctrl-C ends the waiting."""
-    until = time.monotonic() + grace
-    time.sleep(0.01)
-    try:
-        while (living := len(ring.living())) and time.monotonic() < until:
-            time.sleep(0.02)
-    except KeyboardInterrupt:
-        living = len(ring.living())
-    return living
-
-
-def _finish(spill: Path, ring: Ring, clock: Any, started_ns: int, left: int, status: int) -> dict[str, Any]:
-    """Make a spill of what the ring gave: times in nanoseconds, images, events."""
-    from peephole.observe.images import Begun, assign
+def _finish(spill: Path, numbers: dict[str, Any], started_ns: int, status: int) -> dict[str, Any]:
+    """Make a spill of what the ring's reader left: images, events, counts."""
+    from peephole.observe.images import assign
 
     size = (spill / "calls.raw").stat().st_size
     calls: Any = np.memmap(spill / "calls.raw", dtype=CALL, mode="r+") if size else np.zeros(0, CALL)
-    if len(calls):
-        seen = calls["enter_ns"] != 0
-        calls["exit_ns"] = clock.ns(calls["exit_ns"])
-        calls["enter_ns"] = np.where(seen, clock.ns(calls["enter_ns"]), 0)
-    ns = clock.ns(np.array([one.ticks for one in ring.starts], dtype=np.uint64)).tolist()
-    begun = [
-        Begun(when, one.pid, one.ppid, one.name, one.exe, one.argv) for when, one in zip(ns, ring.starts, strict=True)
-    ]
-    (spill / "events.raw").write_bytes(assign(calls, begun, status))
+    (spill / "events.raw").write_bytes(assign(calls, list(starts(spill)), status))
     (spill / "samples.raw").write_bytes(b"")
     arity = "".join(str(len(SIGNATURES[name])) if (name := NAMES.get(nr)) in SIGNATURES else "6" for nr in range(512))
     begin = {"version": RECORD_VERSION, "hook": "inprocess", "started_ns": started_ns, "arity": arity}
-    end = {**begin, "ended_ns": time.monotonic_ns(), "left": left, "status": status, "missed": 0, "cpus": ring.counts()}
+    end = {**begin, **numbers, "ended_ns": time.monotonic_ns(), "status": status, "missed": 0}
     (spill / "begin.json").write_text(json.dumps(begin))
     (spill / "end.json").write_text(json.dumps(end))
     return end
