@@ -31,7 +31,7 @@ static struct answerable {
 	uint8_t fd_arg;
 } answerable[PH_NR_MAX];
 
-bool ph_armed;
+PH_HOT_DATA bool ph_armed;
 
 int ph_dispatch_init(struct ph_control *control)
 {
@@ -198,7 +198,7 @@ static inline int64_t call_layers(struct ph_walk *walk, struct ph_description *d
 }
 
 /* The whole call in user space, on copies of the states; false: it has to be done firmly. */
-static inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
+static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
 {
 	struct ph_walk walk;	/* not all of it: that would take as long as the rest */
 	struct ph_trial trial;
@@ -690,7 +690,7 @@ static __attribute__((noinline)) bool answered_timed(const struct ph_call *c, in
 	return true;
 }
 
-bool ph_answer(const struct ph_call *c, int64_t *ret)
+PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
 {
 	const struct answerable *row;
 	struct ph_description *d;

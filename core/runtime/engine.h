@@ -41,11 +41,12 @@ struct ph_identity_of_file {
 };
 
 struct ph_engine {
+	bool rules;		/* some rule acts in this process */
+	bool makes_vforks;	/* a child may have run, or be running, in its memory */
 	struct ph_control *control;
 	const char *control_path, *library_path;	/* in memory of ours */
 	struct ph_identity_of_file control_id, library_id;
 	char exe[120];		/* argv[0], for the record of what is not covered */
-	bool rules;		/* some rule acts in this process */
 	bool recording;		/* calls go to the shared ring (ring.c), and no rule acts */
 	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
 	bool sandboxed;		/* a seccomp filter was asked for: no call may be made that the program did not make */
@@ -65,7 +66,11 @@ void ph_entry_after(void);
 /* hook.c; ph_hooked: whether a call with this number has to reach C. */
 int ph_hook_init(void);
 bool ph_hooked(int64_t nr);
-bool ph_vfork_child(void);
+bool ph_among_vforks(void);
+static inline bool ph_vfork_child(void)
+{
+	return __builtin_expect(ph_engine.makes_vforks, 0) && ph_among_vforks();
+}
 void ph_hook(struct ph_frame *f);
 int64_t ph_clone_flags(const struct ph_frame *f, uint64_t *flags);
 bool ph_hook_making(uint64_t flags, int32_t nr);	/* ring.c: around a call that makes a thread, or a child in our memory */

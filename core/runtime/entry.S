@@ -55,7 +55,7 @@
 	.cfi_endproc
 	.endm
 
-	.text
+	.section .text.hot, "ax", @progbits
 	.globl	ph_entry, ph_entry_after, ph_entry_ring
 	.hidden	ph_entry, ph_entry_after, ph_entry_ring
 	.type	ph_entry, @function

@@ -1,7 +1,7 @@
 /* int64_t ph_guarded(struct ph_k *k, struct ph_state *f, const void *a, ph_handler run): run(k, f, a), or PH_FAULTED
  * when a fault happens in it. What is needed to come back here lies on the stack, under a word that says where it lies
  * itself, so that ph_guard_recover finds it from the fault's stack pointer without a word to any thread's name. */
-	.text
+	.section .text.hot, "ax", @progbits
 	.globl	ph_guarded, ph_guarded_fault
 	.hidden	ph_guarded, ph_guarded_fault
 	.type	ph_guarded, @function

@@ -26,8 +26,8 @@ struct shared_page {
 	_Atomic uint64_t stamp;
 };
 
-static struct shared_page *page;
-static _Atomic bool threads;
+static PH_HOT_DATA struct shared_page *page;
+static PH_HOT_DATA _Atomic bool threads;
 static _Atomic bool handlers;		/* the program has signal handlers: two calls a hold, which most programs save */
 
 int ph_hold_init(void)

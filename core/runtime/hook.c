@@ -31,11 +31,11 @@ int ph_hook_init(void)
 	return (int)ph_syscall(NR_madvise, (int64_t)table, 4096, MADV_WIPEONFORK, 0, 0, 0);
 }
 
-bool ph_vfork_child(void)
+bool ph_among_vforks(void)
 {
 	uint64_t self;
 
-	if (!table || __builtin_expect(atomic_load_explicit(&table->n, memory_order_acquire) == 0, 1))
+	if (!table || atomic_load_explicit(&table->n, memory_order_acquire) == 0)
 		return false;
 	self = ph_self();
 	for (unsigned i = 0; i < VFORKS; i++) {
@@ -53,6 +53,7 @@ static bool vfork_begin(uint64_t flags)
 {
 	uint64_t self = ph_self();
 
+	ph_engine.makes_vforks = true;
 	for (unsigned i = 0; i < VFORKS; i++) {
 		uint64_t free = 0;
 
@@ -311,7 +312,7 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 		ph_engine.passed++;
 }
 
-__attribute__((used)) void ph_hook(struct ph_frame *f)
+PH_HOT __attribute__((used)) void ph_hook(struct ph_frame *f)
 {
 	int64_t ret;
 

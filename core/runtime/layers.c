@@ -8,7 +8,7 @@
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 uint32_t ph_layers_on;
-struct ph_control *ph_control;
+PH_HOT_DATA struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
 static uint32_t may_answer[PH_NR_MAX];

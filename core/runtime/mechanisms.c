@@ -22,7 +22,7 @@ bool ph_ok(int64_t r)
 	return r >= 0;
 }
 
-void ph_hit(struct ph_k *k)
+inline void ph_hit(struct ph_k *k)
 {
 	k->hit = true;
 	if (!k->f) {
@@ -257,7 +257,7 @@ int64_t ph_buffer_room(struct ph_k *k, struct ph_state *f)
 	return (int64_t)ph_layers[k->layer].rule->buffer_bytes - f->len;
 }
 
-int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user, int64_t n)
+inline int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user, int64_t n)
 {
 	uint8_t *buffer = k->walk->d ? k->walk->d->buffer[k->layer] : NULL;
 	int64_t r;

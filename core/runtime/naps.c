@@ -12,7 +12,7 @@ static struct row {
 	int64_t seconds, nanoseconds;
 	int64_t times;
 } rows[ROWS];
-bool ph_naps_used;
+PH_HOT_DATA bool ph_naps_used;
 
 static struct row *mine(uint64_t self)
 {

@@ -6,6 +6,7 @@
 
 #define PAGE 4096ull
 #define SYSCALL_BYTES 2
+#define SITES_MAX 4096u
 #define STUBS_USUAL 640		/* what libc and ld.so have */
 #define NEAR (3 * PAGE)		/* copying a page too many is cheaper than another call */
 
@@ -149,33 +150,34 @@ bool ph_wanted(int32_t nr)
 	return !ph_engine.rules || ph_hooked(nr);
 }
 
-/* Sites are listed by address. */
-static void populate_sites(const struct ph_object *object, const struct ph_sites *list)
+/* Which of an object's sites are to be patched, by address as they are listed. */
+struct chosen {
+	uint32_t n;
+	uint16_t sites[SITES_MAX];
+};
+
+static void populate_sites(const struct ph_object *object, const struct ph_sites *list, const struct chosen *chosen)
 {
 	uint64_t from = 0, to = 0;
 
-	for (uint32_t i = 0; i < list->n; i++) {
-		uint64_t start = object->base + list->sites[i].start;
+	for (uint32_t i = 0; i < chosen->n; i++) {
+		const struct ph_site *site = &list->sites[chosen->sites[i]];
+		uint64_t start = object->base + site->start;
 
-		if (!ph_wanted(list->sites[i].nr))
-			continue;
 		if (to && start > to + NEAR) {
 			populate(from, to);
 			to = 0;
 		}
 		from = to ? from : start;
-		to = start + list->sites[i].length;
+		to = start + site->length;
 	}
 	if (to)
 		populate(from, to);
 }
 
-int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
+static int choose(const struct ph_sites *list, struct chosen *chosen)
 {
-	uint64_t first = ~0ull, last = 0, patched = 0;
-	uint32_t begin = ph_n_stubs;
-	int missing = 0, r;
-
+	chosen->n = 0;
 	for (uint32_t i = 0; i < list->n; i++) {
 		uint64_t start = list->sites[i].start;
 
@@ -183,11 +185,29 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 			return -EINVAL;
 		if (!ph_wanted(list->sites[i].nr))
 			continue;
+		if (chosen->n == SITES_MAX)
+			return -E2BIG;
+		chosen->sites[chosen->n++] = (uint16_t)i;
+	}
+	return 0;
+}
+
+int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
+{
+	static struct chosen chosen;
+	uint64_t first = ~0ull, last = 0, patched = 0;
+	uint32_t begin = ph_n_stubs;
+	int missing = 0, r;
+
+	r = choose(list, &chosen);
+	if (r < 0 || !chosen.n)
+		return r;
+	for (uint32_t i = 0; i < chosen.n; i++) {
+		uint64_t start = list->sites[chosen.sites[i]].start;
+
 		first = start < first ? start : first;
 		last = start > last ? start : last;
 	}
-	if (first > last)
-		return 0;
 	if (!stubs_writable) {
 		r = (int)ph_protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_WRITE);
 		if (r < 0)
@@ -200,13 +220,11 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 	r = (int)ph_protect(first, last, PROT_READ | PROT_WRITE);
 	if (r < 0)
 		return r;
-	populate_sites(object, list);
-	for (uint32_t i = 0; i < list->n; i++) {
-		const struct ph_site *site = &list->sites[i];
+	populate_sites(object, list, &chosen);
+	for (uint32_t i = 0; i < chosen.n; i++) {
+		const struct ph_site *site = &list->sites[chosen.sites[i]];
 		uint8_t *at = (uint8_t *)(object->base + site->start);
 
-		if (!ph_wanted(site->nr))
-			continue;
 		if (patchable(site, at) && ph_write_stub(&ph_stubs[ph_n_stubs], site, (uint64_t)at) &&
 		    ph_write_jump(at, site, (uint64_t)at, &ph_stubs[ph_n_stubs]))
 			ph_n_stubs++;

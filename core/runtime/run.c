@@ -112,7 +112,7 @@ static struct balance {
 	uint32_t samples, hits, losses;
 } balances[PH_RULES_MAX];
 
-uint32_t ph_pay_turn;
+PH_HOT_DATA uint32_t ph_pay_turn;
 static bool weighing;
 static uint64_t begun_ticks, begun_ns;
 

@@ -25,7 +25,7 @@ void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
-struct ph_engine ph_engine;
+PH_HOT_DATA struct ph_engine ph_engine;
 
 static char control_path[PATH_ROOM], library_path[PATH_ROOM];
 static char own_list[32];

@@ -6,10 +6,18 @@ void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
+/* `rep movsb` takes longer to start than small copies last, which most are. */
+#define SMALL 64
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
 	void *at = to;
 
+	if (n <= SMALL) {
+		for (size_t i = 0; i < n; i++)
+			((uint8_t *)to)[i] = ((const uint8_t *)from)[i];
+		return to;
+	}
 	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(n) : : "memory");
 	return to;
 }
