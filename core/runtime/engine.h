@@ -18,6 +18,7 @@ struct ph_frame {
 	uint64_t target;	/* where in the stub to go on: its own syscall, unless changed */
 	uint64_t rbx;
 };
+#define PH_FRAME_BELOW 208	/* from the frame to the stack pointer of the call: entry.S, BELOW */
 
 /* One stub: code, then what was moved into it, then the address behind the patched instruction, which the unwind data
  * of the stubs reads (entry.S). Once a call site has led to it, it is never written again: somebody may still be in it. */
@@ -51,6 +52,7 @@ struct ph_engine {
 	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
 	bool sandboxed;		/* a seccomp filter was asked for: no call may be made that the program did not make */
 	bool fsgsbase;
+	bool trapping;		/* calls are trapped (trap.c) instead of patched */
 	bool bare;		/* no call may reach C: the program's stacks are too small (Go) */
 	uint64_t passed;	/* calls left to their stub, not yet in the control page; threads may lose some to each other */
 };
@@ -72,6 +74,8 @@ static inline bool ph_vfork_child(void)
 	return __builtin_expect(ph_engine.makes_vforks, 0) && ph_among_vforks();
 }
 void ph_hook(struct ph_frame *f);
+void ph_hook_after(struct ph_frame *f);
+void ph_answered(struct ph_frame *f, int64_t result);	/* over the stub's own syscall */
 int64_t ph_clone_flags(const struct ph_frame *f, uint64_t *flags);
 bool ph_hook_making(uint64_t flags, int32_t nr);	/* ring.c: around a call that makes a thread, or a child in our memory */
 

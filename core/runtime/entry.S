@@ -76,6 +76,18 @@ ph_entry_ring:
 	into_c	ph_ring_call
 	.size	ph_entry_ring, . - ph_entry_ring
 
+	.type	ph_entry_made, @function
+	.balign	64
+ph_entry_made:
+	into_c	ph_trap_made
+	.size	ph_entry_made, . - ph_entry_made
+
+	.type	ph_entry_forked, @function
+	.balign	64
+ph_entry_forked:
+	into_c	ph_trap_forked
+	.size	ph_entry_forked, . - ph_entry_forked
+
 	.globl	ph_syscall
 	.hidden	ph_syscall
 	.type	ph_syscall, @function
@@ -217,5 +229,46 @@ ph_stubs:
 	.cfi_endproc
 	.size	ph_stubs, . - ph_stubs
 	.balign	4096, 0xcc
+
+/* Stubs of trapped calls (trap.c), struct ph_stub each, complete as they are: LATE of them, and where each returns to in
+ * as many words, 64 bytes apart like them; that half is data when calls are trapped. To unwinders as above, with the
+ * return address at *((ip & -64) + LATE * 64). */
+	.set	LATE, 1024
+	.globl	ph_late, ph_late_made, ph_late_resume, ph_late_end
+	.hidden	ph_late, ph_late_made, ph_late_resume, ph_late_end
+	.type	ph_late, @object
+	.balign	4096
+ph_late:
+	.cfi_startproc
+	.cfi_def_cfa %rsp, 0
+	/* DW_CFA_expression r16, 9 bytes: breg16 0, const1s -64, and, plus_uconst 65536 */
+	.cfi_escape 0x10, 16, 9, 0x80, 0, 0x09, 0xc0, 0x1a, 0x23, 0x80, 0x80, 0x04
+	.macro	late_stub
+0:	lea	12f(%rip), %rcx
+	jmp	ph_entry
+12:	syscall
+14:	jmp	*(0b + LATE * 64)(%rip)
+20:	syscall				/* .fork_at */
+	lea	14b(%rip), %rcx
+	jmp	ph_entry_forked
+34:	syscall				/* ph_late_made */
+	lea	14b(%rip), %rcx
+	jmp	ph_entry_made
+	.fill	52 - (. - 0b), 1, 0xcc
+	.byte	0, 0, 12b - 0b, 20b - 0b
+	.quad	0
+	.endm
+	late_stub
+	.set	ph_late_made, 34b
+	.rept	LATE - 1
+	late_stub
+	.endr
+	.cfi_endproc
+ph_late_end:
+	.size	ph_late, . - ph_late
+	.type	ph_late_resume, @object
+ph_late_resume:
+	.fill	LATE * 64, 1, 0
+	.size	ph_late_resume, . - ph_late_resume
 
 	.section .note.GNU-stack, "", @progbits

@@ -333,6 +333,21 @@ __attribute__((noinline)) static int64_t exec_with(const struct ph_frame *f, con
 	return r == -E2BIG ? exec_plain(f) : r;
 }
 
+/* The program's file by a name that means the same in the helper, which /proc/self/exe does not: `room` takes a resolved one.
+ * 0 when there is none. */
+static uint64_t name_for_helper(uint64_t path, char *room, size_t bytes)
+{
+	int64_t n;
+
+	if (peek_string(room, path, bytes) < 0)
+		return 0;
+	if (!ph_after_prefix(room, "/proc/"))
+		return path;
+	n = ph_syscall(NR_readlinkat, AT_FDCWD, (int64_t)path, (int64_t)room, (int64_t)bytes - 1, 0, 0);
+	room[n > 0 ? n : 0] = 0;
+	return room[0] == '/' ? (uint64_t)room : 0;
+}
+
 /* A static program, by way of a helper that puts the runtime in before its first instruction (core/attach/exec.c):
  * peephole-attach exec FOLDER PROGRAM ARGV... The program has to be one that the kernel would execute, since an error
  * can't come back from there. -ENOENT: not done. */
@@ -340,13 +355,14 @@ __attribute__((noinline)) static int64_t exec_by_helper(const struct ph_frame *f
 {
 	struct environment arguments = { .at = (uint64_t)f->a[1] };
 	size_t folder = (size_t)(ph_basename(ph_engine.control_path) - ph_engine.control_path) - 1;
-	char helper[folder + 32], where[folder + 1];
+	char helper[folder + 32], where[folder + 1], room[256];
+	uint64_t name = name_for_helper((uint64_t)f->a[0], room, sizeof(room));
 	struct ph_frame with = *f;
 
 	memcpy(where, ph_engine.control_path, folder);
 	where[folder] = 0;
 	append(append(helper, where), "/peephole-attach");
-	if ((int32_t)f->rax != NR_execve || !survey(&arguments) || !arguments.n || (arguments.n + 5) * 8 > STACK_MAX ||
+	if ((int32_t)f->rax != NR_execve || !name || !survey(&arguments) || !arguments.n || (arguments.n + 5) * 8 > STACK_MAX ||
 	    !stack_has((arguments.n + 5) * 8) ||
 	    ph_syscall(NR_faccessat, AT_FDCWD, f->a[0], X_OK, 0, 0, 0) < 0 ||
 	    ph_syscall(NR_faccessat, AT_FDCWD, (int64_t)helper, X_OK, 0, 0, 0) < 0)
@@ -356,7 +372,7 @@ __attribute__((noinline)) static int64_t exec_by_helper(const struct ph_frame *f
 	strings[0] = (uint64_t)helper;
 	strings[1] = (uint64_t) "exec";
 	strings[2] = (uint64_t)where;
-	strings[3] = (uint64_t)f->a[0];
+	strings[3] = name;
 	if (!peek(strings + 4, arguments.at, arguments.n * 8))
 		return -ENOENT;
 	strings[arguments.n + 4] = 0;

@@ -4,11 +4,13 @@
 
 #include "guard.h"
 #include "linux.h"
+#include "trap.h"
 
 #define SA_NOCLDSTOP 1ull
 #define SA_SIGINFO 4ull
 #define SA_ONSTACK 0x08000000ull
 #define SA_RESTART 0x10000000ull
+#define SA_NODEFER 0x40000000ull
 #define SA_RESETHAND 0x80000000ull
 #define SA_RESTORER 0x04000000ull
 #define SIG_DFL 0ull
@@ -21,22 +23,20 @@ struct action {			/* the kernel's struct sigaction */
 	uint64_t handler, flags, restorer, mask;
 };
 
-struct siginfo {
-	int32_t signo, error, code;
-};
-
 struct watched {
 	int32_t signal;
 	uint32_t lock;
 	struct action theirs;
 };
 
-static struct watched watched[] = { { .signal = SIGSEGV }, { .signal = SIGBUS } };
+static struct watched watched[] = { { .signal = SIGSEGV }, { .signal = SIGBUS }, { .signal = SIGSYS } };
+
+static unsigned n_watched = 2;	/* SIGSYS, the last, only where calls are, or were, trapped */
 
 int64_t ph_copy(void *to, const void *from, size_t n);
 void ph_restorer(void);
 void ph_fault_entry(void);
-uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context);
+uint64_t ph_fault(int32_t signal, struct ph_siginfo *info, uint64_t *context);
 extern const char ph_copy_end[], ph_copy_fault[], __ehdr_start[];
 
 static int64_t kernel_action(int64_t signal, const struct action *act, struct action *old)
@@ -46,14 +46,14 @@ static int64_t kernel_action(int64_t signal, const struct action *act, struct ac
 
 static struct watched *watch_of(int64_t signal)
 {
-	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+	for (unsigned i = 0; i < n_watched; i++)
 		if (watched[i].signal == signal)
 			return &watched[i];
 	return NULL;
 }
 
 /* What the kernel is told when the program wants `theirs`. */
-static struct action ours(const struct action *theirs)
+static struct action ours(const struct watched *w, const struct action *theirs)
 {
 	struct action a = { .handler = (uint64_t)ph_fault_entry, .flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
 			    .mask = theirs->mask };
@@ -63,6 +63,13 @@ static struct action ours(const struct action *theirs)
 	a.restorer = theirs->restorer;
 	if (!(theirs->flags & SA_RESTORER) || !theirs->restorer)
 		a.restorer = (uint64_t)ph_restorer;
+	if (ph_engine.trapping)
+		a.mask &= ~PH_SIGSYS_BIT;
+	if (w->signal == SIGSYS) {
+		/* A handler that interrupts ours makes calls too; and the return from ours must not be trapped. */
+		a.flags |= SA_NODEFER;
+		a.restorer = (uint64_t)ph_restorer;
+	}
 	a.flags |= SA_RESTORER;
 	return a;
 }
@@ -79,11 +86,16 @@ int64_t ph_copy_out(void *user_to, const void *from, size_t n)
 
 int ph_faults_prepare(void)
 {
-	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
-		int64_t r = kernel_action(watched[i].signal, NULL, &watched[i].theirs);
+	if (ph_engine.trapping)
+		n_watched = sizeof(watched) / sizeof(watched[0]);
+	for (unsigned i = 0; i < n_watched; i++) {
+		struct action now;
+		int64_t r = kernel_action(watched[i].signal, NULL, &now);
 
 		if (r < 0)
 			return (int)r;
+		if (now.handler != (uint64_t)ph_fault_entry)
+			watched[i].theirs = now;
 	}
 	ph_engine.faults = true;
 	return 0;
@@ -96,14 +108,14 @@ static bool same_action(const struct action *a, const struct action *b)
 
 int ph_faults_install(void)
 {
-	for (unsigned i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+	for (unsigned i = 0; i < n_watched; i++) {
 		struct watched *w = &watched[i];
-		struct action a = ours(&w->theirs), before;
+		struct action a = ours(w, &w->theirs), before;
 		int64_t r = kernel_action(w->signal, &a, &before);
 
-		if (r == 0 && !same_action(&before, &w->theirs)) {
+		if (r == 0 && before.handler != (uint64_t)ph_fault_entry && !same_action(&before, &w->theirs)) {
 			w->theirs = before;
-			a = ours(&before);
+			a = ours(w, &before);
 			r = kernel_action(w->signal, &a, NULL);
 		}
 		if (r < 0)
@@ -112,12 +124,13 @@ int ph_faults_install(void)
 	return 0;
 }
 
+/* SIGSYS's handler stays: a thread may have been stopped on the way to it. */
 void ph_faults_remove(void)
 {
-	for (unsigned i = 0; ph_engine.faults && i < sizeof(watched) / sizeof(watched[0]); i++) {
+	for (unsigned i = 0; ph_engine.faults && i < n_watched; i++) {
 		struct action before;
 
-		if (kernel_action(watched[i].signal, &watched[i].theirs, &before) == 0 &&
+		if (watched[i].signal != SIGSYS && kernel_action(watched[i].signal, &watched[i].theirs, &before) == 0 &&
 		    before.handler != (uint64_t)ph_fault_entry)
 			kernel_action(watched[i].signal, &before, NULL);
 	}
@@ -149,7 +162,7 @@ static int64_t change(struct watched *w, const struct action *wish, struct actio
 
 	*before = w->theirs;
 	if (wish) {
-		struct action a = ours(wish);
+		struct action a = ours(w, wish);
 
 		r = kernel_action(w->signal, &a, NULL);
 		if (r == 0) {
@@ -186,7 +199,7 @@ bool ph_faults_action(struct ph_frame *f, bool vfork_child)
 		r = -EFAULT;
 	if (r == 0 && vfork_child) {
 		r = ask_as_child(w, &before);
-		if (r == 0 && f->a[1])
+		if (r == 0 && f->a[1] && w->signal != SIGSYS)	/* which exec makes the default, if it was handled */
 			r = kernel_action(w->signal, &wish, NULL);
 	} else if (r == 0) {
 		r = change(w, f->a[1] ? &wish : NULL, &before);
@@ -206,7 +219,7 @@ static void become_default(int32_t signal)
 	kernel_action(signal, &dfl, NULL);
 }
 
-static void send_again(const struct siginfo *info)
+static void send_again(const struct ph_siginfo *info)
 {
 	ph_syscall(NR_rt_tgsigqueueinfo, ph_syscall(NR_getpid, 0, 0, 0, 0, 0, 0),
 		   ph_syscall(NR_gettid, 0, 0, 0, 0, 0, 0), info->signo, (int64_t)info, 0, 0);
@@ -222,18 +235,19 @@ static bool holds_signals_back(const uint64_t *context)
 }
 
 /* Where to go on: the program's handler, or 0 for what was interrupted. */
-__attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, uint64_t *context)
+__attribute__((used)) uint64_t ph_fault(int32_t signal, struct ph_siginfo *info, uint64_t *context)
 {
 	struct watched *w = watch_of(signal);
 	uint64_t ip = context[UC_RIP];
 	struct action theirs;
-	bool sent;
+	bool sent = info->code <= 0;
 
-	if (ip >= (uint64_t)ph_copy && ip < (uint64_t)ph_copy_end) {
+	if (signal == SIGSYS && ph_trap_caught(info, context))
+		return 0;
+	if (!sent && ip >= (uint64_t)ph_copy && ip < (uint64_t)ph_copy_end) {
 		context[UC_RIP] = (uint64_t)ph_copy_fault;
 		return 0;
 	}
-	sent = info->code <= 0;
 	if (!sent && ip >= (uint64_t)__ehdr_start && ip < (uint64_t)ph_stubs && ph_guard_recover(context))
 		return 0;
 	if (sent && holds_signals_back(context)) {
@@ -254,7 +268,7 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, ui
 	if (sent && theirs.handler == SIG_IGN)
 		return 0;
 	become_default(signal);
-	if (sent)
+	if (sent || signal == SIGSYS)
 		send_again(info);
 	return 0;	/* a real fault happens again */
 }
@@ -262,10 +276,11 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct siginfo *info, ui
 /* exec keeps ignored signals ignored, which a handler in front of them hides. */
 void ph_faults_before_exec(void)
 {
-	for (unsigned i = 0; ph_engine.faults && i < sizeof(watched) / sizeof(watched[0]); i++) {
+	for (unsigned i = 0; ph_engine.faults && i < n_watched; i++) {
 		struct action now;
 
-		if (watched[i].theirs.handler == SIG_IGN && kernel_action(watched[i].signal, NULL, &now) == 0 &&
+		/* Not SIGSYS: other threads still make calls. */
+		if (watched[i].signal != SIGSYS && watched[i].theirs.handler == SIG_IGN && kernel_action(watched[i].signal, NULL, &now) == 0 &&
 		    now.handler == (uint64_t)ph_fault_entry)
 			kernel_action(watched[i].signal, &watched[i].theirs, NULL);
 	}
@@ -273,10 +288,10 @@ void ph_faults_before_exec(void)
 
 void ph_faults_after_exec(void)
 {
-	for (unsigned i = 0; ph_engine.faults && i < sizeof(watched) / sizeof(watched[0]); i++) {
-		struct action a = ours(&watched[i].theirs);
+	for (unsigned i = 0; ph_engine.faults && i < n_watched; i++) {
+		struct action a = ours(&watched[i], &watched[i].theirs);
 
-		if (watched[i].theirs.handler == SIG_IGN)
+		if (watched[i].signal != SIGSYS && watched[i].theirs.handler == SIG_IGN)
 			kernel_action(watched[i].signal, &a, NULL);
 	}
 }

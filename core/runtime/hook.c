@@ -5,6 +5,7 @@
 
 #include "linux.h"
 #include "ring.h"
+#include "trap.h"
 
 #define VFORKS 64
 #define ANY_PID (-1)
@@ -129,10 +130,10 @@ static struct ph_stub *stub_of(const struct ph_frame *f)
 	return (struct ph_stub *)(f->target & ~63ull);
 }
 
-static void answer(struct ph_frame *f, int64_t result)
+void ph_answered(struct ph_frame *f, int64_t result)
 {
 	f->rax = result;
-	f->target += 2;		/* over the stub's own syscall */
+	f->target += 2;
 }
 
 /* The kernel looks at 32 bits. */
@@ -230,6 +231,8 @@ static void enter_sandbox(bool vfork_child)
 		return;		/* a vfork child's memory is its parent's, which is not shut in */
 	if (ph_engine.rules)
 		ph_disarm(PH_WHY_UNHANDLED);
+	if (ph_engine.trapping)
+		ph_trap_stop();
 	ph_engine.rules = false;
 	ph_engine.sandboxed = true;
 	ph_uncovered(PH_UNCOVERED_SANDBOX, ph_engine.exe);
@@ -241,7 +244,7 @@ static void code_comes(const struct ph_frame *f)
 	char link[PH_FD_PATH], name[256];
 	int64_t n;
 
-	if (!(f->a[2] & PROT_EXEC) || (f->a[3] & MAP_ANONYMOUS) || (int32_t)f->a[4] < 0)
+	if (ph_engine.trapping || !(f->a[2] & PROT_EXEC) || (f->a[3] & MAP_ANONYMOUS) || (int32_t)f->a[4] < 0)
 		return;
 	ph_fd_path(link, (int32_t)f->a[4]);
 	n = ph_syscall(NR_readlinkat, AT_FDCWD, (int64_t)link, (int64_t)name, sizeof(name) - 1, 0, 0);
@@ -253,7 +256,7 @@ static void code_comes(const struct ph_frame *f)
 	ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 }
 
-static __attribute__((noinline)) void decide(struct ph_frame *f)
+static void decide(struct ph_frame *f)
 {
 	struct ph_call call;
 	bool vfork_child = ph_vfork_child();
@@ -270,7 +273,7 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 			hand_over_passed();
 			ph_own_descriptors(own, sizeof(own));
 		}
-		answer(f, ph_exec(f, own));
+		ph_answered(f, ph_exec(f, own));
 		return;
 	case NR_rt_sigaction:
 		ph_faults_action(f, vfork_child);
@@ -285,7 +288,7 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 	default:
 		break;
 	}
-	if (vfork_child || !ph_engine.rules)
+	if (vfork_child || !(ph_engine.rules || ph_engine.trapping))
 		return;
 	switch (number(f)) {
 	case NR_clone:
@@ -307,9 +310,18 @@ static __attribute__((noinline)) void decide(struct ph_frame *f)
 	for (int i = 0; i < 6; i++)
 		call.a[i] = f->a[i];
 	if (ph_dispatch(&call) == PH_ANSWERED)
-		answer(f, call.ret);
+		ph_answered(f, call.ret);
 	else
 		ph_engine.passed++;
+}
+
+static __attribute__((noinline)) void decide_or_pass(struct ph_frame *f)
+{
+	uint64_t pass = f->target;
+
+	decide(f);
+	if (ph_engine.trapping && f->target == pass)
+		ph_trap_pass(f);
 }
 
 PH_HOT __attribute__((used)) void ph_hook(struct ph_frame *f)
@@ -317,9 +329,9 @@ PH_HOT __attribute__((used)) void ph_hook(struct ph_frame *f)
 	int64_t ret;
 
 	if (ph_engine.rules && !ph_vfork_child() && ph_answer((const struct ph_call *)f, &ret))
-		answer(f, ret);
+		ph_answered(f, ret);
 	else
-		decide(f);
+		decide_or_pass(f);
 }
 
 uint64_t ph_self(void)

@@ -9,7 +9,8 @@ enum {
 	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_getppid = 110, NR_clock_gettime = 228, NR_clone = 56,
 	NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_prctl = 157, NR_arch_prctl = 158, NR_gettid = 186,
 	NR_geteuid = 107, NR_fgetxattr = 193, NR_exit_group = 231, NR_openat = 257, NR_faccessat = 269, NR_newfstatat = 262, NR_readlinkat = 267,
-	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435
+	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435, NR_ptrace = 101,
+	NR_rt_sigsuspend = 130, NR_pselect6 = 270, NR_ppoll = 271, NR_epoll_pwait = 281, NR_epoll_pwait2 = 441
 };
 
 enum {
@@ -20,7 +21,7 @@ enum {
 	PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4,
 	MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000,
 	MAP_FIXED = 0x10, MAP_FIXED_NOREPLACE = 0x100000,
-	SIG_BLOCK = 0, SIG_SETMASK = 2, SIGBUS = 7, SIGSEGV = 11,
+	SIG_BLOCK = 0, SIG_UNBLOCK = 1, SIG_SETMASK = 2, SIGBUS = 7, SIGSEGV = 11, SIGSYS = 31,
 	ARCH_GET_FS = 0x1003, MADV_WIPEONFORK = 18, MADV_POPULATE_WRITE = 23,
 	PR_SET_SECCOMP = 22, SECCOMP_MODE_STRICT = 1, SECCOMP_MODE_FILTER = 2,		/* prctl's numbers, then seccomp's */
 	SECCOMP_SET_MODE_STRICT = 0, SECCOMP_SET_MODE_FILTER = 1, SOCK_FPROG_BYTES = 16,

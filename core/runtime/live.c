@@ -5,6 +5,7 @@
 
 #include "linux.h"
 #include "owed.h"
+#include "trap.h"
 #include "peephole/abi_live.h"
 
 #define PAGE 4096ull
@@ -301,6 +302,8 @@ static const struct ph_sites *list_at(const struct ph_live *live, uint64_t offse
 
 static int64_t patch_objects(struct ph_live *live)
 {
+	if (ph_engine.trapping)
+		return 0;
 	if (live->bare && ph_rules_enabled())
 		return 0;	/* no rule can act there, so why patch */
 	for (unsigned i = 0; i < live->n_objects && i < PH_LIVE_OBJECTS; i++) {
@@ -356,14 +359,17 @@ static int64_t begin(struct ph_live *live)
 	ph_engine.rules = false;
 	if (ph_engine.control->recording)	/* calls are recorded in programs that the dynamic linker starts */
 		ph_uncovered(PH_UNCOVERED_STATIC, ph_engine.exe);
-	if (rules) {
+	ph_engine.trapping = ph_engine.control->trapping && live->fresh && !live->bare;
+	if (rules || ph_engine.trapping) {
 		r = ph_hook_init();
 		if (r == 0)
 			r = ph_faults_prepare();
-		if (r == 0)
+		if (r == 0 && rules)
 			r = ph_dispatch_init(ph_engine.control);
 		if (r < 0)
 			return r;
+	}
+	if (rules) {
 		/* It may have handlers, threads, descriptors and mappings already. */
 		ph_handler_begin();
 		ph_thread_begin();
@@ -390,13 +396,14 @@ static int64_t commit(struct ph_live *live)
 {
 	struct ph_control *control = ph_engine.control;
 
-	if (ph_engine.rules) {
-		int r = ph_faults_install();
+	int r = ph_engine.rules || ph_engine.trapping ? ph_faults_install() : 0;
 
-		if (r < 0)
-			return r;
+	if (r == 0 && ph_engine.trapping)
+		r = ph_trap_start();
+	if (r < 0)
+		return r;
+	if (ph_engine.rules)
 		ph_fds_unknown();
-	}
 	if (live->own_calls && ph_rules_enabled())
 		ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 	__atomic_fetch_add(&control->processes, 1, __ATOMIC_RELAXED);
@@ -459,6 +466,8 @@ static int64_t disarm(struct ph_live *live)
 	if (ph_engine.rules)
 		ph_disarm(PH_WHY_SWITCHED_OFF);
 	ph_engine.rules = false;
+	if (ph_engine.trapping)
+		ph_trap_stop();
 	list_originals(live);
 	return 0;
 }

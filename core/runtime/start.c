@@ -4,6 +4,7 @@
 
 #include "linux.h"
 #include "ring.h"
+#include "trap.h"
 
 #define AT_SECURE 23
 #define AT_HWCAP2 26
@@ -376,6 +377,31 @@ static bool open_ring(void)
 	return file && ph_ring_init(file, (uint64_t)st.st_size);
 }
 
+/* No call site is looked for: calls are trapped wherever they are made. */
+static void arm_trapping(void)
+{
+	bool enabled = ph_rules_enabled(), ready;
+
+	if (go_program) {	/* its stacks are too small for C */
+		ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
+		return;
+	}
+	ph_engine.trapping = true;
+	ready = alone() && ph_hook_init() == 0 && ph_faults_prepare() == 0 && ph_faults_install() == 0;
+	ph_engine.rules = ready && enabled && ph_dispatch_init(ph_engine.control) == 0;
+	__atomic_fetch_add(&ph_engine.control->processes, 1, __ATOMIC_RELAXED);
+	if (ready && ph_trap_start() < 0)
+		ready = false;
+	if (!ready && ph_engine.rules)
+		ph_disarm(PH_WHY_UNHANDLED);
+	ph_engine.rules = ph_engine.rules && ready;
+	if (!ready || (enabled && !ph_engine.rules))
+		ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
+	if (ph_engine.rules)
+		adopt_own();
+	ph_live_started();
+}
+
 static void arm(void)
 {
 	struct ph_found found[OBJECTS_MAX];
@@ -446,8 +472,12 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	find_loaded((const struct segment *)segments, n_segments);
 	for (size_t i = 0; argc > 0 && argv[0][i] && i < sizeof(ph_engine.exe) - 1; i++)
 		ph_engine.exe[i] = argv[0][i];
-	if (!secure && ph_open_control())
-		arm();
+	if (!secure && ph_open_control()) {
+		if (ph_engine.control->trapping)
+			arm_trapping();
+		else
+			arm();
+	}
 	if (ph_engine.recording)
 		ph_ring_start(as_passed, argc, argv);
 }

@@ -64,6 +64,16 @@ def improved(tmp_path: Path) -> Runner:
 @pytest.fixture
 def ruled() -> Runner:
     """Run a command with every rule that there is acting on every local mount."""
+    return _with_every_rule(trapping=False)
+
+
+@pytest.fixture
+def trapped() -> Runner:
+    """The same, with calls trapped instead of patched."""
+    return _with_every_rule(trapping=True)
+
+
+def _with_every_rule(*, trapping: bool) -> Runner:
     from peephole.improve.arm import arm
     from peephole.improve.launch import examine, find
 
@@ -73,7 +83,7 @@ def ruled() -> Runner:
         path = find(command[0], os.environ)
         assert path is not None
         target = examine(path)
-        with arm(rules, target=target) as armed:
+        with arm(rules, target=target, trapping=trapping) as armed:
             env = armed.environment(os.environ, target)
             done = subprocess.run(command, capture_output=True, timeout=options.pop("timeout", 120), env=env, **options)
             code = done.returncode if done.returncode >= 0 else 128 - done.returncode

@@ -16,7 +16,7 @@ from peephole import native
 Runner = Callable[..., Any]
 
 
-@pytest.mark.parametrize("how", ["improved", "ruled"])
+@pytest.mark.parametrize("how", ["improved", "ruled", "trapped"])
 @pytest.mark.parametrize("part", ["registers", "errors", "signals", "processes", "threads", "limits"])
 def test_a_program_sees_the_same_kernel(part: str, how: str, plain: Runner, request: pytest.FixtureRequest) -> None:
     program = str(native.path(f"conform_{part}"))

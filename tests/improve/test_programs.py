@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("script", PROGRAMS)
-@pytest.mark.parametrize("how", ["improved", "ruled"])
+@pytest.mark.parametrize("how", ["improved", "ruled", pytest.param("trapped", marks=pytest.mark.long)])
 def test_it_does_the_same(
     script: Path, how: str, tmp_path: Path, plain: Runner, request: pytest.FixtureRequest
 ) -> None:

@@ -149,9 +149,8 @@ def test_status_names_the_trust(tmp_path: Path) -> None:
             process.terminate()
 
 
-@pytest.mark.parametrize("engine", ["preload", "sud"])
-def test_an_engine_that_is_not_there_says_why(tmp_path: Path, engine: str) -> None:
-    done, _ = improve(tmp_path, "--rules", "none", "--engine", engine)
+def test_an_engine_that_is_not_there_says_why(tmp_path: Path) -> None:
+    done, _ = improve(tmp_path, "--rules", "none", "--engine", "preload")
     assert done.returncode == 125 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
-    assert f"--engine {engine}: " in done.stderr and "use --engine patch" in done.stderr
+    assert "--engine preload: " in done.stderr and "use --engine patch or sud" in done.stderr
     assert improve(tmp_path, "--rules", "none", "--engine", "auto")[0].returncode == 0

@@ -103,7 +103,8 @@ struct ph_control {
 	uint64_t sites_unpatched;
 	uint64_t calls_passed;	/* calls that reached C and were left to their stub */
 	uint64_t settle_failures;
-	uint64_t recording;	/* 1: calls go to the file `ring` (abi_ring.h), and no rule acts */
+	uint32_t recording;	/* 1: calls go to the file `ring` (abi_ring.h), and no rule acts */
+	uint32_t trapping;	/* 1: calls are trapped by syscall user dispatch, and no call site is patched */
 	struct ph_owed owed;
 	struct ph_rule_control rules[PH_RULES_MAX];
 	struct ph_mount mounts[PH_MOUNTS_MAX];

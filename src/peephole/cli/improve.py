@@ -19,8 +19,7 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 #: engines that have a name and no code
 WHY_NOT = {
-    "preload": "wrapping libc's functions is not built, and would miss the calls that libc makes by itself",
-    "sud": "trapping system calls (syscall user dispatch) is not built, and a trap costs more than most calls",
+    "preload": "wrapping libc's functions would miss the calls that libc makes by itself",
 }
 
 
@@ -57,7 +56,7 @@ def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _armed(plan: Any, target: Any = None) -> Any:
+def _armed(plan: Any, target: Any, trapping: bool) -> Any:
     from peephole.improve.arm import arm
 
     return arm(
@@ -67,10 +66,11 @@ def _armed(plan: Any, target: Any = None) -> Any:
         prices=plan.prices(),
         trusted=plan.trusted(),
         sources=plan.sources(),
+        trapping=trapping,
     )
 
 
-def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool) -> int:
+def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool, trapping: bool) -> int:
     from peephole.improve import launch
     from peephole.improve.owned import owned
 
@@ -80,7 +80,7 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
         return NOT_FOUND
     target = launch.examine(path)
     own = owned((1, 2)) if plan.rules else ()
-    with _armed(plan, target) as armed, _beside(schedule) as beside:
+    with _armed(plan, target, trapping) as armed, _beside(schedule) as beside:
         try:
             argv, program = armed.command(command, path, target)
             status = launch.run(argv, program, armed.environment(os.environ, target, own, by_command=True))
@@ -103,10 +103,10 @@ def _say_trusted(plan: Any) -> None:
         print(f"peephole: {said}", file=sys.stderr)
 
 
-def _print_environment(plan: Any) -> None:
+def _print_environment(plan: Any, trapping: bool) -> None:
     import shlex
 
-    for name, value in _armed(plan).environment({}).items():
+    for name, value in _armed(plan, None, trapping).environment({}).items():
         print(f"{name}={shlex.quote(value)}")
 
 
@@ -130,9 +130,9 @@ class _Transparent(click.Command):
 @click.option("--allow", metavar="LIST", help="Guarantees that may be given up (with --rules).")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "patch", *WHY_NOT]),
+    type=click.Choice(["auto", "patch", "sud", *WHY_NOT]),
     default="auto",
-    help="How calls are reached: auto takes patch, which rewrites call sites; preload and sud are not to be had.",
+    help="How calls are reached: auto and patch rewrite call sites; sud traps every call; preload is not to be had.",
 )
 @click.option("--force", multiple=True, metavar="RULE", help="Run RULE on your word: unproved, or without consent.")
 @click.option("--recheck", is_flag=True, help="Prove the rules again first.")
@@ -149,18 +149,18 @@ def command(
         if not command and not print_env:
             raise UsageError("no command; give one after --")
         if engine in WHY_NOT:
-            raise EngineError(f"--engine {engine}: {WHY_NOT[engine]}; use --engine patch")
+            raise EngineError(f"--engine {engine}: {WHY_NOT[engine]}; use --engine patch or sud")
         rest, schedule = scheduling(rules, allow)
         planned = chosen(rest, plan, allow, force, recheck)
         _say_trusted(planned)
         if print_env:
             if schedule:
                 raise UsageError("realtime_audio can't be had from an environment; use improve or attach")
-            _print_environment(planned)
+            _print_environment(planned, engine == "sud")
             return 0
         if schedule and not planned.rules:
             return _scheduled(command, stats)
-        return _run(command, planned, stats, schedule)
+        return _run(command, planned, stats, schedule, engine == "sud")
     except PeepholeError as e:
         print(f"peephole: {e}", file=sys.stderr)
         return FAILED

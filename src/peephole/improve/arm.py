@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from peephole.improve.sites import lists_for
 
 #: file systems whose files change behind this machine's back
 _ELSEWHERE = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "virtiofs", "gfs2", "ocfs2", "lustre", "overlay")
+
+_PR_SET_SYSCALL_USER_DISPATCH = 59
 
 
 class PlannedMount(Protocol):
@@ -46,6 +49,10 @@ class Armed:
         if ring.parent != self._folder:
             raise ValueError(f"{ring}: not in the runtime folder")
         self._control.start_recording()
+
+    def start_trapping(self) -> None:
+        """Let calls be trapped by syscall user dispatch, wherever they are made, instead of patching call sites."""
+        self._control.start_trapping()
 
     @property
     def folder(self) -> Path:
@@ -112,6 +119,12 @@ class Armed:
         self.close()
 
 
+def can_trap() -> bool:
+    """Whether this kernel has syscall user dispatch."""
+    done: int = ctypes.CDLL(None).prctl(_PR_SET_SYSCALL_USER_DISPATCH, 0, 0, 0, 0)
+    return done == 0
+
+
 def mounts_of(rules: tuple[str, ...], mounts: Sequence[PlannedMount] | None) -> tuple[Mount, ...]:
     """What the control page says of mounts; `mounts` None: every local one."""
     if not rules:
@@ -137,6 +150,7 @@ def arm(
     owner: tuple[int, int] | None = None,
     prices: Mapping[str, int] | None = None,
     trusted: Sequence[str] = (),
+    trapping: bool = False,
 ) -> Armed:
     """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
 
@@ -144,7 +158,7 @@ def arm(
     user and group that the commands run as, when not ours (we are root then): the runtime folder becomes theirs, with a
     copy of the library, which they may be unable to reach elsewhere. `prices` says what a hit of a rule should save, in
     nanoseconds; one that takes more is switched off while the program runs, one without a price is not weighed.
-    `trusted` names the rules that were not verified.
+    `trusted` names the rules that were not verified. `trapping`: calls are trapped, and no call site is patched.
     Raises EngineError when the runtime can't work on this machine, RuleError for an unknown rule.
 
         with arm(["truncate_in_place"]) as armed:
@@ -154,7 +168,9 @@ def arm(
     if os.uname().machine != "x86_64":
         raise EngineError(f"improving works on x86-64 only, and this machine is {os.uname().machine}")
     names = (*known_rules([name for name in rules if name not in (sources or {})]), *(sources or {}))
-    lists = lists_for(*((target.linker, target.program) if target is not None else (None, None)))
+    if trapping and not can_trap():
+        raise EngineError("this kernel has no syscall user dispatch (Linux 5.11); use --engine patch")
+    lists = b"" if trapping else lists_for(*((target.linker, target.program) if target else (None, None)))
     library = library_with(sources or {})
     # More mounts than fit: on the rest, calls just pass.
     table = mounts_of(names, mounts)[:MOUNTS_MAX]
@@ -171,6 +187,8 @@ def arm(
         with os.fdopen(fd, "wb") as file:
             file.write(lists)
         armed = Armed(folder, Control(folder / "control", names, table, prices, trusted))
+        if trapping:
+            armed.start_trapping()
         if owner is not None:
             for path in (folder, folder / "sites", folder / "control"):
                 os.chown(path, *owner)

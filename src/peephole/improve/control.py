@@ -83,7 +83,8 @@ class Page(ctypes.Structure):
         ("sites_unpatched", ctypes.c_uint64),
         ("calls_passed", ctypes.c_uint64),
         ("settle_failures", ctypes.c_uint64),
-        ("recording", ctypes.c_uint64),
+        ("recording", ctypes.c_uint32),
+        ("trapping", ctypes.c_uint32),
         ("owed", ctypes.c_uint64 * 6),
         ("rules", _Rule * RULES_MAX),
         ("mounts", _Mount * MOUNTS_MAX),
@@ -183,6 +184,10 @@ class Control:
     def start_recording(self) -> None:
         """Programs that start from now on write their calls to the file `ring` beside this one."""
         self._page.recording = 1
+
+    def start_trapping(self) -> None:
+        """In programs that start from now on calls are trapped, and no call site is patched."""
+        self._page.trapping = 1
 
     def stats(self) -> Stats:
         """The counters now."""
