@@ -3,6 +3,7 @@
 #define PH_RECORD_CALL_BPF_H
 
 #include "file.bpf.h"
+#include "python.bpf.h"
 
 #define MAP_ANONYMOUS 0x20
 #define ARGS_SLOTS 8	/* six, rounded up so that a mask bounds an index */
@@ -82,7 +83,7 @@ struct string_copy {
 	__u32 to;
 };
 
-/* Bytes follow the fixed part: `at` is where, and always below PH_RING_SLACK_BYTES. */
+/* Bytes follow the fixed part: `at` is where, and always below half of PH_RING_SLACK_BYTES. */
 static __always_inline __u32 copy_path(struct ph_call *call, __u32 at, __u64 user, struct ph_ring_head *ring, long ret)
 {
 	long n = bpf_probe_read_user_str((void *)call + (at & (PH_RING_SLACK_BYTES / 2 - 1)), PH_PATH_BYTES, (void *)user);
@@ -118,14 +119,14 @@ static __always_inline __u32 copy_address(struct ph_call *call, __u32 at, const 
 	len = (__u32)len > PH_ADDRESS_BYTES ? PH_ADDRESS_BYTES : (__u32)len;
 	if (!pointer || !len)
 		return 0;
-	if (bpf_probe_read_user((void *)call + (at & (PH_RING_SLACK_BYTES - 4096 - 1)), len, (void *)pointer))
+	if (bpf_probe_read_user((void *)call + (at & (PH_RING_SLACK_BYTES / 2 - 1)), len, (void *)pointer))
 		return 0;
 	return len;
 }
 
 static __always_inline __u32 copy_stack(struct ph_call *call, __u32 at, const struct pt_regs *regs)
 {
-	struct ph_registers *registers = (void *)call + (at & (PH_RING_SLACK_BYTES - 4096 - 1));
+	struct ph_registers *registers = (void *)call + (at & (PH_RING_SLACK_BYTES / 2 - 1));
 	__u64 sp = regs->sp;
 	__u32 n = PH_STACK_BYTES;
 
@@ -191,6 +192,8 @@ static __noinline __u32 emit_long(struct input *in, struct file *file, __u32 sta
 	}
 	at = (at + 7) & ~7u;
 	if (stacks && stack) {
+		at += n = copy_python(at, in->task);
+		call->python_len = n;
 		at += n = copy_stack(call, at, in->regs);
 		call->stack_len = n;
 	}

@@ -275,6 +275,13 @@ int ph_engine_join(struct ph_engine *engine, const uint32_t *pids, size_t n)
 	return err ? err : found;
 }
 
+void ph_engine_python(void *context, uint32_t pid, const struct ph_python *python)
+{
+	struct ph_engine *engine = context;
+
+	bpf_map_update_elem(bpf_map__fd(engine->skel->maps.pythons), &pid, python, BPF_ANY);
+}
+
 int ph_engine_alive(const struct ph_engine *engine)
 {
 	return __atomic_load_n(&engine->skel->bss->alive, __ATOMIC_RELAXED);

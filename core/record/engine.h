@@ -8,6 +8,7 @@
 #include "spill.h"
 
 struct ph_engine;
+struct ph_python;
 
 struct ph_engine_options {
 	const char *hook;	/* tp_btf, raw_tp, or NULL: the first of them that works */
@@ -24,6 +25,8 @@ void ph_engine_free(struct ph_engine *engine);
 
 /* Observe these running processes (numbers of our own pid namespace) from now on; how many were found, or -errno. */
 int ph_engine_join(struct ph_engine *engine, const uint32_t *pids, size_t n);
+/* For ph_unwinder_watch_python(). */
+void ph_engine_python(void *engine, uint32_t pid, const struct ph_python *python);
 /* Observed processes that have not ended. */
 int ph_engine_alive(const struct ph_engine *engine);
 

@@ -236,6 +236,12 @@ static int follow_joined(struct session *session, const struct options *options,
 	return err < 0 ? err : 0;
 }
 
+static void watch_python(const struct session *session)
+{
+	if (session->spill->unwinder)
+		ph_unwinder_watch_python(session->spill->unwinder, ph_engine_python, session->engine);
+}
+
 static int refuse(struct ph_spill *spill, int code, const char *why)
 {
 	ph_spill_text(spill, "error", why);
@@ -276,6 +282,7 @@ static int record_joined(const struct options *options, struct ph_spill *spill)
 		ph_engine_free(session.engine);
 		return refuse(spill, NOT_WRITTEN, strerror(-err));
 	}
+	watch_python(&session);
 	err = follow_joined(&session, options, &ending);
 	code = err ? refuse_number(spill, NOT_FOUND, err) : write_end(spill, session.engine, &ending);
 	ph_engine_free(session.engine);
@@ -315,6 +322,7 @@ static int record_command(struct options *options, struct ph_spill *spill)
 		ph_engine_free(session.engine);
 		return refuse(spill, NOT_WRITTEN, strerror(-err));
 	}
+	watch_python(&session);
 	err = ph_launch_go(&launch);
 	if (err) {
 		ph_engine_free(session.engine);

@@ -3,6 +3,7 @@
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwelf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
 #include <limits.h>
@@ -310,4 +311,38 @@ void ph_module_describe(struct ph_module *module, uint64_t address, const char *
 	*file = NULL;
 	*line = 0;
 	find_line(module, address, file, line);
+}
+
+uint64_t ph_module_object(const struct ph_module *module, const char *name)
+{
+	for (Elf_Scn *section = NULL; (section = elf_nextscn(module->elf, section));) {
+		GElf_Shdr shdr;
+		Elf_Data *data;
+
+		if (!gelf_getshdr(section, &shdr) || shdr.sh_type != SHT_DYNSYM || !shdr.sh_entsize)
+			continue;
+		data = elf_getdata(section, NULL);
+		for (size_t i = 0; data && i < shdr.sh_size / shdr.sh_entsize; i++) {
+			GElf_Sym symbol;
+			const char *found;
+
+			if (!gelf_getsym(data, i, &symbol) || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT)
+				continue;
+			found = elf_strptr(module->elf, shdr.sh_link, symbol.st_name);
+			if (found && !strcmp(found, name))
+				return symbol.st_value;
+		}
+	}
+	return 0;
+}
+
+int ph_module_read(const struct ph_module *module, uint64_t address, void *out, size_t n)
+{
+	for (int i = 0; i < module->n_segments; i++) {
+		uint64_t into = address - module->segments[i].address;
+
+		if (address >= module->segments[i].address && into + n <= module->segments[i].size)
+			return pread(module->fd, out, n, module->segments[i].offset + into) == (ssize_t)n ? 0 : -EIO;
+	}
+	return -ENOENT;
 }

@@ -2,6 +2,7 @@
 #ifndef PH_RECORD_MODULE_H
 #define PH_RECORD_MODULE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* The registers that unwinding follows, by their DWARF numbers. */
@@ -32,6 +33,9 @@ int ph_module_same(const struct ph_module *a, const struct ph_module *b);
 uint64_t ph_module_address(const struct ph_module *module, uint64_t file_offset);
 const struct ph_rule *ph_module_rule(struct ph_module *module, uint64_t address);
 /* Name of the function, and where there is debug information the source file and line; NULL and 0 where unknown. */
+/* The address of a variable that the file exports, or 0; and bytes of the file that lie at an address. */
+uint64_t ph_module_object(const struct ph_module *module, const char *name);
+int ph_module_read(const struct ph_module *module, uint64_t address, void *out, size_t n);
 void ph_module_describe(struct ph_module *module, uint64_t address, const char **function, const char **file, int *line);
 
 #endif

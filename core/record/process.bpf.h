@@ -61,6 +61,7 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 	born = __sync_fetch_and_add(&images, 1) + 1;
 	__sync_fetch_and_add(&alive, 1);
 	*place_of(pid) = born;
+	python_forked(BPF_CORE_READ(parent, tgid), pid);
 	event = event_new(PH_EVENT_FORK);
 	if (!event)
 		return 0;
@@ -154,6 +155,7 @@ static __always_inline int on_exec(struct task_struct *task, __u32 old_tid, stru
 		born = __sync_fetch_and_add(&images, 1) + 1;
 	started = 1;
 	*place_of(tid) = born;
+	python_gone(BPF_CORE_READ(task, tgid));
 	if (tid != old_tid)	/* a thread's exec takes the leader's number */
 		*place_of(old_tid) = 0;
 	scratch = scratch_new(cpu, PH_EVENT_EXEC, task);
@@ -196,6 +198,7 @@ static __always_inline int on_task_exit(void)
 	if (signal->live.counter != 0)
 		return 0;
 	__sync_fetch_and_add(&alive, -1);
+	python_gone(task->tgid);
 	event = event_new(PH_EVENT_EXIT);
 	if (!event)
 		return 0;

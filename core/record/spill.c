@@ -57,7 +57,8 @@ void ph_spill_fini(struct ph_spill *spill)
 /* A record as it is kept: the stack's bytes become the stack's number. */
 static void *spill_with_stack(struct ph_spill *spill, const struct ph_call *call, int cpu)
 {
-	uint32_t kept = call->len - (call->flags & PH_CALL_TIMED ? call->stack_len : 0);
+	uint32_t with = call->flags & PH_CALL_TIMED ? call->stack_len : 0, python = with ? call->python_len : 0;
+	uint32_t kept = call->len - with - python;
 	struct ph_block *block = file_room(spill, &spill->calls, sizeof(*block) + kept);
 	struct ph_call *room = (void *)(block + 1);
 
@@ -66,10 +67,11 @@ static void *spill_with_stack(struct ph_spill *spill, const struct ph_call *call
 	*block = (struct ph_block){ .cpu = cpu, .bytes = kept };
 	memcpy(room, call, kept);
 	room->len = kept;
-	if (kept == call->len)
+	if (!(call->flags & PH_CALL_TIMED))
 		return block;
 	room->stack_len = 0;
-	room->stack = ph_unwind(spill->unwinder, call->pid, (const void *)((const unsigned char *)call + kept), call->stack_len);
+	room->stack = with ? ph_unwind(spill->unwinder, call->pid, (const void *)((const unsigned char *)call + kept + python), with,
+				       (const unsigned char *)call + kept, python) : 0;
 	return block;
 }
 
@@ -103,7 +105,7 @@ int ph_spill_sample(void *context, const void *record, uint32_t len)
 	memcpy(room, record, PH_SAMPLE_BYTES);
 	if (room->stack_len && spill->unwinder)
 		room->stack = ph_unwind(spill->unwinder, room->pid,
-					(const void *)((const unsigned char *)record + PH_SAMPLE_BYTES), room->stack_len);
+					(const void *)((const unsigned char *)record + PH_SAMPLE_BYTES), room->stack_len, NULL, 0);
 	room->stack_len = 0;
 	return 0;
 }

@@ -11,9 +11,12 @@
 #include "mmaps.h"
 #include "module.h"
 #include "peephole/abi_record.h"
+#include "python.h"
 #include "spill.h"
 
 #define FRAMES_MAX 32
+#define ALL_FRAMES_MAX (FRAMES_MAX + PH_PYTHON_FRAMES_MAX)
+#define PYTHON_LOOP "_PyEval_EvalFrameDefault"
 #define FILES_MAX 1024
 #define PROCESSES (1 << 12)	/* memory maps kept, by pid; older ones give way */
 #define STACKS (1 << 16)	/* places of the table of known stacks and frames: half full at most */
@@ -51,6 +54,9 @@ struct ph_unwinder {
 	struct known_file files[FILES_MAX];
 	size_t n_files;
 	struct known_place frames[STACKS], stacks[STACKS];
+	uint8_t loops[STACKS / 16];	/* a bit a frame: it is the loop that runs Python's code */
+	void (*tell)(void *context, uint32_t pid, const struct ph_python *python);
+	void *told;
 	uint32_t n_frames, n_stacks;
 	uint64_t unknown;
 	int err;
@@ -182,6 +188,18 @@ static struct memory_map *map_of(struct ph_unwinder *unwinder, uint32_t pid)
 	return map;
 }
 
+static void look_for_python(struct ph_unwinder *unwinder, uint32_t pid, const struct mapping *mapping)
+{
+	struct ph_python python;
+	uint64_t address;
+
+	if (!unwinder->tell || !mapping->file || !mapping->file->module || !strstr(mapping->file->path, "python"))
+		return;
+	address = ph_module_address(mapping->file->module, mapping->offset);
+	if (address && ph_python_in(mapping->file->module, mapping->start - address, &python))
+		unwinder->tell(unwinder->told, pid, &python);
+}
+
 static void take_mapping(void *context, const struct ph_mmap *seen)
 {
 	struct ph_unwinder *unwinder = context;
@@ -190,6 +208,7 @@ static void take_mapping(void *context, const struct ph_mmap *seen)
 				   seen->major << 20 | seen->minor, seen->ino, seen->path) };
 
 	add_mapping(map_of(unwinder, seen->pid), &mapping);
+	look_for_python(unwinder, seen->pid, &mapping);
 }
 
 static void drain_mmaps(struct ph_unwinder *unwinder)
@@ -226,6 +245,7 @@ static int read_maps(struct ph_unwinder *unwinder, struct memory_map *map)
 	while (fgets(line, sizeof(line), file)) {
 		unsigned long long start, end, offset;
 		unsigned int major, minor;
+		struct mapping mapping;
 		unsigned long ino;
 		char rights[5];
 		int at = 0;
@@ -234,8 +254,10 @@ static int read_maps(struct ph_unwinder *unwinder, struct memory_map *map)
 			   &at) < 7 || rights[2] != 'x' || !ino)
 			continue;
 		line[strcspn(line, "\n")] = 0;
-		add_mapping(map, &(struct mapping){ start, end, offset,
-			    file_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) });
+		mapping = (struct mapping){ start, end, offset,
+					    file_of(unwinder, map->pid, start, end, major << 20 | minor, ino, line + at) };
+		add_mapping(map, &mapping);
+		look_for_python(unwinder, map->pid, &mapping);
 	}
 	fclose(file);
 	return 0;
@@ -363,12 +385,25 @@ static int put_text(struct ph_unwinder *unwinder, const char *text)
 	return ph_spill_file_add(&unwinder->frames_file, text ? text : "", strlen(text ? text : "") + 1);
 }
 
+static void put_frame(struct ph_unwinder *unwinder, const char *path, const char *function, const char *file, int line,
+		      uint64_t address)
+{
+	char numbers[32];
+
+	unwinder->err |= put_text(unwinder, path);
+	unwinder->err |= put_text(unwinder, function);
+	unwinder->err |= put_text(unwinder, file);
+	snprintf(numbers, sizeof(numbers), "%d", line);
+	unwinder->err |= put_text(unwinder, numbers);
+	snprintf(numbers, sizeof(numbers), "%llu", (unsigned long long)address);
+	unwinder->err |= put_text(unwinder, numbers);
+}
+
 /* The number of a place in frames.raw, from 1; described the first time it is seen. */
 static uint32_t frame_number(struct ph_unwinder *unwinder, const struct known_file *in, uint64_t address)
 {
 	struct known_place *place = look_up(unwinder->frames, mixed((uintptr_t)in, address));
 	const char *function = NULL, *file = NULL;
-	char numbers[32];
 	int line = 0;
 
 	if (place->number)
@@ -376,14 +411,51 @@ static uint32_t frame_number(struct ph_unwinder *unwinder, const struct known_fi
 	if (unwinder->n_frames >= STACKS / 2)
 		return 0;
 	ph_module_describe(in->module, address, &function, &file, &line);
-	unwinder->err |= put_text(unwinder, in->path);
-	unwinder->err |= put_text(unwinder, function);
-	unwinder->err |= put_text(unwinder, file);
-	snprintf(numbers, sizeof(numbers), "%d", line);
-	unwinder->err |= put_text(unwinder, numbers);
-	snprintf(numbers, sizeof(numbers), "%llu", (unsigned long long)address);
-	unwinder->err |= put_text(unwinder, numbers);
+	put_frame(unwinder, in->path, function, file, line, address);
+	if (function && !strncmp(function, PYTHON_LOOP, strlen(PYTHON_LOOP)))
+		unwinder->loops[unwinder->n_frames / 8] |= 1u << unwinder->n_frames % 8;
 	return place->number = ++unwinder->n_frames;
+}
+
+static uint64_t text_hash(uint64_t hash, const char *text)
+{
+	while (*text)
+		hash = mixed(hash, (unsigned char)*text++);
+	return hash;
+}
+
+static uint32_t python_number(struct ph_unwinder *unwinder, const char *function, const char *file, uint32_t line)
+{
+	struct known_place *place = look_up(unwinder->frames, text_hash(text_hash(line, function) + 1, file));
+
+	if (place->number)
+		return place->number;
+	if (unwinder->n_frames >= STACKS / 2)
+		return 0;
+	put_frame(unwinder, NULL, function, file, (int)line, 0);
+	return place->number = ++unwinder->n_frames;
+}
+
+/* Python's frames behind the n that there are; how many there are then. */
+static uint32_t add_python(struct ph_unwinder *unwinder, const unsigned char *at, uint32_t len, struct ph_stack_frame *frames,
+			   uint32_t n)
+{
+	const unsigned char *end = at + len;
+
+	while ((size_t)(end - at) >= sizeof(struct ph_python_frame) && n < ALL_FRAMES_MAX) {
+		const struct ph_python_frame *frame = (const void *)at;
+		const char *name = (const char *)(frame + 1), *file = name + frame->name_len;
+		uint32_t bytes = (sizeof(*frame) + frame->name_len + frame->file_len + 7) & ~7u, number;
+
+		if (bytes > (size_t)(end - at))
+			break;
+		number = python_number(unwinder, frame->name_len ? name : "?", frame->file_len ? file : "?", frame->line);
+		if (!number)
+			break;
+		frames[n++] = (struct ph_stack_frame){ .frame = number - 1, .python = 1 };
+		at += bytes;
+	}
+	return n;
 }
 
 static uint32_t stack_number(struct ph_unwinder *unwinder, const struct ph_stack_frame *frames, uint32_t n)
@@ -402,11 +474,12 @@ static uint32_t stack_number(struct ph_unwinder *unwinder, const struct ph_stack
 	return place->number = ++unwinder->n_stacks;
 }
 
-uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_registers *from, uint32_t len)
+uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_registers *from, uint32_t len,
+		   const void *python, uint32_t python_len)
 {
 	struct machine machine = { .stack = (const unsigned char *)(from + 1), .base = from->sp, .len = len - sizeof(*from) };
 	struct memory_map *map;
-	struct ph_stack_frame frames[FRAMES_MAX];
+	struct ph_stack_frame frames[ALL_FRAMES_MAX];
 	uint64_t *registers = machine.registers;
 	uint32_t n = 0;
 	int after_call = 0;
@@ -434,12 +507,15 @@ uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_r
 						     .frame = frame_number(unwinder, mapping->file, address) };
 		if (!frames[n].frame--)
 			break;
+		if (python_len && unwinder->loops[frames[n].frame / 8] & 1u << frames[n].frame % 8)
+			break;
 		n++;
 		rule = ph_module_rule(mapping->file->module, address);
 		if (step(&machine, rule))
 			break;
 		after_call = !rule->signal;
 	}
+	n = add_python(unwinder, python, python_len, frames, n);
 	if (!n)
 		unwinder->unknown++;
 	return n ? stack_number(unwinder, frames, n) : 0;
@@ -450,6 +526,12 @@ int ph_unwinder_flush(struct ph_unwinder *unwinder)
 	int err = ph_spill_file_flush(&unwinder->frames_file);
 
 	return err ? err : ph_spill_file_flush(&unwinder->stacks_file);
+}
+
+void ph_unwinder_watch_python(struct ph_unwinder *unwinder, void (*tell)(void *, uint32_t, const struct ph_python *), void *context)
+{
+	unwinder->tell = tell;
+	unwinder->told = context;
 }
 
 uint64_t ph_unwinder_unknown(const struct ph_unwinder *unwinder)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct ph_unwinder;
+struct ph_python;
 struct ph_registers;
 struct ph_spill_file;
 
@@ -21,14 +22,18 @@ struct ph_stack_head {
 struct ph_stack_frame {
 	uint64_t ip;
 	uint32_t frame;		/* number in frames.raw, from 0 */
-	uint32_t reserved;
+	uint32_t python;	/* 1: a frame of Python's own */
 };
 
 struct ph_unwinder *ph_unwinder_new(int folder);
 void ph_unwinder_free(struct ph_unwinder *unwinder);
 /* The number of the stack that begins with these registers and the bytes behind them, from 1; 0: nothing can be said.
- * `len` counts the registers, too. */
-uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_registers *registers, uint32_t len);
+ * `len` counts the registers, too. `python`: frames of Python's own (struct ph_python_frame), which take the place of those
+ * of the interpreter's loop and what called it. */
+uint32_t ph_unwind(struct ph_unwinder *unwinder, uint32_t pid, const struct ph_registers *registers, uint32_t len,
+		   const void *python, uint32_t python_len);
+/* `tell` is called for each process in which an interpreter of Python was mapped. */
+void ph_unwinder_watch_python(struct ph_unwinder *unwinder, void (*tell)(void *, uint32_t, const struct ph_python *), void *context);
 /* A process was born: it has its parent's mappings. */
 void ph_unwinder_forked(struct ph_unwinder *unwinder, uint32_t parent, uint32_t child);
 int ph_unwinder_flush(struct ph_unwinder *unwinder);

@@ -99,11 +99,11 @@ SAMPLE_COLUMNS: dict[str, str] = {
 FRAME_COLUMNS: dict[str, str] = {
     "stack": "int64",
     "depth": "int32",  # 0 is where the call was made, callers follow
-    "ip": "int64",
+    "ip": "int64",  # null in frames of Python's own
     "library": "binary",  # the file; null where no file is mapped
     "offset": "int64",  # in that file's address space
     "function": "string",
-    "file": "string",  # source file and line, where debug information exists
+    "file": "string",  # source file and line, where debug information exists; of Python, where the function begins
     "line": "int32",
     "kind": "string",  # native | python
 }

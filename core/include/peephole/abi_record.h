@@ -77,13 +77,35 @@ struct ph_call {
 	__u64 enter_ns;		/* 0: not seen */
 	__u64 blocked_ns;	/* asleep inside the call, and waiting for a CPU after it */
 	__u32 switches;		/* how often it fell asleep */
-	__u32 stack;		/* in the spill: number of its stack, from 1; 0: none */
+	union {
+		__u32 stack;	/* in the spill: number of its stack, from 1; 0: none */
+		__u32 python_len;	/* in the ring: of the struct ph_python_frame before the stack */
+	};
 };
 
 #define PH_CALL_ARGS_AT 48
 #define PH_CALL_FILE_AT 96
 #define PH_CALL_TIME_AT 144
 #define PH_CALL_BYTES 168
+
+/* A frame of Python's own, innermost first: its function and file follow, each with its NUL, padded to 8. */
+struct ph_python_frame {
+	__u32 line;		/* where the function begins */
+	__u16 name_len;		/* 0: not in ASCII */
+	__u16 file_len;
+};
+
+#define PH_PYTHON_FRAMES_MAX 16
+#define PH_PYTHON_NAME_BYTES 64
+#define PH_PYTHON_FILE_BYTES 128
+
+/* An interpreter of Python in a process: the address of the list of interpreters, and the places of what is followed from
+ * there. */
+struct ph_python {
+	__u64 interpreters;
+	__u16 threads, thread_next, thread_id, thread_cframe, cframe_frame, frame_code, frame_previous;
+	__u16 code_line, code_file, code_name, text_state, text_bytes;
+};
 
 /* What unwinding starts from, before the copied bytes of the stack. */
 struct ph_registers {
@@ -106,7 +128,7 @@ struct ph_ring_head {
 };
 
 #define PH_RING_HEAD_BYTES 4096
-#define PH_RING_SLACK_BYTES 16384
+#define PH_RING_SLACK_BYTES 32768	/* no record is longer than half of it */
 #define PH_RING_FAR_BYTES (1 << 19)
 
 enum ph_event_type {
@@ -203,6 +225,8 @@ _Static_assert(sizeof(struct ph_block) == 8, "ph_block");
 _Static_assert(sizeof(struct ph_event) == PH_EVENT_BYTES, "ph_event");
 _Static_assert(sizeof(struct ph_sample) == PH_SAMPLE_BYTES, "ph_sample");
 _Static_assert(sizeof(struct ph_registers) == 64, "ph_registers");
+_Static_assert(sizeof(struct ph_python_frame) == 8, "ph_python_frame");
+_Static_assert(sizeof(struct ph_python) == 32, "ph_python");
 _Static_assert(sizeof(struct ph_ring_head) == 128, "ph_ring_head");
 _Static_assert(sizeof(struct ph_note) == 32, "ph_note");
 _Static_assert(sizeof(struct ph_cpu_count) == 64, "ph_cpu_count");

@@ -15,6 +15,7 @@ def chains(tables: Tables) -> dict[tuple[str, str], list[str]]:
 
     Empty where the capture has no stacks. Neighbouring functions of one file are one link, named by the innermost.
     """
+    import ibis
     from ibis import _
 
     frames = tables.extra("stacks.parquet")
@@ -24,7 +25,9 @@ def chains(tables: Tables) -> dict[tuple[str, str], list[str]]:
     seen = seen.group_by("image", "name", "stack").aggregate(n=_.count())
     rows = seen.join(tables.programs, "image").group_by("program", "name", "stack").aggregate(n=_.n.sum())
     of_stack: dict[int, list[str]] = {}
-    named = frames.select("stack", "depth", "function", library=_.library.cast("string")).order_by("stack", "depth")
+    named = frames.select(
+        "stack", "depth", "function", library=ibis.coalesce(_.library.cast("string"), _.file)
+    ).order_by("stack", "depth")
     for row in named.to_pyarrow().to_pylist():
         of_stack.setdefault(row["stack"], []).append(_link(row["library"], row["function"]))
     counts: dict[tuple[str, str], Counter[tuple[str, ...]]] = {}

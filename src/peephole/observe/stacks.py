@@ -29,9 +29,12 @@ def frames_table(folder: Path) -> Any:
             break
         stack += 1
         for depth in range(count):
-            ip, number, _ = _FRAME.unpack_from(raw, at + depth * _FRAME.size)
+            ip, number, python = _FRAME.unpack_from(raw, at + depth * _FRAME.size)
             place = places[number] if number < len(places) else (None, None, None, None, None)
-            for name, value in zip(FRAME_COLUMNS, (stack, depth, _signed(ip), *place, "native"), strict=True):
+            row = (stack, depth, _signed(ip), *place, "native")
+            if python:
+                row = (stack, depth, None, None, None, *place[2:], "python")
+            for name, value in zip(FRAME_COLUMNS, row, strict=True):
                 rows[name].append(value)
         at += count * _FRAME.size
     return pa.table(rows, schema=schema(FRAME_COLUMNS))
