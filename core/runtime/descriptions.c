@@ -1,17 +1,15 @@
 #include "descriptions.h"
 
 #include "dispatch.h"
+#include "keeper.h"
 #include "numbers.h"
 
-static struct ph_description descriptions[PH_DESCRIPTIONS];
+_Alignas(4096) struct ph_region ph_region;
 static uint16_t description_of[PH_FDS];	/* index + 1, or 0 */
 unsigned ph_descriptions_used;
 
-static uint8_t *buffers;			/* PH_BUFFERS x PH_BUFFER_MAX */
-static uint8_t *free_buffers[PH_BUFFERS];
+static uint8_t free_buffers[PH_BUFFERS];	/* as ph_buffer_take gives them */
 static unsigned n_free_buffers;
-
-_Atomic uint64_t ph_dirty[PH_DESCRIPTIONS / 64];
 
 /* --- descriptors ---------------------------------------------------------------------------------------- */
 
@@ -27,49 +25,52 @@ static bool fds_stale;			/* some may have come unseen */
 static struct { uint64_t dev, ino; } mapped[MAPPED_MAX];
 static unsigned n_mapped;
 
-struct kernel_stat {
-	uint64_t dev, ino, nlink;
-	uint32_t mode, uid, gid, pad;
-	uint64_t rdev;
-	int64_t size, blksize, blocks;
-	uint64_t times[6];
-	int64_t unused[3];
+struct kernel_statx {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint32_t nlink, uid, gid;
+	uint16_t mode, spare;
+	uint64_t ino, size, blocks, attributes_mask;
+	struct { int64_t s; uint32_t ns, spare; } atime, btime, ctime, mtime;
+	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+	uint64_t more[14];
 };
-_Static_assert(sizeof(struct kernel_stat) == 144, "x86-64's struct stat");
+_Static_assert(sizeof(struct kernel_statx) == 256, "struct statx");
 
-static int64_t identity_of(const struct kernel_stat *st, int64_t r, struct ph_identity *out)
+/* As st_dev has it. */
+static uint64_t device(uint64_t major, uint64_t minor)
 {
+	return (major & 0xfffff000) << 32 | (major & 0xfff) << 8 | (minor & 0xffffff00) << 12 | (minor & 0xff);
+}
+
+static int64_t identify(int64_t dir, int64_t path, int64_t flags, struct ph_identity *out)
+{
+	struct kernel_statx st;
+	int64_t r = ph_syscall(PH_NR_statx, dir, path, flags, PH_STATX_BASIC_AND_BTIME, (int64_t)&st, 0);
+
 	if (r < 0)
 		return r;
-	out->dev = st->dev;
-	out->ino = st->ino;
-	out->mode = st->mode;
-	out->size = st->size;
-	out->rdev = st->rdev;
+	*out = (struct ph_identity){
+		.dev = device(st.dev_major, st.dev_minor), .ino = st.ino, .mode = st.mode, .size = (int64_t)st.size,
+		.rdev = device(st.rdev_major, st.rdev_minor),
+		.born_ns = st.mask & PH_STATX_BTIME ? (uint64_t)st.btime.s * 1000000000 + st.btime.ns : 0,
+	};
 	return 0;
 }
 
 int64_t ph_identify(int64_t fd, struct ph_identity *out)
 {
-	struct kernel_stat st;
-
-	return identity_of(&st, ph_syscall(PH_NR_fstat, fd, (int64_t)&st, 0, 0, 0, 0), out);
+	return identify(fd, (int64_t)"", PH_AT_EMPTY_PATH, out);
 }
 
 int64_t ph_identify_path(int64_t path, struct ph_identity *out)
 {
-	struct kernel_stat st;
-	int64_t r = ph_syscall(PH_NR_newfstatat, PH_AT_FDCWD, path, (int64_t)&st, 0, 0, 0);
-
-	return identity_of(&st, r, out);
+	return identify(PH_AT_FDCWD, path, 0, out);
 }
 
 int64_t ph_identify_name(int64_t dir, int64_t path, struct ph_identity *out)
 {
-	struct kernel_stat st;
-	int64_t r = ph_syscall(PH_NR_newfstatat, dir, path, (int64_t)&st, PH_AT_SYMLINK_NOFOLLOW, 0, 0);
-
-	return identity_of(&st, r, out);
+	return identify(dir, path, PH_AT_SYMLINK_NOFOLLOW, out);
 }
 
 void ph_fd_opened(int64_t fd)
@@ -212,9 +213,9 @@ bool ph_fd_alone(const struct ph_description *d)
 
 /* --- descriptions ---------------------------------------------------------------------------------------- */
 
-uint8_t *ph_buffer_take(void)
+uint8_t ph_buffer_take(void)
 {
-	return n_free_buffers ? free_buffers[--n_free_buffers] : NULL;
+	return n_free_buffers ? free_buffers[--n_free_buffers] : 0;
 }
 
 struct ph_description *ph_description_of(int64_t fd)
@@ -224,12 +225,12 @@ struct ph_description *ph_description_of(int64_t fd)
 	if (fd < 0 || fd >= PH_FDS)
 		return NULL;
 	i = description_of[fd];
-	return i ? &descriptions[i - 1] : NULL;
+	return i ? &ph_region.descriptions[i - 1] : NULL;
 }
 
 struct ph_description *ph_description_at(unsigned index)
 {
-	return &descriptions[index];
+	return &ph_region.descriptions[index];
 }
 
 static bool is_free(const struct ph_description *d)
@@ -242,7 +243,7 @@ struct ph_description *ph_description_new(int64_t fd)
 	if (fd < 0 || fd >= PH_FDS)
 		return NULL;
 	for (unsigned i = 0; i < PH_DESCRIPTIONS; i++) {
-		struct ph_description *d = &descriptions[i];
+		struct ph_description *d = &ph_region.descriptions[i];
 
 		if (!is_free(d))
 			continue;
@@ -254,7 +255,12 @@ struct ph_description *ph_description_new(int64_t fd)
 		d->fd = (uint16_t)fd;
 		d->handled = 0;
 		d->identified = false;
+		d->unplaced = false;
 		d->error = 0;
+		ph_region.kept[i].named = 0;
+		ph_region.kept[i].flags = -1;
+		ph_region.kept[i].moved = true;
+		ph_region.kept[i].placed = false;
 		description_of[fd] = (uint16_t)(i + 1);
 		return d;
 	}
@@ -269,7 +275,7 @@ void ph_description_free(struct ph_description *d)
 	for (unsigned i = 0; i < PH_RULES_MAX; i++) {
 		if (d->buffer[i])
 			free_buffers[n_free_buffers++] = d->buffer[i];
-		d->buffer[i] = NULL;
+		d->buffer[i] = 0;
 	}
 	d->fds = 0;
 	d->handled = 0;
@@ -282,6 +288,11 @@ void ph_description_name(struct ph_description *d, int64_t fd)
 		return;
 	description_of[fd] = (uint16_t)(ph_description_index(d) + 1);
 	d->fds++;
+}
+
+void ph_stand_in(int64_t fd, const struct ph_description *d)
+{
+	description_of[fd] = d ? (uint16_t)(ph_description_index(d) + 1) : 0;
 }
 
 void ph_description_unname(struct ph_description *d, int64_t fd)
@@ -315,7 +326,7 @@ void ph_description_drop(struct ph_description *d, bool dead)
 static void free_all_buffers(void)
 {
 	for (unsigned i = 0; i < PH_BUFFERS; i++)
-		free_buffers[i] = buffers + (size_t)(PH_BUFFERS - 1 - i) * PH_BUFFER_MAX;
+		free_buffers[i] = (uint8_t)(PH_BUFFERS - i);
 	n_free_buffers = PH_BUFFERS;
 }
 
@@ -323,10 +334,10 @@ void ph_descriptions_forget(void)
 {
 	/* Another thread may have been in the middle of anything when the fork copied this memory: trust nothing. */
 	for (unsigned i = 0; i < ph_descriptions_used; i++) {
-		struct ph_description *d = &descriptions[i];
+		struct ph_description *d = &ph_region.descriptions[i];
 
 		for (unsigned b = 0; b < PH_RULES_MAX; b++)
-			d->buffer[b] = NULL;
+			d->buffer[b] = 0;
 		d->fds = 0;
 		d->handled = 0;
 		/* A trial that a handler interrupted, which then forked, must not commit in the child. */
@@ -335,21 +346,18 @@ void ph_descriptions_forget(void)
 	for (int64_t fd = 0; fd <= fd_highest; fd++)
 		description_of[fd] = 0;
 	for (unsigned i = 0; i < PH_DESCRIPTIONS / 64; i++)
-		atomic_store(&ph_dirty[i], 0);
+		atomic_store(&ph_region.head.dirty[i], 0);
 	free_all_buffers();
 }
 
 int ph_descriptions_init(void)
 {
-	if (!buffers)	/* they stay when the runtime is taken out of a program, and put in again */
-		buffers = ph_map((size_t)PH_BUFFERS * PH_BUFFER_MAX);
-	if (!buffers)
-		return -PH_ENOMEM;
 	for (int64_t fd = 0; fd <= fd_highest; fd++)
 		fd_kind[fd] = FD_NONE;
 	fds_incomplete = false;
 	n_mapped = 0;
-	free_all_buffers();
+	if (!ph_keeper_leave())
+		return -PH_ENOMEM;
 	if (!list_fds())
 		fds_incomplete = true;
 	return 0;
@@ -361,7 +369,7 @@ void ph_dirty_set(const struct ph_description *d)
 {
 	unsigned i = ph_description_index(d);
 
-	atomic_fetch_or(&ph_dirty[i / 64], 1ull << (i % 64));
+	atomic_fetch_or(&ph_region.head.dirty[i / 64], 1ull << (i % 64));
 }
 
 void ph_dirty_clear(const struct ph_description *d)
@@ -369,12 +377,12 @@ void ph_dirty_clear(const struct ph_description *d)
 	unsigned i = ph_description_index(d);
 
 	if (ph_dirty_test(d))
-		atomic_fetch_and(&ph_dirty[i / 64], ~(1ull << (i % 64)));
+		atomic_fetch_and(&ph_region.head.dirty[i / 64], ~(1ull << (i % 64)));
 }
 
 bool ph_dirty_test(const struct ph_description *d)
 {
 	unsigned i = ph_description_index(d);
 
-	return atomic_load_explicit(&ph_dirty[i / 64], memory_order_relaxed) & (1ull << (i % 64));
+	return atomic_load_explicit(&ph_region.head.dirty[i / 64], memory_order_relaxed) & (1ull << (i % 64));
 }

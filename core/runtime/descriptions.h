@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "peephole/abi_control.h"
+#include "peephole/abi_keeper.h"
 #include "rule.h"
 
 #define PH_FDS 4096		/* descriptors from here on are never handled */
 #define PH_DESCRIPTIONS 256	/* handled at the same time, at most */
 #define PH_BUFFERS 128
+#define PH_KEPT_PATH 400	/* bytes; files with longer names are not kept */
 #define PH_STATES_MAX 512	/* the states of all rules on one description, together */
 
 /* `word` of a description: bit i says which copy of layer i's state is current; bit 16 that the description was taken
@@ -31,17 +33,46 @@ struct ph_description {
 	bool identified;	/* dev .. mount below are known */
 	bool regular;
 	uint32_t mount_rules;	/* rules that the mount admits */
+	bool unplaced;		/* nothing may become pending before the keeper knows where it goes (keeper.c) */
+	uint8_t buffer[PH_RULES_MAX];	/* 1 + index in ph_region.buffers, or 0 */
 	uint64_t dev, ino;
 	int64_t error;		/* of a settle that no call has reported yet, or 0 */
-	uint8_t *buffer[PH_RULES_MAX];
 	_Alignas(64) uint8_t states[2][PH_STATES_MAX];
 };
+
+/* What the keeper needs to know of a description in order to settle it when the process is gone. */
+struct ph_kept {
+	uint64_t named;		/* 1 + the tick at which the path was asked for */
+	uint64_t since;		/* the tick at which it got something pending */
+	int64_t flags;		/* of open; -1: not known */
+	int64_t position;	/* where the first byte that is pending goes */
+	uint64_t size, born_ns;	/* of the file, as far as this process has changed it */
+	bool moved;		/* position and size are not known */
+	bool placed;		/* once, at least */
+	int64_t advanced;	/* by the settle in progress */
+	int64_t from;		/* what it began with: position, and states */
+	uint64_t from_size;
+	_Atomic uint64_t settling;
+	char path[PH_KEPT_PATH];
+	uint64_t before[PH_STATES_MAX / 8];
+};
+
+/* What is pending, and who may touch it. In memory of the keeper's, where there is one. */
+struct ph_region {
+	struct ph_head head;
+	struct ph_description descriptions[PH_DESCRIPTIONS];
+	struct ph_kept kept[PH_DESCRIPTIONS];
+	_Alignas(4096) uint8_t buffers[PH_BUFFERS][PH_BUFFER_MAX];
+};
+
+extern struct ph_region ph_region;
 
 struct ph_identity {
 	uint64_t dev, ino;
 	uint32_t mode;
 	int64_t size;
 	uint64_t rdev;		/* of a device */
+	uint64_t born_ns;	/* 0: the file system doesn't say */
 };
 
 /* 0 or -errno. */
@@ -69,6 +100,9 @@ static inline unsigned ph_description_index(const struct ph_description *d)
 /* A new description named by fd alone; NULL when none is free. */
 struct ph_description *ph_description_new(int64_t fd);
 
+/* In the keeper: fd stands for the descriptors of d, which are another process's; NULL: no longer. */
+void ph_stand_in(int64_t fd, const struct ph_description *d);
+
 /* fd stops naming d; freed with its last name. */
 void ph_description_unname(struct ph_description *d, int64_t fd);
 void ph_description_name(struct ph_description *d, int64_t fd);
@@ -81,7 +115,11 @@ void ph_description_free(struct ph_description *d);
 /* Forget every description without settling: what a fork's child does, whose parent keeps what is pending. */
 void ph_descriptions_forget(void);
 
-uint8_t *ph_buffer_take(void);
+uint8_t ph_buffer_take(void);		/* 1 + its index, or 0 */
+static inline uint8_t *ph_buffer_of(const struct ph_description *d, unsigned layer)
+{
+	return d && d->buffer[layer] ? ph_region.buffers[d->buffer[layer] - 1] : NULL;
+}
 
 /* --- every descriptor of the process, for `alone` ------------------------------------------------------- */
 void ph_fd_opened(int64_t fd);
@@ -95,13 +133,12 @@ void ph_inode_mapped(uint64_t dev, uint64_t ino);
 bool ph_fd_alone(const struct ph_description *d);
 
 /* --- which descriptions have something pending ----------------------------------------------------------- */
-extern _Atomic uint64_t ph_dirty[PH_DESCRIPTIONS / 64];
 static inline bool ph_anything_pending(void)
 {
 	uint64_t any = 0;
 
 	for (unsigned i = 0; i < PH_DESCRIPTIONS / 64; i++)
-		any |= atomic_load_explicit(&ph_dirty[i], memory_order_relaxed);
+		any |= atomic_load_explicit(&ph_region.head.dirty[i], memory_order_relaxed);
 	return any != 0;
 }
 void ph_dirty_set(const struct ph_description *d);

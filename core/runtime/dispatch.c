@@ -2,6 +2,7 @@
  * the call's description are asked; everything else passes through. */
 #include "dispatch.h"
 
+#include "keeper.h"
 #include "naps.h"
 #include "opens.h"
 #include "guard.h"
@@ -95,7 +96,10 @@ static void adopt_child(void)
 {
 	if (__builtin_expect(!ph_hold_forked(), 1))
 		return;
-	ph_descriptions_forget();
+	if (!ph_keeper_leave()) {
+		ph_armed = false;	/* the parent's memory is no place for this child's */
+		return;
+	}
 	ph_process_forget();
 	ph_hold_adopt();
 }
@@ -107,6 +111,8 @@ void ph_fork_begin(void)
 	if (!ph_armed)
 		return;
 	adopt_child();
+	if (!ph_armed)
+		return;
 	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
@@ -129,6 +135,9 @@ void ph_disarm(enum ph_why why)
 
 	if (!ph_armed)
 		return;
+	adopt_child();
+	if (!ph_armed)
+		return;
 	ph_owed_blind(1);
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
@@ -143,6 +152,9 @@ void ph_handler_begin(void)
 
 	if (!ph_armed || !ph_hold_handlers())
 		return;
+	adopt_child();
+	if (!ph_armed)
+		return;
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_walk_end(&walk);
@@ -155,6 +167,8 @@ void ph_thread_begin(void)
 	if (!ph_armed)
 		return;
 	adopt_child();
+	if (!ph_armed)
+		return;
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_hold_threads();
@@ -205,7 +219,7 @@ static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd,
 	bool done = false;
 	int64_t r;
 
-	if (d->error || !ph_trial_begin(d, &trial))
+	if (d->error || d->unplaced || !ph_trial_begin(d, &trial))
 		return false;
 	if (!(trial.word & PH_WORD_DEAD) && ph_description_of(fd) == d && d->handled) {
 		walk.d = d;
@@ -280,6 +294,7 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 	} else {
 		int64_t r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
 
+		ph_keeper_passes(d, c);
 		if (r < 0)
 			verdict = answer(c, r);
 	}
@@ -323,6 +338,7 @@ static enum ph_verdict on_two(struct ph_call *c)
 			walk.d = d;
 		else if (!r)
 			r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+		ph_keeper_passes(d, c);
 		if (r < 0)
 			verdict = answer(c, r);
 	}
@@ -518,6 +534,20 @@ static void on_passing(const struct ph_call *c)
 		if (c->a[0] == PH_PR_SET_TSC)
 			ph_pay_stop();
 		return;
+	case PH_NR_setuid:
+	case PH_NR_setgid:
+	case PH_NR_setreuid:
+	case PH_NR_setregid:
+	case PH_NR_setresuid:
+	case PH_NR_setresgid:
+	case PH_NR_setgroups:
+	case PH_NR_capset:
+		/* The keeper does as it finds in its memory: nobody else may come at it. */
+		if (ph_kept()) {
+			ph_disarm(PH_WHY_SHARED);
+			ph_keeper_leave();
+		}
+		return;
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
 	case PH_NR_setns:
@@ -594,6 +624,8 @@ static enum ph_verdict on_any(struct ph_call *c)
 		return on_description(c, ph_description_of(c->a[0]));
 	}
 	ph_settle_everything(PH_WHY_BLOCKING);
+	if (c->nr == PH_NR_rename || c->nr == PH_NR_renameat || c->nr == PH_NR_renameat2)
+		ph_keeper_renamed();
 	if (is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
 		return answer(c, ph_process_call(&as));
 	if (ph_process_handles(c->nr))
@@ -715,6 +747,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	if (!ph_armed)
 		return PH_PASS;
 	adopt_child();
+	if (!ph_armed)
+		return PH_PASS;
 	if (ph_naps_used && !ph_is_sleep(c->nr))
 		ph_naps_end();
 	if (switched_off())

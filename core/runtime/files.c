@@ -4,7 +4,7 @@
 
 int64_t ph_k_fill(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t offset)
 {
-	uint8_t *buffer = k->walk->d ? k->walk->d->buffer[k->layer] : NULL;
+	uint8_t *buffer = ph_buffer_of(k->walk->d, k->layer);
 	int64_t r;
 
 	f->len = 0;
@@ -18,7 +18,7 @@ int64_t ph_k_fill(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t offset
 
 int64_t ph_buffer_give(struct ph_k *k, struct ph_state *f, int64_t user, int64_t offset, int64_t n)
 {
-	const uint8_t *buffer = k->walk->d ? k->walk->d->buffer[k->layer] : NULL;
+	const uint8_t *buffer = ph_buffer_of(k->walk->d, k->layer);
 	int64_t r;
 
 	if (!buffer || offset < 0 || n < 0 || offset > f->len || n > f->len - offset)

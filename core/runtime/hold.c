@@ -4,21 +4,21 @@
 
 #include "descriptions.h"
 #include "dispatch.h"
+#include "keeper.h"
 #include "numbers.h"
 
 #define ALIVE 0x70656570686f6c65ull
 #define FIRM 1ull
+_Static_assert(PH_OWNER_KEEPER & FIRM, "nobody takes over from the keeper");
 #define SELF_BITS 0x0000fffffffffff0ull
 #define LOCAL_COMMITS 48		/* bits of a local ticket below the index */
 #define SPINS 200
 #define NAP_NS 1000000
 #define NAPS_BEFORE_TAKEOVER 5		/* of a trial, which lasts nanoseconds unless its thread does not run */
+#define NAPS_BEFORE_ASKING 20		/* whether the keeper, in whose way we are, is still alive */
 
 struct shared_page {
 	_Atomic uint64_t alive;
-	_Atomic uint64_t owner;
-	_Atomic uint64_t local;
-	_Atomic uint64_t ended;		/* a value of `local` whose trial is over, so that it need not be looked up */
 	_Atomic uint32_t turn;		/* futex: counts releases */
 	_Atomic uint32_t sleepers;
 	_Atomic uint32_t windows;
@@ -27,6 +27,7 @@ struct shared_page {
 };
 
 static PH_HOT_DATA struct shared_page *page;
+static struct ph_head *const head = &ph_region.head;
 static PH_HOT_DATA _Atomic bool threads;
 static _Atomic bool handlers;		/* the program has signal handlers: two calls a hold, which most programs save */
 
@@ -52,6 +53,10 @@ bool ph_hold_forked(void)
 void ph_hold_adopt(void)
 {
 	atomic_store(&page->alive, ALIVE);
+	/* Of a thread that the child does not have. */
+	atomic_store(&head->owner, 0);
+	atomic_store(&head->local, 0);
+	atomic_store(&head->ended, 0);
 	atomic_store(&threads, false);
 }
 
@@ -92,19 +97,25 @@ static inline struct ph_description *local_trial(uint64_t ticket)
 	return local_ticket(d, load(&d->word)) == ticket ? d : NULL;
 }
 
+bool ph_trial_on(uint64_t local)
+{
+	return local_trial(local) != NULL;
+}
+
 static bool begin_alone(const struct ph_description *d, struct ph_trial *trial)
 {
-	uint64_t seen = load(&page->local);
+	uint64_t seen = load(&head->local);
 
 	trial->word = load(&d->word);
 	trial->threads = false;
 	trial->ticket = local_ticket(d, trial->word);
-	if ((seen != load(&page->ended) && local_trial(seen)) || load(&page->owner) || !swap_here(&page->local, seen, trial->ticket))
+	if ((seen != load(&head->ended) && local_trial(seen)) || !swap_here(&head->local, seen, trial->ticket))
 		return false;
-	/* A handler before the swap may have changed everything, and made threads; one after it takes over. */
-	if (!atomic_load_explicit(&threads, memory_order_relaxed) && load(&d->word) == trial->word)
+	/* A handler before the swap may have changed everything, and made threads; one after it takes over. The owner is
+	 * looked at behind the swap: the keeper first becomes owner, then makes sure that we see it, then looks for us. */
+	if (!load(&head->owner) && !atomic_load_explicit(&threads, memory_order_relaxed) && load(&d->word) == trial->word)
 		return true;
-	swap_here(&page->local, trial->ticket, 0);
+	swap_here(&head->local, trial->ticket, 0);
 	return false;
 }
 
@@ -112,7 +123,7 @@ static __attribute__((noinline)) bool begin_among_threads(const struct ph_descri
 {
 	uint64_t free = 0, mine = ph_self() | (uint64_t)(ph_description_index(d) + 1) << 48;
 
-	if (!atomic_compare_exchange_strong(&page->owner, &free, mine))
+	if (!atomic_compare_exchange_strong(&head->owner, &free, mine))
 		return false;
 	*trial = (struct ph_trial){ mine, atomic_load(&d->word), true };
 	return true;
@@ -132,7 +143,7 @@ bool ph_trial_commit(struct ph_description *d, const struct ph_trial *trial, uin
 	if (__builtin_expect(!trial->threads, 1)) {
 		if (!swap_here(&d->word, word, next))
 			return false;
-		atomic_store_explicit(&page->ended, trial->ticket, memory_order_relaxed);
+		atomic_store_explicit(&head->ended, trial->ticket, memory_order_relaxed);
 		return true;
 	}
 	return atomic_compare_exchange_strong(&d->word, &word, next);
@@ -143,8 +154,8 @@ bool ph_trial_end(const struct ph_trial *trial, bool committed)
 	uint64_t mine = trial->ticket;
 
 	if (__builtin_expect(!trial->threads, 1))
-		return committed || swap_here(&page->local, mine, 0);
-	if (!atomic_compare_exchange_strong(&page->owner, &mine, 0))
+		return committed || swap_here(&head->local, mine, 0);
+	if (!atomic_compare_exchange_strong(&head->owner, &mine, 0))
 		return false;
 	if (atomic_load(&page->sleepers))
 		released();
@@ -173,7 +184,7 @@ static void nap(uint64_t seen)
 
 	atomic_fetch_add(&page->sleepers, 1);
 	turn = atomic_load(&page->turn);
-	if (atomic_load(&page->owner) == seen)
+	if (atomic_load(&head->owner) == seen)
 		ph_syscall(PH_NR_futex, (int64_t)&page->turn, PH_FUTEX_WAIT_PRIVATE, turn, (int64_t)interval, 0, 0);
 	atomic_fetch_sub(&page->sleepers, 1);
 }
@@ -183,7 +194,7 @@ static bool take(uint64_t self, bool from_stuck_trial, uint64_t *seen)
 {
 	for (int spin = 0; spin < SPINS; spin++) {
 		*seen = 0;
-		if (atomic_compare_exchange_strong(&page->owner, seen, self | FIRM))
+		if (atomic_compare_exchange_strong(&head->owner, seen, self | FIRM))
 			return true;
 		if ((*seen & SELF_BITS) == self)
 			break;
@@ -192,7 +203,7 @@ static bool take(uint64_t self, bool from_stuck_trial, uint64_t *seen)
 	/* A trial of this very thread means that a signal handler interrupted it; one of another thread that has not
 	 * moved for several naps, that its thread does not run. Either can be taken over. */
 	return !(*seen & FIRM) && ((*seen & SELF_BITS) == self || from_stuck_trial) &&
-	       atomic_compare_exchange_strong(&page->owner, seen, self | FIRM);
+	       atomic_compare_exchange_strong(&head->owner, seen, self | FIRM);
 }
 
 /* The local trial that a firm hold of the only thread finds in its way: the index, or -1. */
@@ -202,8 +213,8 @@ static int take_local(void)
 
 	if (atomic_load(&threads))
 		return -1;
-	d = local_trial(load(&page->local));
-	atomic_store_explicit(&page->local, 0, memory_order_relaxed);
+	d = local_trial(load(&head->local));
+	atomic_store_explicit(&head->local, 0, memory_order_relaxed);
 	return d ? (int)ph_description_index(d) : -1;
 }
 
@@ -211,6 +222,18 @@ static int take_local(void)
 static int taken_over(uint64_t seen)
 {
 	return seen >> 48 ? (int)(seen >> 48) - 1 : take_local();
+}
+
+static bool take_from_keeper(uint64_t self, struct ph_firm *firm)
+{
+	uint64_t keeper = PH_OWNER_KEEPER;
+
+	firm->blocked = true;
+	firm->signals = hold_signals();
+	if (atomic_compare_exchange_strong(&head->owner, &keeper, self | FIRM))
+		return true;
+	open_signals(firm->signals);
+	return false;
 }
 
 int ph_firm_begin(struct ph_firm *firm)
@@ -234,13 +257,16 @@ int ph_firm_begin(struct ph_firm *firm)
 			open_signals(firm->signals);
 		naps = seen == stuck ? naps + 1 : 0;
 		stuck = seen;
+		if (seen == PH_OWNER_KEEPER && naps % NAPS_BEFORE_ASKING == NAPS_BEFORE_ASKING - 1 && ph_keeper_gone() &&
+		    take_from_keeper(self, firm))
+			return PH_KEEPER_DIED;
 		nap(seen);
 	}
 }
 
 void ph_firm_end(const struct ph_firm *firm)
 {
-	atomic_store(&page->owner, 0);
+	atomic_store(&head->owner, 0);
 	if (atomic_load(&page->sleepers))
 		released();
 	if (firm->blocked)

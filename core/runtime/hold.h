@@ -18,7 +18,9 @@
  * which nobody else touches any more; and a trial that has not marked the local word yet finds, when it has, that
  * there are threads, and gives up. The local word is not looked at from then on.
  *
- * Both lie in a page that a fork wipes, so a child never finds a lock held by a thread that it does not have. */
+ * Both lie with what they guard, in memory that the keeper may share (keeper.c): it becomes owner too, firmly. That a
+ * process is a fork's child tells a page that a fork wipes; a child then never finds a lock held by a thread that it does
+ * not have. */
 #ifndef PH_RUNTIME_HOLD_H
 #define PH_RUNTIME_HOLD_H
 
@@ -46,9 +48,11 @@ void ph_hold_adopt(void);
 bool ph_trial_begin(const struct ph_description *d, struct ph_trial *trial);
 /* Puts the copies of the layers in `touched` in force. */
 bool ph_trial_commit(struct ph_description *d, const struct ph_trial *trial, uint32_t touched);
+bool ph_trial_on(uint64_t local);		/* whether a value of the local word is of a trial that is still on */
 bool ph_trial_end(const struct ph_trial *trial, bool committed);	/* false: it was taken over */
 
-/* Returns the index of the description whose trial was taken over, or -1. */
+/* Returns the index of the description whose trial was taken over, -1, or PH_KEEPER_DIED, which held the state. */
+#define PH_KEEPER_DIED (-2)
 int ph_firm_begin(struct ph_firm *firm);
 void ph_firm_end(const struct ph_firm *firm);
 

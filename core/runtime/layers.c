@@ -1,9 +1,9 @@
 #include "layers.h"
 
-#include "run.h"
-
+#include "keeper.h"
 #include "numbers.h"
 #include "owed.h"
+#include "run.h"
 
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
@@ -37,6 +37,15 @@ static const struct ph_rule *rule_named(const char *name)
 /* Layers stand in the order of the rules in the control page: the launcher has chosen it. */
 int ph_layers_init(struct ph_control *control)
 {
+	uint32_t chosen = 0;
+
+	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++)
+		chosen |= control->rules[i].enabled ? 1u << i : 0;
+	return ph_layers_choose(control, chosen);
+}
+
+int ph_layers_choose(struct ph_control *control, uint32_t chosen)
+{
 	uint32_t offset = 0;
 
 	ph_control = control;
@@ -54,7 +63,7 @@ int ph_layers_init(struct ph_control *control)
 
 		if (!rule || rule->state_bytes > PH_STATE_MAX || rule->buffer_bytes > PH_BUFFER_MAX)
 			return -1;
-		if (!control->rules[i].enabled)
+		if (!(chosen & (1u << i)))
 			continue;
 		size = (rule->state_bytes + 7) & ~7u;
 		if (offset + size > PH_STATES_MAX)
@@ -138,6 +147,8 @@ void ph_walk_hold(struct ph_walk *walk)
 		return;
 	taken = ph_firm_begin(&walk->firm);
 	walk->held = true;
+	if (taken == PH_KEEPER_DIED)
+		ph_keeper_clear(walk);
 	if (taken < 0)
 		return;
 	/* A trial stood in the way. Its description dies: what was committed is settled here, the trial's own commit
@@ -203,6 +214,8 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 		ph_owed_settle(walk);
 	if (may_wait(walk, c->nr))
 		ph_walk_release(walk);
+	if (walk->d)
+		ph_keeper_passes(walk->d, c);
 	walk->kernel_calls++;
 	if (ph_owed_used && (c->nr == PH_NR_fsync || c->nr == PH_NR_fdatasync))
 		return ph_owed_sync(walk->d, c);
@@ -273,6 +286,7 @@ int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, en
 	if (!walk->trial) {
 		ph_hits_gather(d);
 		ph_dirty_clear(d);
+		ph_keeper_unplace(d);
 	}
 	return first;
 }

@@ -18,6 +18,8 @@ struct ph_walk {
 	bool aborted;		/* the trial met something that it can't do */
 	uint64_t *process;	/* in a trial of the process's states: their copy */
 	uint32_t kernel_calls;	/* made on the way */
+	bool again;		/* a settle that was interrupted: appended bytes may be there already */
+	int64_t stand_in;	/* in the keeper: 1 + the descriptor that stands for the program's, or 0 */
 	int64_t adopts;		/* 1 + a descriptor that stands for what the next open gives, or 0 */
 	int64_t known_fd;	/* 1 + a descriptor that was looked up on the way, or 0 */
 	/* From here on of no use to a trial. */
@@ -57,6 +59,7 @@ extern uint32_t ph_layers_on;	/* bit i: layer i has not left this process */
 extern bool ph_armed;		/* dispatch.c */
 
 int ph_layers_init(struct ph_control *control);
+int ph_layers_choose(struct ph_control *control, uint32_t chosen);	/* bit i: rule i of the control page */
 
 /* Whether any layer has a handler for this call; and (bit i: layer i) those that may answer without the kernel, and
  * those whose handler needs no description. */

@@ -1,4 +1,5 @@
 /* The named mechanisms that rules use: see rule.h, and docs/rule-language.md for what each means. */
+#include "keeper.h"
 #include "layers.h"
 #include "numbers.h"
 #include "run.h"
@@ -145,6 +146,8 @@ static bool identify(struct ph_k *k, struct ph_description *d)
 	d->dev = id->dev;
 	d->ino = id->ino;
 	d->regular = (id->mode & PH_S_IFMT) == PH_S_IFREG;
+	ph_region.kept[ph_description_index(d)].size = (uint64_t)id->size;
+	ph_region.kept[ph_description_index(d)].born_ns = id->born_ns;
 	d->mount_rules = 0;
 	for (uint32_t i = 0; i < ph_control->n_mounts && i < PH_MOUNTS_MAX; i++)
 		if (ph_control->mounts[i].dev == id->dev)
@@ -169,6 +172,7 @@ struct ph_state *ph_file(struct ph_k *k, int64_t fd)
 		ph_count_why(k->layer, PH_WHY_SHARED);
 		return NULL;
 	}
+	ph_keeper_join();
 	d = ph_description_of(fd);
 	if (!d)
 		d = ph_description_new(fd);
@@ -182,6 +186,8 @@ struct ph_state *ph_file(struct ph_k *k, int64_t fd)
 	for (uint32_t i = 0; i < l->rule->state_bytes; i++)
 		((uint8_t *)f)[i] = 0;
 	d->handled |= 1u << k->layer;
+	ph_keeper_opened(d, k->call);
+	ph_keeper_unplace(d);
 	return f;
 }
 
@@ -259,7 +265,7 @@ int64_t ph_buffer_room(struct ph_k *k, struct ph_state *f)
 
 inline int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user, int64_t n)
 {
-	uint8_t *buffer = k->walk->d ? k->walk->d->buffer[k->layer] : NULL;
+	uint8_t *buffer = ph_buffer_of(k->walk->d, k->layer);
 	int64_t r;
 
 	if (!buffer || n < 0 || n > ph_buffer_room(k, f))
@@ -279,12 +285,17 @@ void ph_buffer_clear(struct ph_state *f)
 static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset, bool positioned)
 {
 	struct ph_description *d = k->walk->d;
-	uint8_t *buffer = d ? d->buffer[k->layer] : NULL;
+	uint8_t *buffer = ph_buffer_of(d, k->layer);
+	int64_t done = 0;
+	bool moved;
 
 	(void)f;
 	if (!buffer || len < 0 || len > PH_BUFFER_MAX)
 		return -PH_EFAULT;
-	for (int64_t done = 0; done < len;) {
+	moved = ph_region.kept[ph_description_index(d)].moved;
+	if (!k->walk->trial && k->walk->again)
+		done = ph_keeper_appended(d, fd, buffer, len);
+	while (done < len) {
 		int64_t r = ph_layer_below(k, positioned ? PH_NR_pwrite64 : PH_NR_write, fd, (int64_t)(buffer + done), len - done,
 				  offset + done);
 
@@ -296,6 +307,8 @@ static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t
 			return -PH_ENOSPC;
 		done += r;
 	}
+	if (!positioned)
+		ph_keeper_advance(d, len, moved);
 	return len;
 }
 

@@ -2,6 +2,7 @@
  * ones that rules may not act on. */
 #include "opens.h"
 
+#include "keeper.h"
 #include "numbers.h"
 #include "run.h"
 
@@ -58,6 +59,7 @@ static bool has_pending(struct ph_walk *walk, struct ph_description *d)
 void ph_mark_pending(struct ph_walk *walk, struct ph_description *d)
 {
 	if (has_pending(walk, d)) {
+		ph_keeper_place(walk, d);
 		ph_dirty_set(d);
 	} else {
 		ph_hits_gather(d);

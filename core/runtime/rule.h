@@ -41,6 +41,7 @@ struct ph_rule {
 	uint32_t n_handles;
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
+	bool effects;		/* what is pending changes what others see; else settling only forgets what was known */
 };
 
 #define PH_STATE_MAX 128

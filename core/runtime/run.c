@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "guard.h"
+#include "keeper.h"
 #include "numbers.h"
 
 /* --- faults ---------------------------------------------------------------------------------------------- */
@@ -83,10 +84,13 @@ int64_t ph_run_settle(struct ph_walk *walk, unsigned layer, struct ph_descriptio
 	struct ph_state *f = ph_state_of(walk, d, layer);
 	struct ph_k k = { .walk = walk, .layer = layer };
 	uint32_t calls = walk->kernel_calls;
-	int64_t len = f->len, fd = d->fd, r;
+	int64_t len = f->len, fd = walk->stand_in ? walk->stand_in - 1 : d->fd, r;
 	uint64_t start = ph_ticks();
+	bool kept = ph_keeper_begin(walk, d);
 
 	r = ph_guarded(&k, f, (const void *)fd, ph_layers[layer].rule->settle);
+	if (kept)
+		ph_keeper_end(d);
 	if (r == PH_FAULTED) {
 		ph_count_why(layer, PH_WHY_CONTAINED);
 		ph_layer_off(layer, PH_WHY_CONTAINED);

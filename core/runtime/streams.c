@@ -69,8 +69,7 @@ static bool wait_for_room(int64_t fd)
 
 int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len)
 {
-	struct ph_description *d = k->walk->d;
-	uint8_t *buffer = d ? d->buffer[k->layer] : NULL;
+	uint8_t *buffer = ph_buffer_of(k->walk->d, k->layer);
 
 	(void)f;
 	if (!buffer || len < 0 || len > PH_BUFFER_MAX)

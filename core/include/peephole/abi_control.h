@@ -9,10 +9,11 @@
 #include <stdint.h>
 
 #define PH_CONTROL_MAGIC 0x4c48504545504c31ull
-#define PH_CONTROL_VERSION 2u
+#define PH_CONTROL_VERSION 3u
 #define PH_RULES_MAX 16
 #define PH_MOUNTS_MAX 64
 #define PH_UNCOVERED_MAX 64
+#define PH_SLOTS 512		/* processes that can have what is pending in the keeper's memory */
 
 /* Why a handled call was settled or passed through instead of answered: keys of "why_not" in results. */
 enum ph_why {
@@ -32,6 +33,8 @@ enum ph_why {
 	PH_WHY_SETTLE_FAILED,	/* the kernel refused a settle; its error was handed to the program */
 	PH_WHY_CONTAINED,	/* a fault in the rule's own code */
 	PH_WHY_NO_GAIN,		/* it took more than it saved, by the plan's prices */
+	PH_WHY_DEADLINE,	/* the keeper settled what had been pending for too long */
+	PH_WHY_KILLED,		/* the keeper settled what a process had left that was killed */
 	PH_WHY_COUNT
 };
 
@@ -109,6 +112,11 @@ struct ph_control {
 	struct ph_rule_control rules[PH_RULES_MAX];
 	struct ph_mount mounts[PH_MOUNTS_MAX];
 	struct ph_uncovered uncovered[PH_UNCOVERED_MAX];
+	uint32_t keeper_pid, keeper_fd;	/* /proc/PID/fd/FD is its memory (abi_keeper.h); 0: there is none */
+	uint64_t keeper_dev, keeper_ino;	/* of that memory */
+	uint64_t keeper_rounds;	/* times that it has looked after every process */
+	uint64_t kept_lost;	/* files of killed processes whose effects it could not make good */
+	uint32_t slots[PH_SLOTS];	/* which process has which slot of the keeper's memory; 0: free */
 };
 
 _Static_assert(sizeof(struct ph_rule_control) == 48 + 8 + 16 + 8 * PH_WHY_COUNT + 32, "ph_rule_control");
@@ -116,6 +124,6 @@ _Static_assert(sizeof(struct ph_mount) == 16, "ph_mount");
 _Static_assert(sizeof(struct ph_uncovered) == 128, "ph_uncovered");
 _Static_assert(offsetof(struct ph_control, owed) % 16 == 0, "cmpxchg16b");
 _Static_assert(sizeof(struct ph_control) == 128 + PH_RULES_MAX * sizeof(struct ph_rule_control) +
-	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128, "ph_control");
+	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128 + 40 + PH_SLOTS * 4, "ph_control");
 
 #endif

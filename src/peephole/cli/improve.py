@@ -93,6 +93,7 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
             else:
                 print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
                 return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
+        armed.settle()
         if stats is not None:
             _write_stats(stats, {**armed.stats(), **({"scheduling": beside.watch.report()} if beside else {})})
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

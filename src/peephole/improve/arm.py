@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from peephole import native
 from peephole.errors import EngineError
 from peephole.improve import folder as folders
+from peephole.improve import keeper
 from peephole.improve.control import MOUNTS_MAX, PROFILES, Control, Mount, Stats
 from peephole.improve.launch import Target, examine
 from peephole.improve.own import library_with
@@ -99,6 +100,11 @@ class Armed:
             env["PEEPHOLE_PAIR"] = "1"
         return env
 
+    def settle(self) -> None:
+        """Everything is made good that programs have left which have ended, also by a kill."""
+        if self._last is None:
+            keeper.finish(self._control)
+
     def stats(self) -> Stats:
         """What the runtime counted; the last state after `close`."""
         return self._control.stats() if self._last is None else self._last
@@ -106,6 +112,7 @@ class Armed:
     def close(self) -> None:
         """Remove the runtime folder; while a program is still covered by it, it stays until some later sweep."""
         if self._last is None:
+            self.settle()
             self._last = self._control.stats()
             self._control.close()
             folders.leave(self._folder)
@@ -192,6 +199,8 @@ def arm(
         if owner is not None:
             for path in (folder, folder / "sites", folder / "control"):
                 os.chown(path, *owner)
+        if names:
+            keeper.start(folder, os.getpid(), owner)
         return armed
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,10 +13,11 @@ from typing import TypedDict
 from peephole.errors import EngineError
 
 MAGIC = 0x4C48504545504C31
-VERSION = 2
+VERSION = 3
 RULES_MAX = 16
 MOUNTS_MAX = 64
 UNCOVERED_MAX = 64
+SLOTS = 512
 
 #: enum ph_why
 WHYS = (
@@ -36,6 +37,8 @@ WHYS = (
     "settle_failed",
     "contained",
     "no_gain",
+    "deadline",
+    "killed",
 )
 #: enum ph_profile
 PROFILES = {"ext4-ordered": 1, "weak": 2}
@@ -89,6 +92,13 @@ class Page(ctypes.Structure):
         ("rules", _Rule * RULES_MAX),
         ("mounts", _Mount * MOUNTS_MAX),
         ("uncovered", _Uncovered * UNCOVERED_MAX),
+        ("keeper_pid", ctypes.c_uint32),
+        ("keeper_fd", ctypes.c_uint32),
+        ("keeper_dev", ctypes.c_uint64),
+        ("keeper_ino", ctypes.c_uint64),
+        ("keeper_rounds", ctypes.c_uint64),
+        ("kept_lost", ctypes.c_uint64),
+        ("slots", ctypes.c_uint32 * SLOTS),
     )
 
 
@@ -119,6 +129,7 @@ class Stats(TypedDict):
     sites_unpatched: int
     calls_passed: int
     settle_failures: int
+    kept_lost: int
     not_covered: list[NotCovered]
     not_covered_seen: int
 
@@ -189,6 +200,16 @@ class Control:
         """In programs that start from now on calls are trapped, and no call site is patched."""
         self._page.trapping = 1
 
+    @property
+    def keeper_pid(self) -> int:
+        """The process that looks after what is pending; 0: there is none."""
+        return int(self._page.keeper_pid)
+
+    @property
+    def keeper_rounds(self) -> int:
+        """How often it has looked after every process."""
+        return int(self._page.keeper_rounds)
+
     def stats(self) -> Stats:
         """The counters now."""
         return stats_of(self._page)
@@ -208,6 +229,7 @@ def stats_of(page: Page) -> Stats:
         sites_unpatched=page.sites_unpatched,
         calls_passed=page.calls_passed,
         settle_failures=page.settle_failures,
+        kept_lost=page.kept_lost,
         not_covered=[
             NotCovered(pid=one.pid, exe=_text(one.exe), why=UNCOVERED[one.why] if one.why < len(UNCOVERED) else "none")
             for one in page.uncovered[: min(page.n_uncovered, UNCOVERED_MAX)]

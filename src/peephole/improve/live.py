@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 from peephole import native
 from peephole.errors import EngineError
 from peephole.improve import folder as folders
+from peephole.improve import keeper
 from peephole.improve.arm import PlannedMount, mounts_of
 from peephole.improve.control import MAGIC, MOUNTS_MAX, VERSION, Control, Page, Stats, stats_of
 from peephole.improve.own import library_with
@@ -102,6 +103,8 @@ def attach(
         if user != os.geteuid():
             os.chown(folder / "control", user, -1)
             folder.chmod(0o711)
+        if names and user == os.geteuid():
+            keeper.start(folder, pid)
         words += [f"mapped:{dev}:{inode}" for dev, inode in _data_files(pid, maps)]
         return _run("attach", pid, str(library), str(folder / "control"), str(folder / "sites"), *words)
     except BaseException:
@@ -244,7 +247,7 @@ def _covered(pid: int) -> Covered | None:
         for m in mappings(pid):
             if "s" in m.access and m.offset == 0 and _is_control(m.path):
                 page = _read_page(pid, m.start)
-                if page is not None:
+                if page is not None and page.keeper_pid != pid:
                     program = str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
                     return Covered(pid, program, f"{m.device}:{m.inode}", page, m.start)
     except OSError:

@@ -21,6 +21,8 @@ _BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr
 _COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 #: parameters of which the kernel looks at 32 bits
 _WORDS = ("word", "fd", "flags")
+#: mechanisms by which a settle changes what others see, or what a crash leaves
+_CHANGES = {"write_all", "pwrite_all", "send_all", "ftruncate", "fsync", "fdatasync", "setfl", "exchange", "unlinkat"}
 
 
 def emit_rule(rule: RuleText) -> str:
@@ -95,9 +97,15 @@ def _table(rule: RuleText) -> str:
             f"\t.n_handles = {len(rule.handlers)},",
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if "fill" in rule.mechanisms else []),
+            *(["\t.effects = true,"] if _has_effects(rule) else []),
             "};",
         ]
     )
+
+
+def _has_effects(rule: RuleText) -> bool:
+    calls = (n.func for s in rule.settle.body for n in ast.walk(s) if isinstance(n, ast.Call))
+    return any(isinstance(f, ast.Attribute) and f.attr in _CHANGES for f in calls)
 
 
 def _function(rule: RuleText, f: Function) -> str:
