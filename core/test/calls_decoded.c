@@ -42,6 +42,8 @@ static void made(const char *name, const char *words, long ret)
 		used += snprintf(lines + used, LINES_BYTES - used, "-1 %s (%s)\n", strerrorname_np(-ret), strerror(-ret));
 	else if (!strcmp(name, "brk") || !strcmp(name, "mmap"))
 		used += snprintf(lines + used, LINES_BYTES - used, "0x%lx\n", ret);
+	else if (!strcmp(name, "umask"))
+		used += snprintf(lines + used, LINES_BYTES - used, "%#03lo\n", ret);
 	else
 		used += snprintf(lines + used, LINES_BYTES - used, "%ld\n", ret);
 }
@@ -68,25 +70,25 @@ static void files(void)
 	CALL(fstat, "-1, 0x10", -1, BAD);
 	CALL(newfstatat, "-1, \"x\", 0x10, AT_SYMLINK_NOFOLLOW|AT_EMPTY_PATH", -1, "x", BAD,
 	     AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
-	CALL(statx, "-1, \"x\", AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, NULL", -1, "x", AT_SYMLINK_NOFOLLOW, 0x7ff, 0);
+	CALL(statx, "-1, \"x\", AT_STATX_SYNC_AS_STAT|AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, NULL", -1, "x", AT_SYMLINK_NOFOLLOW, 0x7ff, 0);
 	CALL(lseek, "-1, -5, SEEK_END", -1, -5, SEEK_END);
 	CALL(pread64, "-1, 0x10, 4096, 8192", -1, BAD, 4096, 8192);
 	CALL(pwrite64, "-1, 0x10, 4096, -1", -1, BAD, 4096, -1);
 	CALL(readv, "-1, 0x10, 2", -1, BAD, 2);
-	CALL(writev, "-1, 0x10, -2", -1, BAD, -2);
-	CALL(preadv, "-1, 0x10, 1, 5, 0", -1, BAD, 1, 5, 0);
-	CALL(pwritev, "-1, 0x10, 1, 5, 0", -1, BAD, 1, 5, 0);
-	CALL(preadv2, "-1, 0x10, 1, 5, 0, RWF_NOWAIT", -1, BAD, 1, 5, 0, 8);
-	CALL(pwritev2, "-1, 0x10, 1, 5, 0, RWF_DSYNC|RWF_APPEND", -1, BAD, 1, 5, 0, 18);
+	CALL(writev, "-1, 0x10, 18446744073709551614", -1, BAD, -2);
+	CALL(preadv, "-1, 0x10, 1, 5", -1, BAD, 1, 5, 0);
+	CALL(pwritev, "-1, 0x10, 1, 5", -1, BAD, 1, 5, 0);
+	CALL(preadv2, "-1, 0x10, 1, 5, RWF_NOWAIT", -1, BAD, 1, 5, 0, 8);
+	CALL(pwritev2, "-1, 0x10, 1, 5, RWF_DSYNC|RWF_APPEND", -1, BAD, 1, 5, 0, 18);
 	CALL(access, SHOWN ", F_OK", NAME, F_OK);
-	CALL(access, "\"x\", W_OK|R_OK", "x", R_OK | W_OK);
+	CALL(access, "\"x\", R_OK|W_OK", "x", R_OK | W_OK);
 	CALL(faccessat, "AT_FDCWD, \"/none\", X_OK", AT_FDCWD, "/none", X_OK);
 	CALL(faccessat2, "AT_FDCWD, \"/none\", X_OK, AT_SYMLINK_NOFOLLOW", AT_FDCWD, "/none", X_OK, AT_SYMLINK_NOFOLLOW);
 	CALL(pipe, "0x10", BAD);
-	CALL(pipe2, "0x10, O_RDONLY|O_CLOEXEC", BAD, O_CLOEXEC);
+	CALL(pipe2, "0x10, O_CLOEXEC", BAD, O_CLOEXEC);
 	CALL(dup, "-1", -1);
 	CALL(dup2, "-1, 5", -1, 5);
-	CALL(dup3, "-1, 5, O_RDONLY|O_CLOEXEC", -1, 5, O_CLOEXEC);
+	CALL(dup3, "-1, 5, O_CLOEXEC", -1, 5, O_CLOEXEC);
 	CALL(fcntl, "-1, F_GETFL", -1, F_GETFL);
 	CALL(fcntl, "-1, F_DUPFD_CLOEXEC, 10", -1, F_DUPFD_CLOEXEC, 10);
 	CALL(ioctl, "-1, FIONREAD, 0x10", -1, 0x541b, BAD);
@@ -113,8 +115,8 @@ static void files(void)
 	CALL(mkdir, "\"/none/a\", 0755", "/none/a", 0755);
 	CALL(mkdirat, "-1, \"a\", 0755", -1, "a", 0755);
 	CALL(rmdir, "\"/none\"", "/none");
-	CALL(mknod, "\"/none/a\", S_IFIFO|0600, 0", "/none/a", S_IFIFO | 0600, 0);
-	CALL(mknodat, "-1, \"a\", S_IFREG|0600, 0", -1, "a", S_IFREG | 0600, 0);
+	CALL(mknod, "\"/none/a\", S_IFIFO|0600", "/none/a", S_IFIFO | 0600, 0);
+	CALL(mknodat, "-1, \"a\", S_IFREG|0600", -1, "a", S_IFREG | 0600, 0);
 	CALL(link, "\"/none/a\", \"/none/b\"", "/none/a", "/none/b");
 	CALL(linkat, "-1, \"a\", AT_FDCWD, \"/none/b\", AT_SYMLINK_FOLLOW", -1, "a", AT_FDCWD, "/none/b", AT_SYMLINK_FOLLOW);
 	CALL(symlink, "\"x\", \"/none/b\"", "x", "/none/b");
@@ -169,7 +171,7 @@ static void attributes_and_watches(void)
 	CALL(epoll_wait, "-1, 0x10, 4, -1", -1, BAD, 4, -1);
 	CALL(epoll_pwait, "-1, 0x10, 4, -1, NULL, 8", -1, BAD, 4, -1, 0, 8);
 	CALL(eventfd2, "5, 0x100", 5, 0x100);
-	CALL(timerfd_create, "99, TFD_CLOEXEC", 99, 02000000);
+	CALL(timerfd_create, "0x63, TFD_CLOEXEC", 99, 02000000);
 	CALL(timerfd_settime, "-1, TFD_TIMER_ABSTIME, 0x10, NULL", -1, 1, BAD, 0);
 	CALL(timerfd_gettime, "-1, 0x10", -1, BAD);
 	CALL(signalfd4, "-1, 0x10, 8, SFD_CLOEXEC", -1, BAD, 8, 02000000);
@@ -179,16 +181,16 @@ static void attributes_and_watches(void)
 	CALL(select, "-1, NULL, NULL, NULL, NULL", -1, 0, 0, 0, 0);
 	CALL(io_uring_setup, "0, 0x10", 0, BAD);
 	CALL(io_uring_enter, "-1, 1, 0, IORING_ENTER_GETEVENTS, NULL, 0", -1, 1, 0, 1, 0, 0);
-	CALL(io_uring_register, "-1, 1, 0x10, 2", -1, 1, BAD, 2);
+	CALL(io_uring_register, "-1, IORING_UNREGISTER_BUFFERS, 0x10, 2", -1, 1, BAD, 2);
 }
 
 static void memory(void)
 {
 	CALL(mmap, "NULL, 0, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0", 0, 0, 3, 0x22, -1, 0);
-	CALL(mmap, "0x1, 4096, PROT_NONE, MAP_SHARED|MAP_FIXED, -1, 4096", 1, 4096, 0, 0x11, -1, 4096);
+	CALL(mmap, "0x1, 4096, PROT_NONE, MAP_SHARED|MAP_FIXED, -1, 0x1000", 1, 4096, 0, 0x11, -1, 4096);
 	CALL(mprotect, "0x1, 4096, PROT_READ|PROT_EXEC", 1, 4096, 5);
 	CALL(munmap, "0x1, 4096", 1, 4096);
-	CALL(mremap, "0x1, 4096, 8192, MREMAP_MAYMOVE, 0x77", 1, 4096, 8192, 1);
+	CALL(mremap, "0x1, 4096, 8192, MREMAP_MAYMOVE", 1, 4096, 8192, 1);
 	CALL(msync, "0x1, 4096, MS_SYNC", 1, 4096, 4);
 	CALL(mincore, "0x1, 4096, 0x10", 1, 4096, BAD);
 	CALL(madvise, "0x1, 4096, MADV_DONTNEED", 1, 4096, 4);
@@ -196,17 +198,17 @@ static void memory(void)
 	CALL(mlock2, "NULL, 0, MLOCK_ONFAULT", 0, 0, 1);
 	CALL(munlock, "NULL, 0", 0, 0);
 	CALL(mlockall, "0x10", 0x10);
-	CALL(shmget, "5, 0, 0", 5, 0, 0);
+	CALL(shmget, "0x5, 0, 000", 5, 0, 0);
 	CALL(shmctl, "-1, IPC_STAT, 0x10", -1, 2, BAD);
 	CALL(shmdt, "0x1", 1);
 	CALL(semctl, "-1, 0, IPC_STAT, 0x10", -1, 0, 2, BAD);
 	CALL(msgctl, "-1, IPC_STAT, 0x10", -1, 2, BAD);
-	CALL(membarrier, "MEMBARRIER_CMD_QUERY, 5, 0", 0, 5, 0);
+	CALL(membarrier, "MEMBARRIER_CMD_QUERY, MEMBARRIER_CMD_FLAG_CPU|0x4, 0", 0, 5, 0);
 }
 
 static void sockets(void)
 {
-	CALL(socket, "AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, -1", AF_INET, 1 | 02000000 | 04000, -1);
+	CALL(socket, "AF_INET, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, -1", AF_INET, 1 | 02000000 | 04000, -1);
 	CALL(socketpair, "AF_UNIX, SOCK_DGRAM, 0, 0x10", AF_UNIX, 2, 0, BAD);
 	CALL(bind, "-1, 0x10, 16", -1, BAD, 16);
 	CALL(connect, "-1, NULL, 0", -1, 0, 0);
@@ -226,7 +228,7 @@ static void sockets(void)
 
 static void processes(void)
 {
-	CALL(wait4, "-1, NULL, WNOHANG|WUNTRACED, NULL", -1, 0, WNOHANG | WUNTRACED, 0);
+	CALL(wait4, "-1, NULL, WNOHANG|WSTOPPED, NULL", -1, 0, WNOHANG | WUNTRACED, 0);
 	CALL(waitid, "P_ALL, 0, NULL, WNOHANG|WEXITED, NULL", P_ALL, 0, 0, WNOHANG | WEXITED, 0);
 	CALL(kill, "2147483647, SIGTERM", 2147483647, SIGTERM);
 	CALL(tkill, "-1, SIGINT", -1, SIGINT);
@@ -259,7 +261,7 @@ static void processes(void)
 	CALL(pidfd_open, "-1, PIDFD_NONBLOCK", -1, 04000);
 	CALL(pidfd_send_signal, "-1, SIGTERM, NULL, 0", -1, SIGTERM, 0, 0);
 	CALL(close_range, "5, 4, CLOSE_RANGE_CLOEXEC", 5, 4, 4);
-	CALL(futex, "0x10, FUTEX_WAKE|FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0", BAD, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+	CALL(futex, "0x10, FUTEX_WAKE_PRIVATE, 1", BAD, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 	CALL(set_robust_list, "NULL, 0", 0, 0);
 	CALL(prctl, "PR_GET_DUMPABLE, 0, 0, 0, 0", 3, 0, 0, 0, 0);
 	CALL(arch_prctl, "ARCH_GET_FS, 0x10", 0x1003, BAD);
@@ -291,7 +293,7 @@ static void times_and_the_rest(void)
 	CALL(getpgrp, "");
 	CALL(sched_yield, "");
 	CALL(umask, "022", 022);
-	CALL(personality, "4294967295", 0xffffffff);
+	CALL(personality, "0xffffffff", 0xffffffff);
 	CALL(mq_unlink, "\"none\"", "none");
 	CALL(swapoff, "\"/none\"", "/none");
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,17 +39,30 @@ def test_at_least_150_calls_are_decoded_as_the_program_made_them(record: Any, tm
     assert len({line.partition("(")[0] for line in printed}) >= 150
 
 
-def test_strace_agrees_about_what_needs_no_pointer(tmp_path: Path) -> None:
-    """Calls whose arguments are all numbers, flags and paths, in the other tool's words."""
+#: what differs from strace's text on purpose, and why
+_DIFFERS = {
+    "socket": "strace shows an unknown protocol in hex",
+    "prctl": "strace knows how many arguments each option has",
+    "ioctl": "strace takes an unknown command apart",
+}
+
+
+def _plain(line: str) -> str:
+    """Without strace's padding and its remarks: `/* CLOCK_??? */`, and what a result means (`(PER_LINUX)`)."""
+    line = re.sub(r" /\* [^*]*\*/", "", " ".join(line.split()))
+    return line if " = -1 " in line else re.sub(r" \([A-Z_]+\)$", "", line)
+
+
+def test_strace_says_the_same_of_every_call(tmp_path: Path) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     log = tmp_path / "log"
     done = subprocess.run(["strace", "-o", log, program("calls_decoded")], capture_output=True, text=True, check=True)
-    theirs = {line.strip() for line in log.read_text().splitlines()}
-    ours = [line for line in done.stdout.splitlines() if "0x" not in line and "NULL" not in line]
-    missing = [line for line in ours if " ".join(line.split()) not in {" ".join(t.split()) for t in theirs}]
-    # strace's own taste: other names for the same bits, times and personalities in words
-    assert len(missing) <= len(ours) // 4, missing
+    theirs = {_plain(line) for line in log.read_text().splitlines()}
+    ours = [_plain(line) for line in done.stdout.splitlines()]
+    missing = [line for line in ours if line not in theirs]
+    assert {line.partition("(")[0] for line in missing} <= _DIFFERS.keys(), missing
+    assert len(missing) <= len(_DIFFERS) < len(ours) // 50
 
 
 @pytest.mark.root

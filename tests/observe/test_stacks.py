@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,35 @@ def test_copies_of_a_program_share_what_is_known_and_keep_their_names(need_ebpf:
     assert code == 0
     for functions in found.values():
         assert len(functions) == 10 and all(f == ["inner", "middle", "outer", "main"] for f in functions)
+
+
+CUT_SHORT = """\
+import mmap, os, sys, time
+
+def maps(path):
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+
+def calls():
+    for _ in range(10):
+        for _ in range(128):
+            os.getppid()
+        time.sleep(0.05)
+
+one = maps(sys.argv[1])
+calls()
+os.truncate(sys.argv[1], 0)
+other = maps(sys.argv[2])
+calls()
+"""
+
+
+def test_a_mapped_program_that_is_cut_short_meanwhile_does_not_end_the_recording(
+    need_ebpf: None, tmp_path: Path
+) -> None:
+    copies = [shutil.copy(program(name), tmp_path) for name in ("calls_stacks", "calls_many")]
+    launch = Launch([sys.executable, "-c", CUT_SHORT, *map(str, copies)], stacks=True)
+    capture, code = ebpf.record(launch, tmp_path / "capture")
+    assert code == 0 and capture.meta.lost == 0 and capture.meta.incomplete is None
+    assert sum(c["name"] == "getppid" for c in rows(capture)) == 2 * 10 * 128
+    assert not Path(copies[0]).stat().st_size

@@ -10,18 +10,19 @@ from peephole.observe.strace_args import SYMBOLS
 
 _SIGNATURES = """
 read fd ptr size;write fd ptr size;open path open mode;close fd;stat path ptr;fstat fd ptr;lstat path ptr
-poll ptr uint int;lseek fd off whence;mmap ptr size prot map fd off;mprotect ptr size prot;munmap ptr size;brk ptr
+poll ptr uint int;lseek fd off whence;mmap ptr size prot map fd place;mprotect ptr size prot;munmap ptr size;brk ptr
 rt_sigaction signal ptr ptr size;rt_sigprocmask sighow ptr ptr size;rt_sigreturn;ioctl fd ioctl ptr
-pread64 fd ptr size off;pwrite64 fd ptr size off;readv fd ptr int;writev fd ptr int;access path access;pipe ptr
+pread64 fd ptr size off;pwrite64 fd ptr size off;readv fd ptr size;writev fd ptr size;access path access;pipe ptr
 select int ptr ptr ptr ptr;sched_yield;mremap ptr size size mremap ptr;msync ptr size msync;mincore ptr size ptr
-madvise ptr size madvise;shmget int size ipc;shmat int ptr shm;shmctl int ipccmd ptr;dup fd;dup2 fd fd;pause
+madvise ptr size madvise;shmget key size ipc;shmat int ptr shm;shmctl int ipccmd ptr;dup fd;dup2 fd fd;pause
 nanosleep ptr ptr;getitimer itimer ptr;alarm uint;setitimer itimer ptr ptr;getpid;sendfile fd fd ptr size
 socket family socktype int;connect fd ptr int;accept fd ptr ptr;sendto fd ptr size msg ptr int
 recvfrom fd ptr size msg ptr ptr;sendmsg fd ptr msg;recvmsg fd ptr msg;shutdown fd shut;bind fd ptr int;listen fd int
 getsockname fd ptr ptr;getpeername fd ptr ptr;socketpair family socktype int ptr;setsockopt fd solevel sockopt ptr int
 getsockopt fd solevel sockopt ptr ptr;clone clone ptr ptr ptr ptr;fork;vfork;execve path ptr ptr;exit int
-wait4 int ptr wait ptr;kill int signal;uname ptr;semget int int ipc;semop int ptr uint;semctl int int ipccmd ptr
-shmdt ptr;msgget int ipc;msgsnd int ptr size ipc;msgrcv int ptr size long ipc;msgctl int ipccmd ptr;fcntl fd fcntl long
+wait4 int ptr wait ptr;kill int signal;uname ptr;semget key int ipc;semop int ptr uint;semctl int int ipccmd ptr
+shmdt ptr;msgget key ipc;msgsnd int ptr size msgflags;msgrcv int ptr size long msgflags;msgctl int ipccmd ptr
+fcntl fd fcntl long
 flock fd lock;fsync fd;fdatasync fd;truncate path off;ftruncate fd off;getdents fd ptr uint;getcwd ptr size;chdir path
 fchdir fd;rename path path2;mkdir path mode;rmdir path;creat path mode;link path path2;unlink path;symlink path path2
 readlink path ptr size;chmod path mode;fchmod fd mode;chown path int int;fchown fd int int;lchown path int int
@@ -30,7 +31,7 @@ ptrace int int ptr ptr;getuid;syslog int ptr int;getgid;setuid int;setgid int;ge
 getpgrp;setsid;setreuid int int;setregid int int;getgroups int ptr;setgroups int ptr;setresuid int int int
 getresuid ptr ptr ptr;setresgid int int int;getresgid ptr ptr ptr;getpgid int;setfsuid int;setfsgid int;getsid int
 capget ptr ptr;capset ptr ptr;rt_sigpending ptr size;rt_sigtimedwait ptr ptr ptr size;rt_sigqueueinfo int signal ptr
-rt_sigsuspend ptr size;sigaltstack ptr ptr;utime path ptr;mknod path mode uint;personality uint;ustat uint ptr
+rt_sigsuspend ptr size;sigaltstack ptr ptr;utime path ptr;mknod path mode uint;personality hex;ustat uint ptr
 statfs path ptr;fstatfs fd ptr;sysfs int long long;getpriority priority int;setpriority priority int int
 sched_setparam int ptr;sched_getparam int ptr;sched_setscheduler int policy ptr;sched_getscheduler int
 sched_get_priority_max policy;sched_get_priority_min policy;sched_rr_get_interval int ptr;mlock ptr size
@@ -57,19 +58,20 @@ set_robust_list ptr size;get_robust_list int ptr ptr;splice fd ptr fd ptr size s
 sync_file_range fd off off syncrange;vmsplice fd ptr size splice;utimensat fd path ptr at
 epoll_pwait fd ptr int int ptr size;signalfd fd ptr size;timerfd_create clock timerfd;eventfd uint
 fallocate fd fallocate off off;timerfd_settime fd timerfdset ptr ptr;timerfd_gettime fd ptr;accept4 fd ptr ptr sockflags
-signalfd4 fd ptr size sfd;eventfd2 uint eventfd;epoll_create1 epollcreate;dup3 fd fd open;pipe2 ptr open
-inotify_init1 inotifyinit;preadv fd ptr int off long;pwritev fd ptr int off long;rt_tgsigqueueinfo int int signal ptr
+signalfd4 fd ptr size sfd;eventfd2 uint eventfd;epoll_create1 epollcreate;dup3 fd fd opened;pipe2 ptr opened
+inotify_init1 inotifyinit;preadv fd ptr size off long;pwritev fd ptr size off long;rt_tgsigqueueinfo int int signal ptr
 perf_event_open ptr int int fd uint;recvmmsg fd ptr uint msg ptr;fanotify_init uint uint
 fanotify_mark fd uint long fd path;prlimit64 int resource ptr ptr;name_to_handle_at fd path ptr ptr at
 open_by_handle_at fd ptr open;clock_adjtime clock ptr;syncfs fd;sendmmsg fd ptr uint msg;setns fd namespaces
 getcpu ptr ptr ptr;process_vm_readv int ptr size ptr size size;process_vm_writev int ptr size ptr size size
 kcmp int int int long long;sched_setattr int ptr uint;sched_getattr int ptr uint uint
 renameat2 fd path fd path2 rename;seccomp uint uint ptr;getrandom ptr size random;memfd_create path memfd
-bpf int ptr uint;execveat fd path ptr ptr at;userfaultfd open;membarrier membarrier uint int;mlock2 ptr size mlock2
-copy_file_range fd ptr fd ptr size uint;preadv2 fd ptr int off long rwf;pwritev2 fd ptr int off long rwf
-pkey_mprotect ptr size prot int;pkey_alloc uint uint;pkey_free int;statx fd path at statxmask ptr
+bpf int ptr uint;execveat fd path ptr ptr at;userfaultfd opened;membarrier membarrier membarrierflags int
+mlock2 ptr size mlock2
+copy_file_range fd ptr fd ptr size uint;preadv2 fd ptr size off long rwf;pwritev2 fd ptr size off long rwf
+pkey_mprotect ptr size prot int;pkey_alloc uint uint;pkey_free int;statx fd path statx statxmask ptr
 io_pgetevents ptr long long ptr ptr ptr;rseq ptr uint int uint;pidfd_send_signal fd signal ptr uint
-io_uring_setup uint ptr;io_uring_enter fd uint uint uringenter ptr size;io_uring_register fd uint ptr uint
+io_uring_setup uint ptr;io_uring_enter fd uint uint uringenter ptr size;io_uring_register fd uringregister ptr uint
 open_tree fd path uint;move_mount fd path fd path2 uint;fsopen path uint;fsconfig fd uint ptr ptr int
 fsmount fd uint uint;fspick fd path uint;pidfd_open int pidfd;clone3 ptr size;close_range uint uint closerange
 openat2 fd path ptr size;pidfd_getfd fd fd uint;faccessat2 fd path access at;process_madvise fd ptr size madvise uint
@@ -153,6 +155,11 @@ ENUMS: dict[str, dict[str, int]] = {
         "TCGETS=0x5401 TCSETS TCSETSW TCSETSF TIOCSCTTY=0x540E TIOCGPGRP TIOCSPGRP TIOCGWINSZ=0x5413 TIOCSWINSZ "
         "FIONREAD=0x541B FIONBIO=0x5421 TIOCNOTTY FIONCLEX=0x5450 FIOCLEX FICLONE=0x40049409 FICLONERANGE=0x4020940D"
     ),
+    "uringregister": _listed(
+        "IORING_REGISTER_BUFFERS IORING_UNREGISTER_BUFFERS IORING_REGISTER_FILES IORING_UNREGISTER_FILES "
+        "IORING_REGISTER_EVENTFD IORING_UNREGISTER_EVENTFD IORING_REGISTER_FILES_UPDATE IORING_REGISTER_EVENTFD_ASYNC "
+        "IORING_REGISTER_PROBE IORING_REGISTER_PERSONALITY IORING_UNREGISTER_PERSONALITY"
+    ),
     "ipccmd": _listed("IPC_RMID IPC_SET IPC_STAT IPC_INFO"),
     "membarrier": _listed(
         "MEMBARRIER_CMD_QUERY MEMBARRIER_CMD_GLOBAL MEMBARRIER_CMD_GLOBAL_EXPEDITED=2 "
@@ -170,10 +177,12 @@ FLAGS: dict[str, dict[str, int]] = {
         "MAP_POPULATE=0x8000 MAP_NONBLOCK=0x10000 MAP_STACK=0x20000 MAP_HUGETLB=0x40000 MAP_SYNC=0x80000 "
         "MAP_FIXED_NOREPLACE=0x100000"
     ),
-    "access": _listed("F_OK X_OK W_OK R_OK=4"),
+    "access": _listed("F_OK R_OK=4 W_OK=2 X_OK=1"),
     "mremap": _listed("MREMAP_MAYMOVE=1 MREMAP_FIXED MREMAP_DONTUNMAP=4"),
     "msync": _listed("MS_ASYNC=1 MS_INVALIDATE MS_SYNC=4"),
-    "ipc": _listed("IPC_CREAT=0o1000 IPC_EXCL=0o2000 IPC_NOWAIT=0o4000"),
+    "ipc": _listed("IPC_CREAT=0o1000 IPC_EXCL=0o2000"),
+    "msgflags": _listed("IPC_NOWAIT=0o4000 MSG_NOERROR=0o10000 MSG_EXCEPT=0o20000"),
+    "membarrierflags": _listed("MEMBARRIER_CMD_FLAG_CPU=1"),
     "shm": _listed("SHM_RDONLY=0o10000 SHM_RND=0o20000 SHM_REMAP=0o40000 SHM_EXEC=0o100000"),
     "msg": _named("MSG_"),
     "clone": _listed("CLONE_NEWTIME=0x80")
@@ -183,7 +192,7 @@ FLAGS: dict[str, dict[str, int]] = {
         "CLONE_NEWUSER=0x10000000 CLONE_NEWPID=0x20000000 CLONE_NEWNET=0x40000000 CLONE_IO=0x80000000"
     ),
     "wait": _listed(
-        "WNOHANG=1 WUNTRACED WEXITED=4 WCONTINUED=8 WNOWAIT=0x1000000 __WALL=0x40000000 __WCLONE=0x80000000"
+        "WNOHANG=1 WSTOPPED WEXITED=4 WCONTINUED=8 WNOWAIT=0x1000000 __WALL=0x40000000 __WCLONE=0x80000000"
     ),
     "lock": _listed("LOCK_SH=1 LOCK_EX LOCK_NB=4 LOCK_UN=8"),
     "mlockall": _listed("MCL_CURRENT=1 MCL_FUTURE MCL_ONFAULT=4"),
@@ -196,6 +205,7 @@ FLAGS: dict[str, dict[str, int]] = {
     ),
     "umount": _listed("MNT_FORCE=1 MNT_DETACH MNT_EXPIRE=4 UMOUNT_NOFOLLOW=8"),
     "at": _listed(_AT),
+    "statx": _listed(f"AT_STATX_FORCE_SYNC=0x2000 AT_STATX_DONT_SYNC=0x4000 {_AT}"),
     "unlinkat": _listed("AT_REMOVEDIR=0x200"),
     "splice": _listed("SPLICE_F_MOVE=1 SPLICE_F_NONBLOCK SPLICE_F_MORE=4 SPLICE_F_GIFT=8"),
     "syncrange": _listed("SYNC_FILE_RANGE_WAIT_BEFORE=1 SYNC_FILE_RANGE_WRITE SYNC_FILE_RANGE_WAIT_AFTER=4"),
@@ -230,6 +240,7 @@ FLAGS: dict[str, dict[str, int]] = {
     "closerange": _listed("CLOSE_RANGE_UNSHARE=2 CLOSE_RANGE_CLOEXEC=4"),
 }
 FLAGS["namespaces"] = FLAGS["clone"]
+FLAGS["opened"] = {name: bits for name, bits in FLAGS["open"].items() if bits > 3}
 SOCKET_TYPES = _listed("SOCK_STREAM=1 SOCK_DGRAM SOCK_RAW SOCK_RDM SOCK_SEQPACKET SOCK_DCCP SOCK_PACKET=10")
 SOCKET_FLAGS = _SOCK
 FUTEX = _listed(
