@@ -41,12 +41,16 @@ static __always_inline void fill_call(struct ph_call *call, const struct input *
 	call->nr = in->nr;
 	call->ret = in->ret;
 	call->ip = ip;
-	call->args[0] = in->args[0];
-	call->args[1] = in->args[1];
-	call->args[2] = in->args[2];
-	call->args[3] = in->args[3];
-	call->args[4] = in->args[4];
-	call->args[5] = in->args[5];
+}
+
+static __always_inline void fill_args(__u64 *args, const struct input *in)
+{
+	args[0] = in->args[0];
+	args[1] = in->args[1];
+	args[2] = in->args[2];
+	args[3] = in->args[3];
+	args[4] = in->args[4];
+	args[5] = in->args[5];
 }
 
 /* An index, not a switch: the verifier walks every branch of every caller. */
@@ -162,8 +166,11 @@ static __always_inline bool wants_stack(const struct input *in)
 /* Everything that not every call has: times, paths, an address, a stack. */
 static __noinline __u32 emit_long(struct input *in, struct file *file, __u32 stack)
 {
+	struct ph_lengths *lengths;
 	struct ph_ring_head *ring;
 	struct ph_call *call;
+	struct ph_file *part;
+	bool timed;
 	__u32 at = PH_CALL_BYTES, n;
 
 	if (!in)
@@ -171,31 +178,43 @@ static __noinline __u32 emit_long(struct input *in, struct file *file, __u32 sta
 	call = call_begin(&ring);
 	if (!call)
 		return 0;
-	in->flags |= PH_CALL_TIMED;
+	timed = full || stack || in->place & ASLEEP;
+	in->flags |= timed ? PH_CALL_TIMED : PH_CALL_BRIEF;
 	fill_call(call, in, in->regs->ip);
+	part = timed ? (struct ph_file *)&call->file : (struct ph_file *)call->args;
+	lengths = (struct ph_lengths *)(part + 1);
+	*lengths = (struct ph_lengths){ 0 };
 	if (file)
-		fill_file(call, file, in->fd);
+		fill_file(call, part, file, in->fd);
 	else
-		clear_file(call);
-	fill_times(call, in);
+		clear_file(part);
+	if (timed) {
+		fill_args(call->args, in);
+		fill_times(call, in);
+	} else {
+		fill_args((__u64 *)(lengths + 1), in);
+		n = 8 * PH_SHAPE_ARG(in->shape, 20);
+		lengths->stack = n;
+		at = PH_CALL_ARGS_AT + sizeof(*part) + sizeof(*lengths) + n;
+	}
 	if (PH_SHAPE_ARG(in->shape, 3) && !(in->flags & PH_CALL_NO_ARGS)) {
 		at += n = copy_path(call, at, arg_of(in, PH_SHAPE_ARG(in->shape, 3)), ring, in->ret);
-		call->path_len = n;
+		lengths->path = n;
 		if (PH_SHAPE_ARG(in->shape, 6)) {
 			at += n = copy_path(call, at, arg_of(in, PH_SHAPE_ARG(in->shape, 6)), ring, in->ret);
-			call->path2_len = n;
+			lengths->path2 = n;
 		}
 	}
 	if (PH_SHAPE_ARG(in->shape, 15)) {
 		at += n = copy_address(call, at, in);
-		call->address_len = n;
+		lengths->address = n;
 	}
 	at = (at + 7) & ~7u;
 	if (stacks && stack) {
 		at += n = copy_python(at, in->task);
 		call->python_len = n;
 		at += n = copy_stack(call, at, in->regs);
-		call->stack_len = n;
+		lengths->stack = n;
 	}
 	call_end(ring, call, at);
 	return 0;
@@ -210,9 +229,13 @@ static __always_inline int emit_short(const struct input *in, struct file *file)
 		return 0;
 	fill_call(call, in, in->regs->ip);
 	if (file) {
-		fill_file(call, file, in->fd);
-		call_end(ring, call, PH_CALL_TIME_AT);
+		struct ph_file *part = (struct ph_file *)call->args;
+
+		fill_file(call, part, file, in->fd);
+		fill_args((__u64 *)(part + 1), in);
+		call_end(ring, call, PH_CALL_ARGS_AT + sizeof(*part) + 8 * PH_SHAPE_ARG(in->shape, 20));
 	} else {
+		fill_args(call->args, in);
 		call_end(ring, call, PH_CALL_ARGS_AT + 8 * PH_SHAPE_ARG(in->shape, 20));
 	}
 	return 0;

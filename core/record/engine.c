@@ -18,9 +18,12 @@
 #include "ring.h"
 #include "shapes.h"
 
-#define EVENTS_BYTES (16u << 20)
+#define EVENTS_BYTES (4u << 20)	/* of short processes, whose events are 600 bytes, half a second's */
 #define SAMPLES_BYTES (4u << 20)
+#define UNUSED_BYTES 4096u		/* the smallest that a ring can be */
 #define RING_MIN_BYTES 65536u
+#define WANTED_MAX 65536	/* processes that can be joined */
+#define PYTHONS_MAX 4096
 #define DRAINS_MAX 16
 #define PID_NS_INITIAL 0xeffffffcu	/* PROC_PID_INIT_INO: linux/proc_ns.h */
 
@@ -108,10 +111,21 @@ static uint32_t tids_max(void)
 	return tids;
 }
 
-static int size_maps(struct record *skel, size_t ring_bytes)
+static size_t samples_bytes(const struct ph_engine_options *options)
 {
+	return options->sample_hz ? SAMPLES_BYTES : UNUSED_BYTES;
+}
+
+/* No larger than needed: the kernel clears each page of each map before the command can start. */
+static int size_maps(struct record *skel, const struct ph_engine_options *options, size_t ring_bytes)
+{
+	struct { struct bpf_map *map; size_t entries; } entries[] = {
+		{ skel->maps.rings, libbpf_num_possible_cpus() }, { skel->maps.event_scratches, libbpf_num_possible_cpus() },
+		{ skel->maps.events, EVENTS_BYTES }, { skel->maps.samples, samples_bytes(options) },
+		{ skel->maps.wanted, options->cookie ? 1 : WANTED_MAX }, { skel->maps.joined, options->cookie ? 1 : WANTED_MAX },
+		{ skel->maps.pythons, options->stacks ? PYTHONS_MAX : 1 } };
 	uint32_t tids = tids_max(), notes = tids < PH_NOTES ? tids : PH_NOTES;
-	int cpus = libbpf_num_possible_cpus(), err;
+	int err;
 
 	skel->rodata->ring_mask = ring_bytes - 1;
 	skel->rodata->tid_mask = tids - 1;
@@ -121,9 +135,9 @@ static int size_maps(struct record *skel, size_t ring_bytes)
 		err = bpf_map__set_value_size(skel->maps.notes, notes * sizeof(struct ph_note));
 	if (!err)
 		err = bpf_map__set_value_size(skel->maps.rings, ph_callrings_element(ring_bytes));
-	if (!err)
-		err = bpf_map__set_max_entries(skel->maps.rings, cpus);
-	return err ? err : bpf_map__set_max_entries(skel->maps.event_scratches, cpus);
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]) && !err; i++)
+		err = bpf_map__set_max_entries(entries[i].map, entries[i].entries);
+	return err;
 }
 
 static int load(enum level level, const struct ph_engine_options *options, size_t ring_bytes, struct record **out)
@@ -139,7 +153,7 @@ static int load(enum level level, const struct ph_engine_options *options, size_
 	skel->rodata->full = options->full;
 	skel->rodata->stacks = options->stacks;
 	skel->rodata->own_ns = own_namespace();
-	err = size_maps(skel, ring_bytes);
+	err = size_maps(skel, options, ring_bytes);
 	if (!err)
 		err = record__load(skel);
 	if (!err)
@@ -186,7 +200,7 @@ static int open_rings(struct ph_engine *engine, const struct ph_engine_options *
 	if (!err)
 		err = ph_ring_init(&engine->events, bpf_map__fd(skel->maps.events), EVENTS_BYTES);
 	if (!err)
-		err = ph_ring_init(&engine->samples, bpf_map__fd(skel->maps.samples), SAMPLES_BYTES);
+		err = ph_ring_init(&engine->samples, bpf_map__fd(skel->maps.samples), samples_bytes(options));
 	if (!err && options->sample_hz)
 		err = ph_clock_init(&engine->clock, bpf_program__fd(skel->progs.cpu_clock), options->sample_hz);
 	return err;

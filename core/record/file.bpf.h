@@ -43,51 +43,44 @@ static __always_inline __u32 encode_dev(__u32 dev)
 	return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
 }
 
-static __always_inline void read_file(struct ph_call *call, struct file *file)
+static __always_inline void read_file(struct ph_call *call, struct ph_file *to, struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
-	call->offset = BPF_CORE_READ(file, f_pos);
-	call->ino = BPF_CORE_READ(inode, i_ino);
+	to->offset = BPF_CORE_READ(file, f_pos);
+	to->ino = BPF_CORE_READ(inode, i_ino);
 	call->ftype = BPF_CORE_READ(inode, i_mode) >> S_IFMT_SHIFT;
-	call->size = BPF_CORE_READ(inode, i_size);
-	call->dev = encode_dev(BPF_CORE_READ(inode, i_sb, s_dev));
+	to->size = BPF_CORE_READ(inode, i_size);
+	to->dev = encode_dev(BPF_CORE_READ(inode, i_sb, s_dev));
 }
 
-static __always_inline void fill_file(struct ph_call *call, struct file *file, __s32 fd)
+/* Into `to`; the type goes to the record's beginning. */
+static __always_inline void fill_file(struct ph_call *call, struct ph_file *to, struct file *file, __s32 fd)
 {
-	call->file = (__u64)file;
-	call->fd = fd;
-	call->path_len = 0;
-	call->path2_len = 0;
-	call->address_len = 0;
-	call->stack_len = 0;
+	to->file = (__u64)file;
+	to->fd = fd;
 	if (bpf_rdonly_cast) {
 		struct file *open = bpf_rdonly_cast(file, bpf_core_type_id_kernel(struct file));
 		struct inode *inode = open->f_inode;
 
-		call->offset = open->f_pos;
-		call->ino = inode->i_ino;
+		to->offset = open->f_pos;
+		to->ino = inode->i_ino;
 		call->ftype = inode->i_mode >> S_IFMT_SHIFT;
-		call->size = inode->i_size;
-		call->dev = encode_dev(inode->i_sb->s_dev);
+		to->size = inode->i_size;
+		to->dev = encode_dev(inode->i_sb->s_dev);
 	} else {
-		read_file(call, file);
+		read_file(call, to, file);
 	}
 }
 
-static __always_inline void clear_file(struct ph_call *call)
+static __always_inline void clear_file(struct ph_file *to)
 {
-	call->file = 0;
-	call->offset = 0;
-	call->ino = 0;
-	call->size = 0;
-	call->dev = 0;
-	call->fd = -1;
-	call->path_len = 0;
-	call->path2_len = 0;
-	call->address_len = 0;
-	call->stack_len = 0;
+	to->file = 0;
+	to->ino = 0;
+	to->size = 0;
+	to->offset = 0;
+	to->fd = -1;
+	to->dev = 0;
 }
 
 #endif

@@ -6,7 +6,6 @@
 
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define EXE_NAMES_MAX 40
-#define WANTED_MAX 65536
 
 struct event_scratch {
 	struct ph_event event;
@@ -25,7 +24,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, WANTED_MAX);
+	__uint(max_entries, 1);	/* set before load */
 	__type(key, __u32);
 	__type(value, __u32);
 } wanted SEC(".maps");
@@ -34,7 +33,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, WANTED_MAX);
+	__uint(max_entries, 1);	/* set before load */
 	__type(key, __u32);
 	__type(value, __u32);
 } joined SEC(".maps");

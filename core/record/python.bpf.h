@@ -13,7 +13,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1);	/* set before load */
 	__type(key, __u32);	/* process */
 	__type(value, struct ph_python);
 } pythons SEC(".maps");

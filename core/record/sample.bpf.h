@@ -7,7 +7,7 @@
 /* A ring of its own: a tick interrupts the programs that write the other one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 4096);	/* set before load */
 } samples SEC(".maps");
 
 struct stack_sample {

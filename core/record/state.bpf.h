@@ -58,7 +58,7 @@ struct {
 /* Apart from the calls, so that a burst of them never costs a process. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, 4096);	/* set before load */
 } events SEC(".maps");
 
 static __always_inline struct ph_cpu_count *count_of(__u32 cpu)

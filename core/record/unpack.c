@@ -21,19 +21,42 @@ static void add(struct unpacking *to, struct ph_spill_file *file, const void *by
 		to->err = ph_spill_file_add(file, bytes, n);
 }
 
+/* The row of a record of `len` bytes; where the bytes that belong to it begin, NULL: there are none. */
+static const unsigned char *row_of(const unsigned char *record, uint32_t len, struct ph_call *row)
+{
+	const unsigned char *at = record + PH_CALL_ARGS_AT, *end = record + len;
+	size_t args;
+
+	memcpy(row, record, PH_CALL_ARGS_AT);
+	if (row->flags & PH_CALL_TIMED) {
+		memcpy(row, record, len < PH_CALL_BYTES ? len : PH_CALL_BYTES);
+		return record + PH_CALL_BYTES;
+	}
+	args = row->flags & PH_CALL_BRIEF ? sizeof(struct ph_file) + sizeof(struct ph_lengths) :
+	       row->flags & PH_CALL_FILE ? sizeof(struct ph_file) : 0;
+	if (args > (size_t)(end - at))
+		return NULL;
+	memcpy(&row->file, at, args);
+	at += args;
+	args = row->flags & PH_CALL_BRIEF ? row->stack_len : (size_t)(end - at);
+	row->stack_len = 0;
+	if (args > (size_t)(end - at) || args > sizeof(row->args))
+		return NULL;
+	memcpy(row->args, at, args);
+	return row->flags & PH_CALL_BRIEF ? at + args : NULL;
+}
+
 static void unpack_one(struct unpacking *to, const unsigned char *record, uint32_t cpu)
 {
-	const unsigned char *at = record + PH_CALL_BYTES;
 	struct ph_call row = { 0 };
-	uint32_t len;
+	uint32_t len = ((const struct ph_call *)record)->len;
+	const unsigned char *at = row_of(record, len, &row);
 
-	memcpy(&row, record, PH_CALL_ARGS_AT);
-	len = row.len;
-	memcpy(&row, record, len < PH_CALL_BYTES ? len : PH_CALL_BYTES);
 	row.cpu = cpu;
+	row.flags &= ~PH_CALL_BRIEF;
+	if (!at || (size_t)(at - record) + row.path_len + row.path2_len + row.address_len > len)
+		row.path_len = row.path2_len = row.address_len = 0;
 	add(to, &to->calls, &row, sizeof(row));
-	if (!(row.flags & PH_CALL_TIMED) || (size_t)PH_CALL_BYTES + row.path_len + row.path2_len + row.address_len > len)
-		return;
 	/* A path's length counts its NUL, which is not kept; 0 is "no path". */
 	add(to, &to->paths, at, row.path_len ? row.path_len - 1 : 0);
 	at += row.path_len;

@@ -173,7 +173,7 @@ def test_a_running_process_is_joined_and_goes_on_when_it_is_left(
         capture = join(tmp_path / "capture", pid=server.pid, engine=engine, timeout=1.0)
         assert server.poll() is None
     beats = heartbeats(capture)
-    assert len(beats) > 10 and beats == list(range(beats[0], beats[0] + len(beats)))
+    assert len(beats) > 2 and beats == list(range(beats[0], beats[0] + len(beats)))
     assert open_capture(capture.folder).meta.joined == f"pid {server.pid}"
     if engine != "ptrace":
         (row,) = rows(capture, "processes")
@@ -183,7 +183,7 @@ def test_a_running_process_is_joined_and_goes_on_when_it_is_left(
 
 
 def test_joining_a_process_joins_its_descendants_and_ends_with_them(need_ebpf: None, tmp_path: Path) -> None:
-    script = f"{program('calls_hard')} serve & sleep 0.7; kill $!"
+    script = f"{program('calls_hard')} serve & sleep 1.5; kill $!"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
         assert shell.stdout is not None and shell.stdout.readline() == b"ready\n"
         capture = join(tmp_path / "capture", pid=shell.pid, engine="ebpf", timeout=20)

@@ -163,3 +163,12 @@ def test_a_mapped_program_that_is_cut_short_meanwhile_does_not_end_the_recording
     assert code == 0 and capture.meta.lost == 0 and capture.meta.incomplete is None
     assert sum(c["name"] == "getppid" for c in rows(capture)) == 2 * 10 * 128
     assert not Path(copies[0]).stat().st_size
+
+
+def test_a_long_path_and_a_stack_do_not_get_into_each_others_way(need_ebpf: None, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import os\nfor _ in range(16): os.access('y' * 4090, 0)"]
+    capture, code = ebpf.record(Launch(words, stacks=True), tmp_path / "capture")
+    known = chains(capture)
+    asked = [c for c in rows(capture) if c["name"] in ("access", "faccessat", "faccessat2") and c["path"][:1] == b"y"]
+    assert code == 0 and len(asked) == 16 and all(c["path"] == b"y" * 4090 for c in asked)
+    assert all(c["stack"] and known[c["stack"]][0]["ip"] == c["ip"] for c in asked)

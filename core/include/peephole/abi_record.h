@@ -36,6 +36,7 @@ enum ph_call_flags {
 	PH_CALL_NO_ARGS = 8,	/* the call replaced its registers (exec, sigreturn) */
 	PH_CALL_CREATED = 16,	/* made a new open file description: `file` may be a reused address */
 	PH_CALL_TIMED = 32,	/* the time part holds something */
+	PH_CALL_BRIEF = 64,	/* in the ring: bytes follow, and there is no time part */
 };
 
 /* In ring.raw: so many bytes of whole records of this CPU follow. */
@@ -44,8 +45,9 @@ struct ph_block {
 	__u32 bytes;
 };
 
-/* In the ring a record ends after as many arguments as the call takes, or after the file part, or after the time part
- * and the bytes that follow it; in the spill all of them have PH_CALL_BYTES. */
+/* In calls.raw all of them have PH_CALL_BYTES. In the ring a record with PH_CALL_TIMED has, too, and then its bytes. Without,
+ * it ends after as many arguments as the call takes; with PH_CALL_FILE or PH_CALL_BRIEF a struct ph_file comes before them;
+ * with PH_CALL_BRIEF struct ph_lengths, too, and the bytes come last. */
 struct ph_call {
 	__u64 exit_ns;		/* CLOCK_MONOTONIC */
 	__u32 seq;		/* counts the calls of this CPU; a jump is a loss */
@@ -81,6 +83,19 @@ struct ph_call {
 		__u32 stack;	/* in the spill: number of its stack, from 1; 0: none */
 		__u32 python_len;	/* in the ring: of the struct ph_python_frame before the stack */
 	};
+};
+
+/* The file part, less its lengths. */
+struct ph_file {
+	__u64 file, ino;
+	__s64 size, offset;
+	__s32 fd;
+	__u32 dev;
+};
+
+struct ph_lengths {
+	__u16 path, path2, address;	/* path_len … of struct ph_call */
+	__u16 stack;		/* stack_len; with PH_CALL_BRIEF the bytes of the arguments */
 };
 
 #define PH_CALL_ARGS_AT 48
@@ -220,6 +235,7 @@ struct ph_cpu_count {
 _Static_assert(sizeof(struct ph_call) == PH_CALL_BYTES, "ph_call");
 _Static_assert(__builtin_offsetof(struct ph_call, args) == PH_CALL_ARGS_AT, "ph_call args");
 _Static_assert(__builtin_offsetof(struct ph_call, file) == PH_CALL_FILE_AT, "ph_call file");
+_Static_assert(sizeof(struct ph_file) == 40 && __builtin_offsetof(struct ph_call, path_len) == PH_CALL_FILE_AT + 40, "ph_file");
 _Static_assert(__builtin_offsetof(struct ph_call, enter_ns) == PH_CALL_TIME_AT, "ph_call time");
 _Static_assert(sizeof(struct ph_block) == 8, "ph_block");
 _Static_assert(sizeof(struct ph_event) == PH_EVENT_BYTES, "ph_event");

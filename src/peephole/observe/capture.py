@@ -31,6 +31,8 @@ from peephole.trace import (
 
 _TABLES = {"calls.parquet": CALL_COLUMNS, "processes.parquet": PROCESS_COLUMNS, "gaps.parquet": GAP_COLUMNS}
 _META = "meta.json"
+#: of a column that has more different values, plain ones are smaller and sooner written
+_DICTIONARY_BYTES = 1 << 16
 
 
 def schema(columns: dict[str, str]) -> Any:
@@ -252,7 +254,13 @@ def _write_calls(path: Path, calls: Any, hide: Redactor | None) -> int:
     with (
         _private(path) as file,
         pq.ParquetWriter(
-            file, kinds, compression="zstd", compression_level=1, use_dictionary=repeating, column_encoding=counting
+            file,
+            kinds,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=repeating,
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+            column_encoding=counting,
         ) as writer,
     ):
         for batch in _one_ahead(iter(batches)):
