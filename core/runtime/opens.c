@@ -75,9 +75,36 @@ bool ph_any_description(const struct ph_description *but)
 	return false;
 }
 
+/* The layers on d whose state goes when the process has the file open elsewhere, or mapped. */
+static uint32_t needs_alone(const struct ph_description *d)
+{
+	uint32_t layers = 0;
+
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if (!ph_layers[i].rule->not_alone)
+			layers |= 1u << i;
+	return layers & d->handled;
+}
+
+static void not_alone(struct ph_walk *walk, struct ph_description *d)
+{
+	uint32_t leave = needs_alone(d);
+	int64_t r;
+
+	if (leave == d->handled) {
+		ph_share_counted(walk, d, PH_WHY_NOT_ALONE);
+		return;
+	}
+	r = ph_description_settle(walk, d, PH_WHY_NOT_ALONE);
+	if (r < 0 && !d->error)
+		d->error = r;
+	for (uint32_t left = leave; left; left &= left - 1)
+		ph_count_why((unsigned)__builtin_ctz(left), PH_WHY_NOT_ALONE);
+	d->handled &= ~leave;
+}
+
 void ph_examine(struct ph_walk *walk, struct ph_description *d)
 {
-	enum ph_why why = PH_WHY_NOT_REGULAR;
 	struct ph_k k = { .walk = walk };
 
 	for (k.layer = 0; k.layer < ph_n_layers; k.layer++) {
@@ -85,8 +112,10 @@ void ph_examine(struct ph_walk *walk, struct ph_description *d)
 			continue;
 		if (ph_layers[k.layer].rule->streams && d->identified && ph_is_stream(d->fd))
 			continue;
-		if (!d->regular)
-			goto share;
+		if (!d->regular) {
+			ph_share_counted(walk, d, PH_WHY_NOT_REGULAR);
+			return;
+		}
 		ph_count_why(k.layer, PH_WHY_MOUNT);
 		ph_layer_settle(walk, k.layer, d, PH_WHY_MOUNT);
 		d->handled &= ~(1u << k.layer);
@@ -95,13 +124,10 @@ void ph_examine(struct ph_walk *walk, struct ph_description *d)
 		ph_description_drop(d, false);
 		return;
 	}
-	if (ph_fd_alone(d)) {
+	if (needs_alone(d) && !ph_fd_alone(d))
+		not_alone(walk, d);
+	else
 		ph_mark_pending(walk, d);
-		return;
-	}
-	why = PH_WHY_NOT_ALONE;
-share:
-	ph_share_counted(walk, d, why);
 }
 
 void ph_take_from_others(struct ph_walk *walk, int64_t fd)
@@ -114,7 +140,7 @@ void ph_take_from_others(struct ph_walk *walk, int64_t fd)
 		struct ph_description *d = ph_description_at(i);
 
 		if (d->fds && d != mine && d->identified && d->dev == walk->known.dev && d->ino == walk->known.ino)
-			ph_share_counted(walk, d, PH_WHY_NOT_ALONE);
+			not_alone(walk, d);
 	}
 }
 

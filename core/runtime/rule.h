@@ -40,6 +40,7 @@ struct ph_rule {
 	const struct ph_handles *handles;
 	uint32_t n_handles;
 	bool owes;		/* answers syncs that are made later (ph_owe) */
+	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
 	bool effects;		/* what is pending changes what others see; else settling only forgets what was known */
 };

@@ -90,6 +90,7 @@ def _table(rule: RuleText) -> str:
             f"\t.state_bytes = sizeof(struct {rule.name}),",
             *([f"\t.process_bytes = sizeof(struct {rule.name}_process),"] if rule.process else []),
             *(["\t.streams = 1,"] if rule.streams else []),
+            *([] if rule.alone else ["\t.not_alone = true,"]),
             f"\t.buffer_bytes = {rule.buffer[1] if rule.buffer else 0},",
             f"\t.pending = {rule.name}_pending,",
             f"\t.settle = {rule.name}_settle,",

@@ -67,6 +67,7 @@ class RuleText:
     handlers: dict[str, Function] = field(default_factory=dict)
     per_file: bool = True  # has state of open files, or of streams
     streams: bool = False  # that state is of connected stream sockets
+    alone: bool = True  # it goes when this process has the file open elsewhere, or mapped
     model_only: bool = False  # uses a mechanism that has no C: refuted neighbours only
     mechanisms: frozenset[str] = frozenset()  # that its text uses
 
@@ -148,6 +149,7 @@ class _Reader:
         self.fields: dict[str, str] = {}
         self.process: dict[str, str] = {}
         self.per_file = self.streams = False
+        self.alone = True
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
         self.used: set[str] = set()
@@ -200,6 +202,8 @@ class _Reader:
                     relaxes = self._guarantees(s.value)
                 elif target == "relaxes_on":
                     relaxes_on = self._by_profile(s.value)
+                elif target == "alone" and ast.unparse(s.value) == "False":
+                    self.alone = False
                 else:
                     self.fail(s, f"{target}: a rule's class has no such member; its constants stand above it")
             else:
@@ -216,12 +220,14 @@ class _Reader:
         for needed in ("pending", "settle"):
             if needed not in read or not read[needed].has_state or read[needed].parameters != (("fd", "fd"),):
                 self.fail(c, f"a rule defines {needed}(k, f, fd: fd)")
+        if not self.alone and "alone" in self.used:
+            self.fail(c, "a rule with alone = False can't ask k.alone")
         doc = ast.get_docstring(c) or self.fail(c, "a rule has a docstring: it is the rule's page")
         pending, settle = read.pop("pending"), read.pop("settle")
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
             self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.streams,
-            self.model_only, frozenset(self.used),
+            self.alone, self.model_only, frozenset(self.used),
         )  # fmt: skip
 
     def _guarantees(self, node: ast.expr) -> frozenset[str]:

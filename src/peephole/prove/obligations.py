@@ -91,7 +91,7 @@ def symbolic_step(rule: RuleText, shape: Shape, failing: bool) -> Symbolic:
     elif shape.slots and shape.by == "us":
         state["d0.ino"] = 0  # by symmetry of the files
         state["d1.ino"] = one_of("d1.ino", (0, 1))
-    facts = [order, ranges, choices, well_formed(state, sizes)]
+    facts = [order, ranges, choices, well_formed(state, sizes, rule.alone)]
     own: dict[int, Oracle] = {}
     if failing:
         for d in range(DESCRIPTIONS):
@@ -214,7 +214,7 @@ def prove_call(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
     proof = CallProof(shape.title if shape.by != "other" else f"another's {shape.title}")
     normal, failing = symbolic_step(rule, shape, failing=False), symbolic_step(rule, shape, failing=True)
     after = failing.step.after
-    kept = and_(all_hold(invariant, after), well_formed(after, failing.sizes))
+    kept = and_(all_hold(invariant, after), well_formed(after, failing.sizes, rule.alone))
     known = [and_(s.assumed, all_hold(invariant, s.step.before)) for s in (normal, failing)]
     wheres = [w for s in (normal, failing) for w in s.step.differs.values()]
     wheres.append(all_hold(invariant, normal.step.after))
@@ -263,7 +263,7 @@ def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallPr
     oracle, choices = unknown_oracle("kernel")
     state = unknown_state(rule)
     free = Freedom(oracle, {}, bool_var("file_given"), DESCRIPTIONS - 1, num_var("filled"), num_var("now"), REFUSES)
-    facts = and_(order, ranges, other_ranges, choices, well_formed(state, sizes), *filling(free))
+    facts = and_(order, ranges, other_ranges, choices, well_formed(state, sizes, rule.alone), *filling(free))
     inside, wrong = take_interrupted(rule, sizes, state, opening, other, free)
     known = all_hold(invariant_of(rule, labels), state)
     prover = Prover(facts, known, inside, wrong)

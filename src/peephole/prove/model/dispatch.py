@@ -165,12 +165,13 @@ class _Dispatch:
                 continue
             same = and_(m.is_open(other), eq(m.d(other, "ino"), mine))
             shared = or_(shared, same)
-            with m.under(same):
-                self.settle_and_take(other)
+            if self.rule.alone:
+                with m.under(same):
+                    self.settle_and_take(other)
         strange = or_(m.of_file(slot, "special"), not_(m.of_file(slot, "covered")))
         if self.rule.streams:
             strange = not_(m.is_stream(slot))
-        odd = or_(shared, strange)
+        odd = or_(shared, strange) if self.rule.alone else strange
         with m.under(odd):
             self.settle_and_take(slot)
 

@@ -304,8 +304,8 @@ def _is_bool_field(rule: RuleText, key: str) -> bool:
     return ".f." in key and fields[key.split(".f.")[1]] == "bool"
 
 
-def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
-    """What every state of the kernel and of the dispatcher satisfies, whatever the rule does."""
+def well_formed(state: dict[str, Any], sizes: Sizes, alone: bool = True) -> Bool:
+    """What every state of the kernel and of the dispatcher satisfies; `alone` as the rule says."""
     facts: list[Bool] = []
     for j in range(NAMES):
         facts += [le(-1, state[f"n{j}"]), lt(state[f"n{j}"], INODES)]
@@ -321,6 +321,8 @@ def well_formed(state: dict[str, Any], sizes: Sizes) -> Bool:
             facts += [le(0, cell), le(cell, CELL_MAX), or_(lt(k, size), eq(cell, 0))]
     for d in range(DESCRIPTIONS):
         facts += _description_formed(state, sizes, d)
+        if alone:
+            facts += _alone(state, d)
     if "owed" in state:
         facts += _owed_formed(state)
     if "t.pid" in state:
@@ -352,11 +354,17 @@ def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Boo
         here = and_(at("h"), eq(at("ino"), i))
         regular = and_(not_(state[f"i{i}.special"]), state[f"i{i}.covered"])
         facts.append(or_(not_(here), state.get(f"i{i}.stream", regular)))
-        facts.append(or_(not_(here), not_(state[f"i{i}.mapped"])))
-    for e in range(DESCRIPTIONS):
-        if e != d:
-            same = and_(lt(0, state[f"d{e}.refs"]), eq(state[f"d{e}.ino"], at("ino")))
-            facts.append(or_(not_(at("h")), not_(same)))
     for k in range(CHUNK):
         facts += [le(0, at(f"b{k}")), le(at(f"b{k}"), CELL_MAX)]
+    return facts
+
+
+def _alone(state: dict[str, Any], d: int) -> list[Bool]:
+    """A handled description's file is neither mapped nor named by another description of the process."""
+    handled, ino = state[f"d{d}.h"], state[f"d{d}.ino"]
+    facts = [or_(not_(handled), not_(eq(ino, i)), not_(state[f"i{i}.mapped"])) for i in range(INODES)]
+    for e in range(DESCRIPTIONS):
+        if e != d:
+            same = and_(lt(0, state[f"d{e}.refs"]), eq(state[f"d{e}.ino"], ino))
+            facts.append(or_(not_(handled), not_(same)))
     return facts

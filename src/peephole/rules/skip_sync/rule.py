@@ -33,6 +33,7 @@ class SkipSync(Rule):
 
     relaxes = {DURABILITY, ORDERING, ERROR_TIMING}
     relaxes_on = {EXT4_ORDERED: {CRASH}, WEAK: {CRASH}}
+    alone = False  # a database opens its file several times
 
     class File(PerOpenFile):
         scratch: bool
