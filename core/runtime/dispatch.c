@@ -3,6 +3,7 @@
 #include "dispatch.h"
 
 #include "keeper.h"
+#include "messages.h"
 #include "naps.h"
 #include "opens.h"
 #include "guard.h"
@@ -522,12 +523,13 @@ static void on_passing(const struct ph_call *c)
 	switch (c->nr) {
 	case PH_NR_sendmsg:
 	case PH_NR_sendmmsg:
-		/* It may carry descriptors; those that have state are few, and a message is not cheap. */
 		if (!ph_any_description(NULL))
 			return;
 		ph_walk_begin(&walk, NULL);
-		ph_walk_hold(&walk);
-		share_everything(&walk, PH_WHY_SHARED);
+		if (!ph_messages_share(&walk, c)) {
+			ph_walk_hold(&walk);
+			share_everything(&walk, PH_WHY_SHARED);
+		}
 		ph_walk_end(&walk);
 		return;
 	case PH_NR_prctl:
