@@ -3,14 +3,18 @@
 
 #include "numbers.h"
 
-#define ROWS 64		/* threads whose numbers fall on one row disturb each other: they then have no row */
-#define PH_NAP_NS 20000
+#define ROWS 64		/* of threads whose numbers fall on one row, the first has it */
+#define NAP_NS 20000
+#define NAPS_ALIKE 4	/* then they double: what is waited for is noticed late by a quarter of its time at most */
+#define FIRST_NS 10000000	/* a first sleep is only cut from here on: it may have to be made up for, which costs a call */
 #define SECOND_NS 1000000000ll
+#define SECONDS_MAX 1000000000	/* more than a signed number of nanoseconds has room for nine times */
 
 static struct row {
 	_Atomic uint64_t self;
 	int64_t seconds, nanoseconds;
 	int64_t times;
+	int64_t owed_ns;	/* of a first sleep */
 } rows[ROWS];
 PH_HOT_DATA bool ph_naps_used;
 
@@ -19,47 +23,72 @@ static struct row *mine(uint64_t self)
 	return &rows[(self >> 6 ^ self >> 12 ^ self >> 20) % ROWS];
 }
 
+/* What a first sleep was cut by, no second has followed: the thread sleeps it now. */
+static void pay(struct row *row)
+{
+	int64_t rest[2] = { row->owed_ns / SECOND_NS, row->owed_ns % SECOND_NS };
+
+	row->owed_ns = 0;
+	ph_syscall(PH_NR_nanosleep, (int64_t)rest, 0, 0, 0, 0, 0);
+}
+
 void ph_naps_end(void)
 {
 	uint64_t self = ph_self();
 	struct row *row = mine(self);
 
-	if (atomic_load_explicit(&row->self, memory_order_relaxed) == self)
-		atomic_store_explicit(&row->self, 0, memory_order_relaxed);
+	if (atomic_load_explicit(&row->self, memory_order_relaxed) != self)
+		return;
+	if (row->owed_ns)
+		pay(row);
+	atomic_store_explicit(&row->self, 0, memory_order_release);
 }
 
 int64_t ph_in_a_row(struct ph_k *k, int64_t request)
 {
 	uint64_t self = ph_self();
 	struct row *row = mine(self);
+	uint64_t nobody = 0;
 	int64_t asked[2];
 
 	(void)k;
 	if (ph_copy_in(asked, (const void *)request, sizeof(asked)) < 0)
 		return 0;
-	if (atomic_load_explicit(&row->self, memory_order_relaxed) == self && row->seconds == asked[0] &&
-	    row->nanoseconds == asked[1])
-		return ++row->times;
+	if (atomic_load_explicit(&row->self, memory_order_relaxed) == self) {
+		if (row->seconds == asked[0] && row->nanoseconds == asked[1]) {
+			row->owed_ns = 0;
+			return ++row->times;
+		}
+		ph_naps_end();
+	}
+	if (!atomic_compare_exchange_strong(&row->self, &nobody, self))
+		return 0;
 	row->seconds = asked[0];
 	row->nanoseconds = asked[1];
 	row->times = 1;
-	atomic_store_explicit(&row->self, self, memory_order_relaxed);
+	row->owed_ns = 0;
 	return 1;
 }
 
 int64_t ph_nap(struct ph_k *k, int64_t request, int64_t times)
 {
+	struct row *row = mine(ph_self());
 	struct ph_call c = *k->call;
-	int64_t asked[2], ns;
+	int64_t asked[2], all, ns, r;
 
-	if (ph_copy_in(asked, (const void *)request, sizeof(asked)) < 0 || asked[0] < 0 || asked[1] < 0 ||
-	    asked[1] >= SECOND_NS || times < 0)
+	if (ph_copy_in(asked, (const void *)request, sizeof(asked)) < 0 || asked[0] < 0 || asked[0] > SECONDS_MAX ||
+	    asked[1] < 0 || asked[1] >= SECOND_NS || times < 0)
 		return ph_forward(k);
-	ns = (int64_t)PH_NAP_NS << (times < 30 ? times : 30);
-	if (asked[0] > ns / SECOND_NS || (asked[0] == ns / SECOND_NS && asked[1] > ns % SECOND_NS)) {
-		asked[0] = ns / SECOND_NS;
-		asked[1] = ns % SECOND_NS;
-	}
+	all = asked[0] * SECOND_NS + asked[1];
+	ns = (int64_t)NAP_NS << (times / NAPS_ALIKE < 30 ? times / NAPS_ALIKE : 30);
+	if (ns >= all || (times == 0 && all < FIRST_NS))
+		return ph_forward(k);
+	asked[0] = ns / SECOND_NS;
+	asked[1] = ns % SECOND_NS;
 	c.a[c.nr == PH_NR_nanosleep ? 0 : 2] = (int64_t)asked;
-	return ph_layer_call(k->walk, k->layer + 1, &c);
+	r = ph_layer_call(k->walk, k->layer + 1, &c);
+	/* A signal handler's calls end the row. */
+	if (r == 0 && times == 0 && atomic_load_explicit(&row->self, memory_order_relaxed) == ph_self())
+		row->owed_ns = all - ns;
+	return r;
 }

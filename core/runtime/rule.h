@@ -131,7 +131,8 @@ int64_t ph_stat_set_size(struct ph_k *k, int64_t statbuf, int64_t size);
 /* How often in a row this thread has asked for just the sleep at `request` (a struct timespec), with no other call
  * that reaches the dispatcher in between: 1 the first time, 0 when it can't be read. */
 int64_t ph_in_a_row(struct ph_k *k, int64_t request);
-/* nanosleep or clock_nanosleep as the program asked for it, cut to PH_NAP_NS << times. */
+/* nanosleep or clock_nanosleep as the program asked for it, cut to a short while that grows with `times`. What a first one
+ * (`times` 0) was cut by, the thread sleeps before its next call, unless that is the same sleep again. */
 int64_t ph_nap(struct ph_k *k, int64_t request, int64_t times);
 
 /* --- counters ------------------------------------------------------------------------------------------ */

@@ -29,3 +29,22 @@ def test_only_equal_sleeps_with_nothing_between_are_in_a_row(what: str, tmp_path
         subprocess.run([sys.executable, script], env=armed.environment(os.environ), check=True, timeout=60)
         hits = armed.stats()["rules"]["short_poll"]["hits"]
     assert (hits >= 150) if what == "nothing" else (hits == 0)
+
+
+KEEPS = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+begin = time.monotonic()
+for _ in range(5):
+    libc.usleep(20000)
+    os.stat("/")
+assert time.monotonic() - begin >= 0.1, time.monotonic() - begin
+"""
+
+
+def test_a_first_sleep_is_made_up_for_before_another_call(tmp_path: Path) -> None:
+    script = tmp_path / "keeps.py"
+    script.write_text(KEEPS)
+    with arm(["short_poll"]) as armed:
+        subprocess.run([sys.executable, script], env=armed.environment(os.environ), check=True, timeout=60)
+        assert armed.stats()["rules"]["short_poll"]["hits"] == 0
