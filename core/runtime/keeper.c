@@ -1,7 +1,7 @@
 /* What is pending, kept where it outlives the program.
  *
  * The region (descriptions, buffers, the words that say who holds them) lies in the library's own data, so that getting
- * at it costs nothing; a slot of the keeper's memfd is mapped over it when the first description gets state. A fork's
+ * at it costs nothing; a slot of the keeper's memfd is mapped over it when the first effect becomes pending. A fork's
  * child maps memory of its own over it before it does anything.
  *
  * When the program is gone the keeper opens the file by its name, and takes it only if it is the same. The order of steps
@@ -13,7 +13,9 @@
 #include "numbers.h"
 #include "opens.h"
 
-enum { MORE_PAGE = 4096 };
+enum { HEAD_BYTES = sizeof(struct ph_head) };
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n);
 
 static bool tried;
 
@@ -63,7 +65,7 @@ static int64_t open_memory(void)
 
 static struct ph_head *map_head(int64_t memory, unsigned slot)
 {
-	int64_t at = ph_syscall(PH_NR_mmap, 0, MORE_PAGE, PH_PROT_READ | PH_PROT_WRITE, PH_MAP_SHARED, memory,
+	int64_t at = ph_syscall(PH_NR_mmap, 0, HEAD_BYTES, PH_PROT_READ | PH_PROT_WRITE, PH_MAP_SHARED, memory,
 				(int64_t)(slot * sizeof(struct ph_region)));
 
 	return at < 0 ? NULL : (struct ph_head *)at;
@@ -78,7 +80,7 @@ static bool clear_old(int64_t memory, unsigned slot)
 	for (unsigned i = 0; old && i < PH_DIRTY_WORDS; i++)
 		clean = clean && !atomic_load(&old->dirty[i]);
 	if (old)
-		ph_syscall(PH_NR_munmap, (int64_t)old, MORE_PAGE, 0, 0, 0, 0);
+		ph_syscall(PH_NR_munmap, (int64_t)old, HEAD_BYTES, 0, 0, 0, 0);
 	return clean && ph_syscall(PH_NR_fallocate, memory, PH_FALLOC_KEEP_SIZE | PH_FALLOC_PUNCH_HOLE,
 				   (int64_t)(slot * sizeof(struct ph_region)), sizeof(struct ph_region), 0, 0) == 0;
 }
@@ -106,46 +108,65 @@ static uint32_t layer_bits(void)
 	return bits;
 }
 
-static bool map_slot(int64_t memory, unsigned slot, uint32_t pid)
+/* What this process has had to itself so far. */
+static void copy_region(struct ph_region *to)
 {
-	struct ph_head *head = map_head(memory, slot);
-	int64_t at;
+	static const struct ph_walk here;
 
-	if (!head)
-		return false;
-	head->layers = layer_bits();
-	/* With threads, every trial is begun by a locked step. */
-	head->fenced = ph_hold_threaded() || ph_syscall(PH_NR_membarrier, PH_MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0, 0, 0, 0, 0) == 0;
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
+		struct ph_description *d = ph_description_at(i);
+
+		memcpy(&to->descriptions[i], d, sizeof(*d));
+		memcpy(&to->kept[i], &ph_region.kept[i], sizeof(ph_region.kept[i]));
+		for (unsigned layer = 0; layer < ph_n_layers; layer++)
+			if (d->fds && d->buffer[layer])
+				memcpy(to->buffers[d->buffer[layer] - 1], ph_buffer_of(d, layer),
+					   (size_t)ph_state_of(&here, d, layer)->len);
+	}
+	for (unsigned i = 0; i < PH_DIRTY_WORDS; i++)
+		atomic_store(&to->head.dirty[i], atomic_load(&ph_region.head.dirty[i]));
 	/* We are the owner, and others may be waiting for us. */
-	atomic_store(&head->owner, atomic_load(&ph_region.head.owner));
-	head->pid = pid;
-	at = ph_syscall(PH_NR_mmap, (int64_t)&ph_region, sizeof(ph_region), PH_PROT_READ | PH_PROT_WRITE,
-			PH_MAP_SHARED | PH_MAP_FIXED | PH_MAP_NORESERVE, memory, (int64_t)(slot * sizeof(ph_region)));
-	if (at < 0)
-		head->pid = 0;
-	ph_syscall(PH_NR_munmap, (int64_t)head, MORE_PAGE, 0, 0, 0, 0);
-	return at >= 0;
+	atomic_store(&to->head.owner, atomic_load(&ph_region.head.owner));
+	atomic_store(&to->head.local, atomic_load(&ph_region.head.local));
+	atomic_store(&to->head.ended, atomic_load(&ph_region.head.ended));
 }
 
-static bool some_layer_has_effects(void)
+static void map_slot(int64_t memory, unsigned slot, uint32_t pid)
 {
-	for (unsigned i = 0; i < ph_n_layers; i++)
-		if (ph_layers[i].rule->effects)
-			return true;
-	return false;
+	int64_t at = ph_syscall(PH_NR_mmap, 0, sizeof(ph_region), PH_PROT_READ | PH_PROT_WRITE, PH_MAP_SHARED | PH_MAP_NORESERVE,
+				memory, (int64_t)(slot * sizeof(ph_region)));
+	struct ph_region *region = (struct ph_region *)at;
+
+	if (at < 0)
+		return;
+	copy_region(region);
+	region->head.layers = layer_bits();
+	/* With threads, every trial is begun by a locked step. */
+	region->head.fenced = ph_hold_threaded() ||
+			      ph_syscall(PH_NR_membarrier, PH_MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0, 0, 0, 0, 0) == 0;
+	region->head.pid = pid;
+	if (ph_syscall(PH_NR_mremap, at, sizeof(ph_region), sizeof(ph_region), PH_MREMAP_MAYMOVE | PH_MREMAP_FIXED,
+		       (int64_t)&ph_region, 0) >= 0)
+		return;
+	region->head.pid = 0;
+	ph_syscall(PH_NR_munmap, at, sizeof(ph_region), 0, 0, 0, 0);
 }
 
-void ph_keeper_join(void)
+/* Whether what is pending lies with a keeper, or will. */
+static bool keeping(void)
+{
+	return ph_kept() || (!tried && ph_control->keeper_pid);
+}
+
+static void join(void)
 {
 	uint32_t pid;
 	int64_t memory;
 	int slot;
 
-	if (tried)
+	if (tried || !keeping())
 		return;
 	tried = true;
-	if (!ph_control->keeper_pid || ph_any_description(NULL) || !some_layer_has_effects())
-		return;
 	memory = open_memory();
 	if (memory < 0)
 		return;
@@ -214,7 +235,7 @@ static bool has_effects(const struct ph_description *d)
 
 void ph_keeper_unplace(struct ph_description *d)
 {
-	d->unplaced = ph_kept() && gathers(d);
+	d->unplaced = keeping() && gathers(d);
 }
 
 /* A string of the program's: its length, or -1 when it doesn't fit. */
@@ -266,7 +287,7 @@ void ph_keeper_opened(struct ph_description *d, const struct ph_call *call)
 {
 	struct ph_kept *kept = &ph_region.kept[ph_description_index(d)];
 
-	if (!ph_kept() || call->nr != PH_NR_openat || kept->flags >= 0)
+	if (!keeping() || call->nr != PH_NR_openat || kept->flags >= 0)
 		return;
 	kept->flags = call->a[2] & INT32_MAX;
 	kept->position = 0;
@@ -277,7 +298,7 @@ void ph_keeper_opened(struct ph_description *d, const struct ph_call *call)
 
 void ph_keeper_renamed(void)
 {
-	for (unsigned i = 0; ph_kept() && i < ph_descriptions_used; i++)
+	for (unsigned i = 0; keeping() && i < ph_descriptions_used; i++)
 		ph_region.kept[i].named = 0;
 }
 
@@ -344,10 +365,16 @@ static void place(struct ph_description *d, struct ph_kept *kept)
 void ph_keeper_place(struct ph_walk *walk, struct ph_description *d)
 {
 	struct ph_kept *kept = &ph_region.kept[ph_description_index(d)];
-	uint64_t tick = atomic_load_explicit(&ph_region.head.tick, memory_order_relaxed);
+	uint64_t tick;
 
-	if (!ph_kept() || walk->stand_in || (kept->placed && !d->unplaced) || !has_effects(d))
+	if (walk->stand_in || (kept->placed && !d->unplaced) || !has_effects(d))
 		return;
+	join();
+	if (!ph_kept()) {
+		d->unplaced = false;
+		return;
+	}
+	tick = atomic_load_explicit(&ph_region.head.tick, memory_order_relaxed);
 	kept->placed = true;
 	kept->since = tick;
 	if (d->regular)

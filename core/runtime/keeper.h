@@ -10,14 +10,12 @@ static inline bool ph_kept(void)
 	return ph_region.head.pid != 0;
 }
 
-/* Takes a slot of the keeper's memory; once, before the first description has state. Firmly held. */
-void ph_keeper_join(void);
-
 /* What is pending lies in memory of our own from now on, and every description is forgotten: in a fork's child, and when
  * the runtime begins anew. False: there is no memory for it. */
 bool ph_keeper_leave(void);
 
-/* d has something pending: its name, and where its bytes go. Firmly held, before anybody is told. */
+/* d has something pending: its name, and where its bytes go. Firmly held, before anybody is told. The first time it
+ * takes a slot of the keeper's memory. */
 void ph_keeper_place(struct ph_walk *walk, struct ph_description *d);
 
 /* After a state was given, or settled: what becomes pending next has to be placed. */

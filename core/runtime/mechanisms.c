@@ -172,7 +172,6 @@ struct ph_state *ph_file(struct ph_k *k, int64_t fd)
 		ph_count_why(k->layer, PH_WHY_SHARED);
 		return NULL;
 	}
-	ph_keeper_join();
 	d = ph_description_of(fd);
 	if (!d)
 		d = ph_description_new(fd);

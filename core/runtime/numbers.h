@@ -8,7 +8,7 @@ enum {
 	PH_NR_dup2 = 33, PH_NR_getpid = 39, PH_NR_getcwd = 79, PH_NR_accept = 43, PH_NR_sendto = 44, PH_NR_recvfrom = 45,
 	PH_NR_sendmsg = 46, PH_NR_recvmsg = 47, PH_NR_shutdown = 48, PH_NR_getsockopt = 55, PH_NR_clone = 56, PH_NR_fcntl = 72,
 	PH_NR_fsync = 74, PH_NR_fdatasync = 75, PH_NR_ftruncate = 77, PH_NR_rename = 82, PH_NR_creat = 85,
-	PH_NR_fstatfs = 138, PH_NR_prctl = 157, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_munmap = 11, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228, PH_NR_epoll_wait = 232,
+	PH_NR_fstatfs = 138, PH_NR_prctl = 157, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_munmap = 11, PH_NR_mremap = 25, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228, PH_NR_epoll_wait = 232,
 	PH_NR_openat = 257,
 	PH_NR_newfstatat = 262, PH_NR_readlinkat = 267, PH_NR_unlinkat = 263, PH_NR_renameat = 264, PH_NR_unshare = 272, PH_NR_accept4 = 288, PH_NR_dup3 = 292,
 	PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_setns = 308, PH_NR_process_vm_readv = 310, PH_NR_kcmp = 312, PH_NR_renameat2 = 316, PH_NR_membarrier = 324, PH_NR_statx = 332, PH_NR_fallocate = 285,
@@ -29,7 +29,7 @@ enum {
 	PH_FUTEX_WAIT_PRIVATE = 128, PH_FUTEX_WAKE_PRIVATE = 129,
 	PH_MADV_WIPEONFORK = 18,
 	PH_S_IFMT = 0170000, PH_S_IFREG = 0100000, PH_S_IFCHR = 0020000, PH_S_IFIFO = 0010000, PH_S_IFSOCK = 0140000,
-	PH_PROT_READ = 1, PH_PROT_WRITE = 2, PH_MAP_SHARED = 1, PH_MAP_PRIVATE = 2, PH_MAP_FIXED = 0x10, PH_MAP_NORESERVE = 0x4000,
+	PH_PROT_READ = 1, PH_PROT_WRITE = 2, PH_MAP_SHARED = 1, PH_MAP_PRIVATE = 2, PH_MAP_FIXED = 0x10, PH_MAP_NORESERVE = 0x4000, PH_MREMAP_MAYMOVE = 1, PH_MREMAP_FIXED = 2,
 	PH_FALLOC_KEEP_SIZE = 1, PH_FALLOC_PUNCH_HOLE = 2, PH_STATX_BASIC_AND_BTIME = 0xfff, PH_STATX_BTIME = 0x800,
 	PH_MEMBARRIER_GLOBAL_EXPEDITED = 2, PH_MEMBARRIER_REGISTER_GLOBAL_EXPEDITED = 4,
 	PH_CLONE_FILES = 0x400, PH_CLOSE_RANGE_UNSHARE = 2, PH_MAP_ANONYMOUS = 0x20
