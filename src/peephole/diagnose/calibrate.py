@@ -98,8 +98,8 @@ def _locate(place: Path | str | int) -> tuple[dict[str, Any], Path]:
         candidates += [Path(mount["point"]) for mount in known if mount["dev"] == dev]
     home = Path.home()
     candidates += [folder for folder in (Path(tempfile.gettempdir()), home) if _dev(folder) == dev]
-    pseudo = [Path(mount["point"]) for mount in known if mount["fstype"] in _NO_FILES]
-    candidates = [folder for folder in candidates if folder not in pseudo]
+    pseudo = {mount["dev"] for mount in known if mount["fstype"] in _NO_FILES}
+    candidates = [folder for folder in candidates if _dev(folder) not in pseudo]
     usable = [folder for folder in candidates if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)]
     folder = usable[0] if usable else Path(tempfile.gettempdir())
     return _mount_of(folder, known), folder
