@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ class Job:
     fresh: str | None = None
     primary: str = "cpu"
     pairs: int | None = None  # fewer than asked, for long ones
+    program: str | None = None  # of several that run: the one whose calls are counted by themselves, too
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Commands:
 
 
 def evaluate(job: Job, rules: str, asked: Options) -> dict[str, Any]:
-    """The result of `peephole evaluate` on a job. Raises NoBench when it gives none."""
+    """The result of `peephole evaluate` on a job, with `program_calls`. Raises NoBench when it gives none."""
     with memory_folder() as out:
         pairs = min(asked.pairs, job.pairs or asked.pairs)
         words = [sys.executable, "-m", "peephole", "evaluate", "--json", "--rules", rules, "--allow", "all"]
@@ -80,7 +82,10 @@ def evaluate(job: Job, rules: str, asked: Options) -> dict[str, Any]:
         if asked.keep:
             shutil.copytree(out, asked.keep / f"{job.name}-{rules[:40]}", dirs_exist_ok=True)
         try:
-            return dict(json.loads(said))
+            result = dict(json.loads(said))
+            if job.program:
+                result["program_calls"] = [calls_of(out / side, job.program) for side in ("capture", "after")]
+            return result
         except ValueError:
             raise NoBench(f"peephole evaluate: {(errors.strip() or 'no answer').splitlines()[-1]}") from None
 
@@ -97,9 +102,26 @@ def memory_folder() -> Iterator[Path]:
         shutil.rmtree(top, ignore_errors=True)
 
 
+def calls_of(capture: Path, program: str) -> int | None:
+    """The calls that a capture has of the program with this file name; None without a capture."""
+    if not capture.exists():
+        return None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    images = pq.read_table(capture / "processes.parquet", columns=["image", "exe"]).to_pylist()
+    wanted = [one["image"] for one in images if Path(os.fsdecode(one["exe"] or b"")).name == program]
+    column = pq.read_table(capture / "calls.parquet", columns=["image"]).column("image")
+    return int(pc.sum(pc.is_in(column, pa.array(wanted, column.type))).as_py() or 0)
+
+
 def figures_of(result: dict[str, Any]) -> dict[str, Any]:
     """The contract's figures of one command."""
     found: dict[str, Any] = {"verdict": result["verdict"], "pairs": result["pairs"]}
+    before, after = result.get("program_calls", (None, None))
+    if before and after:
+        found |= {"program_syscalls_ratio": after / before, "program_syscalls_before": before}
     short = {"cpu": "cpu", "wall": "wall", "syscalls": "syscalls", "bytes_written": "bytes", "system_cpu": "system_cpu"}
     for name, as_ in short.items():
         figure = result["figures"].get(name)

@@ -33,6 +33,7 @@ COLUMNS = {
     "cpu_ratio": "CPU",
     "wall_ratio": "wall",
     "syscalls_ratio": "calls",
+    "program_syscalls_ratio": "calls of the program itself",
     "bytes_ratio": "bytes",
     "bytes_written_ratio": "bytes written",
     "throughput_ratio": "throughput",

@@ -1,7 +1,8 @@
-"""ecasound and JACK without a sound card. `python -m bench audio`.
+"""ecasound, JACK and Ardour without a sound card. `python -m bench audio`.
 
     ecasound_clip  a 3 s clip rendered      ecasound_long  120 s of it
     ecasound_mix   four tracks mixed down   jack           jackd on its dummy device, with CPU hogs beside it
+    ardour         a session in which eight stereo tracks record noise from the dummy device at ten times the speed
 
 The rendered files are compared byte by byte. Of JACK, xruns and the lateness of its wake-ups are counted by a client.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 import array
 import json
 import math
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,13 +29,17 @@ from bench.commands import Commands, Job
 from bench.servers import NoBench, Options
 from peephole.improve.scheduling import may_schedule
 
-LOADS = ("ecasound_clip", "ecasound_long", "ecasound_mix", "jack")
+LOADS = ("ecasound_clip", "ecasound_long", "ecasound_mix", "jack", "ardour")
 RATE = 48000
 RULES = ("short_poll",)
+ARDOUR_RULES = ("read_window", "coalesce_writes", "truncate_in_place", "shadow_descriptor")
+ARDOUR_TRACKS, ARDOUR_S = 8, 3
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # what `peephole explain heap_growth` advises
 JACK_WARM_S = 2  # not counted: the clients connect, and their periods are watched
 JACK_S = 6
 JACK_FRAMES = 64
 HOGS = 3
+RECORD = Path(__file__).with_name("record.lua")
 HOG = "while True: pass"
 
 
@@ -122,8 +129,35 @@ def jack(bench: Commands, folder: Path) -> None:
             bench.figures[f"jack.{name}_{as_}"] = median(one[name] for one in sessions)
 
 
+def ardour(bench: Commands, folder: Path) -> None:
+    """Rules on its data path; and what the advice about its memory's growth gains, without Peephole."""
+    servers.installed("ardour7-lua", packages="ardour")
+    session = folder / "session"
+    words = ("ardour7-lua", str(RECORD), str(session), str(ARDOUR_TRACKS), str(ARDOUR_S))
+    again = servers.shlex.join(["rm", "-rf", str(session)])
+    bench.measure(Job("ardour", words, ARDOUR_RULES, same=("none",), fresh=again))  # it records noise
+
+    def cpu_s(more: dict[str, str]) -> float:
+        shutil.rmtree(session, ignore_errors=True)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Its exit code is not looked at: now and then it crashes on its way out, when all is recorded.
+        null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(words, env=servers.os.environ | more, timeout=120, check=False, **null)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    pairs = [(cpu_s({}), cpu_s(ONE_ARENA)) for _ in range(bench.asked.pairs)]
+    ratios = sorted(after / before for before, after in pairs)
+    bench.figures |= {
+        "ardour_one_arena.cpu_ratio": median(ratios),
+        "ardour_one_arena.cpu_low": ratios[0],
+        "ardour_one_arena.cpu_high": ratios[-1],
+    }
+
+
 def measure(asked: Options | None = None) -> dict[str, Any]:
-    """Figures `LOAD.{cpu,wall,syscalls,bytes}_ratio` (after/before), `jack.{xruns,late_p99_us}_{before,after}`."""
+    """Figures `LOAD.{cpu,wall,syscalls,bytes}_ratio` (after/before), `jack.{xruns,late_p99_us}_{before,after}`, and
+    `ardour_one_arena.cpu_ratio`: malloc told to use one arena/plain, the median of pairs."""
     asked = asked or Options(LOADS)
     servers.installed("ecasound", "jackd", "/usr/include/jack/jack.h", packages="ecasound jackd2 libjack-jackd2-dev")
     with tempfile.TemporaryDirectory(prefix="peephole-bench-") as name:
@@ -138,6 +172,8 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
         for load in asked.loads:
             if load == "jack":
                 jack(bench, folder)
+            elif load == "ardour":
+                ardour(bench, folder)
             else:
                 bench.measure(jobs(folder)[load])
         return {"figures": bench.figures, "conditions": bench.conditions | servers.machine()}

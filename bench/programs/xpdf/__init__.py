@@ -2,7 +2,8 @@
 
 pdfimages  every picture of 60 pages      pdftops   the same as PostScript
 pdftoppm   rendered                       pdftotext its text: nothing to gain is expected
-xpdf       50 page turns under an X server of its own (figures are of both); pixels are compared page by page
+xpdf       50 page turns under an X server of its own (figures are of both, `xpdf.program_*` of xpdf alone);
+           pixels are compared page by page
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LOADS = ("pdfimages", "pdftops", "pdftoppm", "pdftotext", "xpdf")
 PAGES = 60
 TURNS = 50
 COMPARED = 8  # turns whose pixels are compared
-RULES = ("read_window", "scan_mapping")
+RULES = ("read_window",)
 SESSION = str(Path(__file__).with_name("session.sh"))
 
 
@@ -36,7 +37,7 @@ def jobs(document: Path, out: Path) -> dict[str, Job]:
         "pdftops": Job("pdftops", ("pdftops", str(document), f"{out}/x.ps"), RULES, same, again),
         "pdftoppm": Job("pdftoppm", ("pdftoppm", "-r", "40", str(document), f"{out}/x"), RULES, same, again),
         "pdftotext": Job("pdftotext", ("pdftotext", str(document), f"{out}/x"), RULES, same, again),
-        "xpdf": Job("xpdf", ("sh", SESSION, str(document), str(TURNS)), RULES),
+        "xpdf": Job("xpdf", ("sh", SESSION, str(document), str(TURNS)), RULES, program="xpdf.real"),
     }
 
 
@@ -59,7 +60,7 @@ def differing_pixels(document: Path, folder: Path, rules: str) -> int:
 
 
 def measure(asked: Options | None = None) -> dict[str, Any]:
-    """Figures `LOAD.{cpu,wall,syscalls,bytes}_ratio` (after/before) and `xpdf.differing_pages`."""
+    """Figures `LOAD.{cpu,wall,syscalls,bytes}_ratio`, `xpdf.program_syscalls_ratio`, `xpdf.differing_pages`."""
     asked = asked or Options(LOADS)
     programs = ("pdfimages", "xpdf", "Xvfb", "xdotool", "xwd", "cjpeg")
     servers.installed(*programs, packages="poppler-utils xpdf xvfb xdotool x11-apps libjpeg-turbo-progs")

@@ -1,0 +1,21 @@
+-- ardour7-lua record.lua FOLDER TRACKS SECONDS: a new session; TRACKS stereo tracks record noise for SECONDS at ten times the speed.
+local folder, tracks, seconds = arg[1], tonumber(arg[2]), tonumber(arg[3])
+local backend = AudioEngine:set_backend("None (Dummy)", "bench", "")
+assert(AudioEngine:current_backend_name() == "Dummy")
+backend:set_driver("10x Speed")
+backend:set_device_name("Uniform White Noise")
+backend:set_buffer_size(1024)
+local session = create_session(folder, "bench", 48000)
+assert(session)
+local list = session:new_audio_track(2, 2, nil, tracks, "", ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal, true)
+for track in list:iter() do
+	track:rec_enable_control():set_value(1, PBD.GroupControlDisposition.NoGroup)
+end
+session:maybe_enable_record()
+session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)
+sleep(seconds)
+session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)
+sleep(1)
+session:save_state("")
+close_session()
+quit()
