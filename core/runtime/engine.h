@@ -100,13 +100,19 @@ struct ph_found {
 	struct ph_object object;
 	const struct ph_sites *list;
 };
-bool ph_find_list(uint64_t base, const uint8_t *lists, uint64_t bytes, struct ph_found *out);
+const uint8_t *ph_build_id(const uint8_t *notes, const uint8_t *end, uint32_t *bytes);	/* or NULL */
+const uint8_t *ph_lists_map(uint64_t *bytes);	/* the launcher's site lists, to be unmapped; or NULL */
+const struct ph_sites *ph_list_of(const struct ph_object *object, const uint8_t *lists, uint64_t bytes);
 bool ph_set_paths(const char *control);
 bool ph_open_control(void);
 bool ph_rules_enabled(void);
 
+/* late.c: an mmap of a file as code: made here, and answered. */
+void ph_late_map(struct ph_frame *f);
+
 /* live.c */
 void ph_live_started(void);
+void ph_live_patched(uint32_t from);	/* stubs from here on are in use */
 
 /* exec.c */
 int64_t ph_exec(const struct ph_frame *f, const char *own);	/* own: see ph_own_descriptors */
@@ -126,6 +132,6 @@ const char *ph_after_prefix(const char *s, const char *prefix);	/* NULL when s d
 const char *ph_basename(const char *path);
 #define PH_FD_PATH 40
 void ph_fd_path(char to[PH_FD_PATH], int64_t fd);	/* /proc/self/fd/N */
-bool ph_calls_by_itself(const char *library);	/* known to make system calls that no rule would see */
+bool ph_stack_is_small(const char *library);	/* it brings stacks that are too small for C */
 
 #endif

@@ -238,22 +238,11 @@ static void enter_sandbox(bool vfork_child)
 	ph_uncovered(PH_UNCOVERED_SANDBOX, ph_engine.exe);
 }
 
-/* A library that is loaded now and makes calls of its own could find something pending. */
-static void code_comes(const struct ph_frame *f)
+/* A file that comes as code may make calls of its own, which could find something pending. */
+static bool code_comes(const struct ph_frame *f)
 {
-	char link[PH_FD_PATH], name[256];
-	int64_t n;
-
-	if (ph_engine.trapping || !(f->a[2] & PROT_EXEC) || (f->a[3] & MAP_ANONYMOUS) || (int32_t)f->a[4] < 0)
-		return;
-	ph_fd_path(link, (int32_t)f->a[4]);
-	n = ph_syscall(NR_readlinkat, AT_FDCWD, (int64_t)link, (int64_t)name, sizeof(name) - 1, 0, 0);
-	name[n > 0 ? n : 0] = 0;
-	if (!ph_calls_by_itself(name))
-		return;
-	ph_disarm(PH_WHY_UNHANDLED);
-	ph_engine.rules = false;
-	ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
+	return number(f) == NR_mmap && ph_engine.rules && !ph_engine.trapping && (f->a[2] & PROT_EXEC) &&
+	       !(f->a[3] & MAP_ANONYMOUS) && (int32_t)f->a[4] >= 0;
 }
 
 static void decide(struct ph_frame *f)
@@ -297,9 +286,6 @@ static void decide(struct ph_frame *f)
 	case NR_clone3:
 		make_process(f);
 		return;
-	case NR_mmap:
-		code_comes(f);
-		break;
 	case NR_exit_group:
 		hand_over_passed();
 		break;
@@ -311,6 +297,8 @@ static void decide(struct ph_frame *f)
 		call.a[i] = f->a[i];
 	if (ph_dispatch(&call) == PH_ANSWERED)
 		ph_answered(f, call.ret);
+	else if (code_comes(f))
+		ph_late_map(f);
 	else
 		ph_engine.passed++;
 }

@@ -53,6 +53,13 @@ void ph_live_started(void)
 
 static uint32_t first_new;		/* stubs from here on are made by this attach; nobody has been in them */
 static bool in_use[PH_STUBS];		/* a patched site leads to it, or is going to */
+static bool attached;
+
+void ph_live_patched(uint32_t from)
+{
+	for (uint32_t i = from; attached && i < ph_n_stubs; i++)
+		in_use[i] = true;
+}
 
 static bool same_stub(const struct ph_stub *a, const struct ph_stub *b)
 {
@@ -383,6 +390,7 @@ static int64_t begin(struct ph_live *live)
 	if (r < 0)
 		return r;
 	forget_patches();
+	attached = true;
 	first_new = ph_n_stubs;
 	r = patch_objects(live);
 	ph_protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_EXEC);

@@ -181,7 +181,7 @@ static int choose(const struct ph_sites *list, struct chosen *chosen)
 	for (uint32_t i = 0; i < list->n; i++) {
 		uint64_t start = list->sites[i].start;
 
-		if (start < list->text_start || start + PH_SITE_BYTES > list->text_start + list->text_bytes)
+		if (start < list->text_start || start + list->sites[i].length > list->text_start + list->text_bytes)
 			return -EINVAL;
 		if (!ph_wanted(list->sites[i].nr))
 			continue;
@@ -209,11 +209,14 @@ int ph_patch_object(const struct ph_object *object, const struct ph_sites *list)
 		last = start > last ? start : last;
 	}
 	if (!stubs_writable) {
-		r = (int)ph_protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS), PROT_READ | PROT_WRITE);
+		/* Later on somebody may be in them. */
+		r = (int)ph_protect((uint64_t)ph_stubs, (uint64_t)(ph_stubs + PH_STUBS),
+				    PROT_READ | PROT_WRITE | (ph_n_stubs ? PROT_EXEC : 0));
 		if (r < 0)
 			return r;
 		stubs_writable = true;
-		populate((uint64_t)ph_stubs, (uint64_t)(ph_stubs + STUBS_USUAL));
+		if (!ph_n_stubs)
+			populate((uint64_t)ph_stubs, (uint64_t)(ph_stubs + STUBS_USUAL));
 	}
 	first += object->base;
 	last += object->base + PH_SITE_BYTES;

@@ -2,6 +2,7 @@
  * constructor (-z initfirst), while there is one thread and nothing of the program has run. */
 #include "engine.h"
 
+#include "elf.h"
 #include "linux.h"
 #include "ring.h"
 #include "trap.h"
@@ -12,12 +13,8 @@
 #define AT_EXECFN 31
 #define AT_PHDR 3
 #define AT_PHNUM 5
-#define PT_DYNAMIC 2
-#define PT_PHDR 6
 #define DT_DEBUG 21
 #define HWCAP2_FSGSBASE 2
-#define PT_NOTE 4
-#define NT_GNU_BUILD_ID 3
 #define PATH_ROOM 512
 #define LIBRARY "libpeephole.so"
 
@@ -27,6 +24,7 @@ void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
 PH_HOT_DATA struct ph_engine ph_engine;
+extern const char __ehdr_start[];
 
 static char control_path[PATH_ROOM], library_path[PATH_ROOM];
 static char own_list[32];
@@ -41,20 +39,6 @@ struct link_map {
 struct r_debug {
 	int32_t version;
 	const struct link_map *map;
-};
-
-struct header {			/* Elf64_Ehdr */
-	uint8_t ident[16];
-	uint16_t type, machine;
-	uint32_t version;
-	uint64_t entry, phoff, shoff;
-	uint32_t flags;
-	uint16_t ehsize, phentsize, phnum;
-};
-
-struct segment {		/* Elf64_Phdr */
-	uint32_t type, flags;
-	uint64_t offset, vaddr, paddr, filesz, memsz, align;
 };
 
 /* --- environment ------------------------------------------------------------------------------------------- */
@@ -202,31 +186,43 @@ static bool is_system_library(const char *name)
 	       ph_after_prefix(name, "libpthread.so.") || ph_after_prefix(name, "librt.so.");
 }
 
-static bool find_build_id(uint64_t base, struct ph_object *object)
+const uint8_t *ph_build_id(const uint8_t *p, const uint8_t *end, uint32_t *bytes)
 {
-	const struct header *h = (const struct header *)base;
-	const struct segment *segments = (const struct segment *)(base + h->phoff);
+	while (p + 12 <= end) {
+		const uint32_t *note = (const uint32_t *)p;	/* name bytes, value bytes, type */
+		uint64_t name = (note[0] + 3ull) & ~3ull, value = (note[1] + 3ull) & ~3ull;
+
+		if (name + value > (uint64_t)(end - p) - 12)
+			break;
+		if (note[2] == NT_GNU_BUILD_ID && note[0] == 4 && memcmp(p + 12, "GNU", 4) == 0) {
+			*bytes = note[1];
+			return p + 12 + name;
+		}
+		p += 12 + name + value;
+	}
+	return NULL;
+}
+
+/* Of the image whose header is mapped at `header`, and whose addresses are `base` further on. */
+static bool find_build_id(uint64_t header, uint64_t base, struct ph_object *object)
+{
+	const struct header *h = (const struct header *)header;
+	const struct segment *segments = (const struct segment *)(header + h->phoff);
 
 	if (memcmp(h->ident, "\177ELF", 4) != 0)
 		return false;
-	for (unsigned i = 0; i < h->phnum; i++) {
-		const uint8_t *p = (const uint8_t *)(base + segments[i].vaddr), *end = p + segments[i].filesz;
+	object->base = base;
+	object->build_id = NULL;
+	for (unsigned i = 0; i < h->phnum && !object->build_id; i++) {
+		const uint8_t *p = (const uint8_t *)(base + segments[i].vaddr);
 
-		while (segments[i].type == PT_NOTE && p + 12 <= end) {
-			const uint32_t *note = (const uint32_t *)p;	/* name bytes, value bytes, type */
-			uint32_t name = (note[0] + 3) & ~3u, value = (note[1] + 3) & ~3u;
-
-			if (note[2] == NT_GNU_BUILD_ID && note[0] == 4 && memcmp(p + 12, "GNU", 4) == 0) {
-				*object = (struct ph_object){ base, p + 12 + name, note[1] };
-				return true;
-			}
-			p += 12 + name + value;
-		}
+		if (segments[i].type == PT_NOTE)
+			object->build_id = ph_build_id(p, p + segments[i].filesz, &object->build_id_bytes);
 	}
-	return false;
+	return object->build_id != NULL;
 }
 
-static const struct ph_sites *list_of(const struct ph_object *object, const uint8_t *lists, uint64_t bytes)
+const struct ph_sites *ph_list_of(const struct ph_object *object, const uint8_t *lists, uint64_t bytes)
 {
 	uint64_t at = 0;
 
@@ -244,15 +240,16 @@ static const struct ph_sites *list_of(const struct ph_object *object, const uint
 	return NULL;
 }
 
-bool ph_find_list(uint64_t base, const uint8_t *lists, uint64_t bytes, struct ph_found *out)
+static bool find_list(uint64_t header, uint64_t base, const uint8_t *lists, uint64_t bytes, struct ph_found *out)
 {
-	if (!find_build_id(base, &out->object))
+	if (!find_build_id(header, base, &out->object))
 		return false;
-	out->list = list_of(&out->object, lists, bytes);
+	out->list = ph_list_of(&out->object, lists, bytes);
 	return out->list != NULL;
 }
 
 static const struct link_map *loaded;
+static uint64_t program_header;	/* of the program itself */
 static bool go_program;
 
 /* Go marks its programs by a note of its own. */
@@ -270,6 +267,7 @@ static void find_loaded(const struct segment *segments, uint64_t n)
 	for (uint64_t i = 0; i < n; i++)
 		if (segments[i].type == PT_PHDR)
 			base = (uint64_t)segments - segments[i].vaddr;
+	program_header = (uint64_t)segments & ~4095ull;
 	for (uint64_t i = 0; i < n; i++) {
 		const uint8_t *at = (const uint8_t *)(base + segments[i].vaddr);
 
@@ -283,7 +281,7 @@ static void find_loaded(const struct segment *segments, uint64_t n)
 			loaded = ((const struct r_debug *)dynamic[1])->map;
 }
 
-#define OBJECTS_MAX 8
+#define OBJECTS_MAX 16
 
 /* Returns how many, or 0 when one of them is unknown or there is no libc. */
 static unsigned find_objects(struct ph_found found[OBJECTS_MAX], const uint8_t *lists, uint64_t bytes)
@@ -292,27 +290,40 @@ static unsigned find_objects(struct ph_found found[OBJECTS_MAX], const uint8_t *
 	bool libc = false;
 
 	for (const struct link_map *map = loaded; map; map = map->next) {
-		if (!map->name || !map->base || !is_system_library(map->name))
+		bool system = map->name && is_system_library(map->name), known;
+
+		if (!map->name || !*map->name || !map->base || map->base == (uint64_t)__ehdr_start)
 			continue;
-		if (n == OBJECTS_MAX || !ph_find_list(map->base, lists, bytes, &found[n]))
+		known = n < OBJECTS_MAX && find_list(map->base, map->base, lists, bytes, &found[n]);
+		if (system && !known)
 			return 0;
+		if (!known || (!system && !found[n].list->n))
+			continue;
 		libc = libc || ph_after_prefix(ph_basename(map->name), "libc.so.");
 		n++;
 	}
 	return libc ? n : 0;
 }
 
-bool ph_calls_by_itself(const char *library)
+bool ph_stack_is_small(const char *library)
 {
-	library = ph_basename(library);
-	return ph_after_prefix(library, "liburing.so") || ph_after_prefix(library, "libgo.so");
+	return ph_after_prefix(ph_basename(library), "libgo.so");
 }
 
-static bool calls_by_itself(void)
+/* Calls that can't be patched: the program's own, too far from us; those of a library that is known for it and has no list. */
+static bool calls_by_itself(const uint8_t *lists, uint64_t bytes)
 {
-	for (const struct link_map *map = loaded; map; map = map->next)
-		if (map->name && ph_calls_by_itself(map->name))
+	struct ph_found found;
+
+	for (const struct link_map *map = loaded; map; map = map->next) {
+		if (!map->name || !map->base)
+			continue;
+		if (ph_stack_is_small(map->name) || (ph_after_prefix(ph_basename(map->name), "liburing.so") &&
+						     !find_list(map->base, map->base, lists, bytes, &found)))
 			return true;
+		if (!*map->name && find_list(program_header, map->base, lists, bytes, &found) && found.list->n)
+			return true;
+	}
 	return go_program;
 }
 
@@ -402,20 +413,29 @@ static void arm_trapping(void)
 	ph_live_started();
 }
 
-static void arm(void)
+const uint8_t *ph_lists_map(uint64_t *bytes)
 {
-	struct ph_found found[OBJECTS_MAX];
 	char path[PATH_ROOM];
 	size_t folder = (size_t)(ph_basename(control_path) - control_path);
 	struct ph_stat st;
 	const uint8_t *lists;
-	unsigned n = 0;
 
 	memcpy(path, control_path, folder);
 	memcpy(path + folder, "sites", 6);
 	lists = map_private_file(path, false, &st);
+	*bytes = lists ? (uint64_t)st.st_size : 0;
+	return lists;
+}
+
+static void arm(void)
+{
+	struct ph_found found[OBJECTS_MAX];
+	uint64_t bytes;
+	const uint8_t *lists = ph_lists_map(&bytes);
+	unsigned n = 0;
+
 	if (lists)
-		n = find_objects(found, lists, (uint64_t)st.st_size);
+		n = find_objects(found, lists, bytes);
 	if (!n || !alone()) {
 		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, ph_engine.exe);
 	} else {
@@ -427,7 +447,7 @@ static void arm(void)
 			if (!ph_engine.recording)
 				ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 		}
-		ph_engine.rules = enabled && !calls_by_itself() && ph_hook_init() == 0 &&
+		ph_engine.rules = enabled && !calls_by_itself(lists, bytes) && ph_hook_init() == 0 &&
 				  ph_faults_prepare() == 0 && ph_faults_install() == 0 &&
 				  ph_dispatch_init(ph_engine.control) == 0;
 		__atomic_fetch_add(&ph_engine.control->processes, 1, __ATOMIC_RELAXED);
@@ -442,7 +462,7 @@ static void arm(void)
 	}
 	ph_live_started();
 	if (lists)
-		ph_syscall(NR_munmap, (int64_t)lists, st.st_size, 0, 0, 0, 0);
+		ph_syscall(NR_munmap, (int64_t)lists, (int64_t)bytes, 0, 0, 0, 0);
 }
 
 __attribute__((constructor)) static void start(int argc, char **argv, char **envp)

@@ -296,18 +296,62 @@ def test_a_program_that_gives_up_root_runs_without_what_it_can_not_reach(plain: 
     assert [one["why"] for one in ran.stats["not_covered"]] == ["library"]
 
 
-def test_a_library_that_makes_its_own_calls_ends_the_rules_when_it_is_loaded(tmp_path: Path, ruled: Runner) -> None:
-    source, library = tmp_path / "library.c", tmp_path / "liburing.so.2"
-    source.write_text("int here;\n")
-    subprocess.run(["gcc", "-shared", "-o", library, source], check=True)
-    file = tmp_path / "file"
-    program = (
-        "import ctypes, os, sys; fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
-        "for n in range(200):\n"
-        "    os.write(fd, b'x')\n"
-        "    if n == 99: ctypes.CDLL(sys.argv[2])\n"
+RAW = """
+long raw_write(int fd, const void *bytes, unsigned long n)
+{
+    long r;
+    __asm__ volatile("mov $1, %%eax; syscall" : "=a"(r) : "D"(fd), "S"(bytes), "d"(n) : "rcx", "r11", "memory");
+    return r;
+}
+"""
+LOADS = """
+import ctypes, os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for n in range(100): os.write(fd, b"x")
+library = ctypes.CDLL(sys.argv[2])
+for n in range(100):
+    library.raw_write(fd, b"raw", 3)
+    os.write(fd, b"x")
+"""
+
+
+def test_a_library_that_makes_calls_of_its_own_is_patched_when_it_is_known(
+    tmp_path: Path, ruled: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source, library, file = tmp_path / "library.c", tmp_path / "library.so", tmp_path / "file"
+    source.write_text(RAW)
+    seen = []
+    # Unknown at first, then known; then an upgrade puts another in its place, which is unknown again.
+    for version in (1, 1, 2, 2):
+        library.unlink(missing_ok=True)
+        flags = ["-shared", "-fPIC", "-O1", f"-DVERSION={version}", "-Wl,--build-id", f"-Wl,-soname,v{version}"]
+        subprocess.run(["gcc", *flags, "-o", library, source], check=True)
+        file.unlink(missing_ok=True)
+        ran = ruled("/usr/bin/python3", "-c", LOADS, str(file), str(library))
+        assert (ran.code, ran.err, file.read_bytes()) == (0, b"", b"x" * 100 + b"rawx" * 100)
+        hits = ran.stats["rules"]["coalesce_writes"]["hits"]
+        seen.append((hits // 100, [one["exe"] for one in ran.stats["not_covered"]]))
+    assert seen == [(1, [str(library)]), (3, []), (1, [str(library)]), (3, [])]
+
+
+def test_a_library_that_is_linked_to_the_program_is_patched_too(tmp_path: Path, ruled: Runner) -> None:
+    source, library, file = tmp_path / "library.c", tmp_path / "libraw.so", tmp_path / "file"
+    source.write_text(RAW)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wl,--build-id", "-o", library, source], check=True)
+    main = (
+        "#include <fcntl.h>\nlong raw_write(int, const void *, unsigned long);\nint main(int argc, char **argv) {"
+        "int fd = open(argv[1], O_WRONLY | O_CREAT, 0600); for (int i = 0; i < 500; i++)"
+        "raw_write(fd, argv[0], 1); return argc; }"
     )
-    ran = ruled("/usr/bin/python3", "-c", program, str(file), str(library))
-    assert (ran.code, ran.err, file.read_bytes()) == (0, b"", b"x" * 200)
-    assert 90 <= ran.stats["rules"]["coalesce_writes"]["hits"] <= 110
+    program = compile_c(tmp_path, main, str(library))
+    ran = ruled(str(program), str(file))
+    assert (ran.code, len(file.read_bytes()), ran.stats["not_covered"]) == (2, 500, [])
+    assert ran.stats["rules"]["coalesce_writes"]["hits"] >= 500
+
+
+def test_a_program_whose_own_text_makes_calls_gets_no_rules(tmp_path: Path, ruled: Runner) -> None:
+    main = RAW + "int main(int argc, char **argv) { raw_write(1, argv[1], 1); return argc; }"
+    ran = ruled(str(compile_c(tmp_path, main, "-Wl,--build-id")), "x")
+    assert (ran.code, ran.out) == (2, b"x")
     assert [one["why"] for one in ran.stats["not_covered"]] == ["sites"]

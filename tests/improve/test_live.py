@@ -330,6 +330,58 @@ def test_a_rule_acts_after_the_attach_and_nothing_is_pending_after_the_detach(tm
     assert process.returncode == 0
 
 
+RAW = """
+long raw_write(int fd, const void *bytes, unsigned long n)
+{
+    long r;
+    __asm__ volatile("mov $1, %%eax; syscall" : "=a"(r) : "D"(fd), "S"(bytes), "d"(n) : "rcx", "r11", "memory");
+    return r;
+}
+"""
+LOADS = """
+import ctypes, os, sys
+early = ctypes.CDLL(sys.argv[2]) if sys.argv[3] == "before" else None
+print("ready", flush=True)
+while sys.stdin.readline():
+    library = early or ctypes.CDLL(sys.argv[2])
+    fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for n in range(300):
+        library.raw_write(fd, b"a", 1)
+        os.write(fd, b"b")
+    os.close(fd)
+    print(open(sys.argv[1]).read() == "ab" * 300, flush=True)
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_library_with_calls_of_its_own_is_patched_whenever_it_came(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peephole.improve.sites import learn
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source, library = tmp_path / "library.c", tmp_path / "library.so"
+    source.write_text(RAW)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wl,--build-id", "-o", library, source], check=True)
+    learn(library)
+    with running("/usr/bin/python3", "-c", LOADS, str(tmp_path / "file"), str(library), when) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for _ in range(3):
+            assert attach(process.pid, ["coalesce_writes"])["missing"] == 0
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "True\n"
+            assert covered(process.pid)[0].stats()["rules"]["coalesce_writes"]["hits"] == 600
+            detach(process.pid)
+            mapped = next(m for m in mappings(process.pid) if m.path == str(library) and "x" in m.access)
+            with Path(f"/proc/{process.pid}/mem").open("rb", buffering=0) as memory:
+                memory.seek(mapped.start)
+                text = memory.read(mapped.end - mapped.start)
+            assert text == library.read_bytes()[mapped.offset :][: len(text)]
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 def test_what_it_starts_is_covered_and_its_forks_keep_theirs(tmp_path: Path) -> None:
     forks = (
         "import os, sys; print('ready', flush=True); sys.stdin.readline(); pid = os.fork(); "

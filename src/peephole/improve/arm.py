@@ -18,7 +18,7 @@ from peephole.improve.control import MOUNTS_MAX, PROFILES, Control, Mount, Stats
 from peephole.improve.launch import Target, examine
 from peephole.improve.own import library_with
 from peephole.improve.plan import known_rules
-from peephole.improve.sites import lists_for
+from peephole.improve.sites import learn, lists_for
 
 #: file systems whose files change behind this machine's back
 _ELSEWHERE = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "virtiofs", "gfs2", "ocfs2", "lustre", "overlay")
@@ -114,6 +114,10 @@ class Armed:
         if self._last is None:
             self.settle()
             self._last = self._control.stats()
+            if self._folder.stat().st_uid == os.geteuid():  # else others could have written what is read here
+                for one in self._last["not_covered"]:
+                    if one["why"] == "sites":
+                        learn(Path(one["exe"]))
             self._control.close()
             folders.leave(self._folder)
 

@@ -24,10 +24,12 @@ from peephole.improve.arm import PlannedMount, mounts_of
 from peephole.improve.control import MAGIC, MOUNTS_MAX, VERSION, Control, Page, Stats, stats_of
 from peephole.improve.own import library_with
 from peephole.improve.plan import known_rules
-from peephole.improve.sites import is_fixed, is_go, is_system_library, sites_of
+from peephole.improve.sites import count, is_fixed, is_go, is_system_library, learned, sites_of
 
 #: libraries that make system calls by themselves, which no rule would see
-_CALLS_ITSELF = ("/liburing.so", "/libgo.so")
+_CALLS_ITSELF = ("/liburing.so",)
+#: its goroutines' stacks are too small for C
+_SMALL_STACKS = "/libgo.so"
 
 
 class Change(TypedDict):
@@ -135,12 +137,17 @@ def _maps_of(pid: int) -> list[Mapped]:
 def _objects(pid: int, maps: list[Mapped]) -> tuple[bytes, list[str]]:
     """The site lists of what makes system calls in the process, and the attacher's words for them."""
     files = [m for m in maps if m.offset == 0 and m.path.startswith("/")]
-    words = ["own"] if any(name in m.path for m in files for name in _CALLS_ITSELF) else []
+    program = str(Path(f"/proc/{pid}/exe").readlink())
+    code = {m.path for m in maps if "x" in m.access}
+    words = ["own"] if any(_SMALL_STACKS in m.path for m in files) else []
     found = [m for m in files if is_system_library(m.path)]
     if not found:
-        program = str(Path(f"/proc/{pid}/exe").readlink())
         found = [m for m in files if m.path == program]
         words += ["own", "bare"] if is_go(Path(f"/proc/{pid}/exe")) else []
+    else:
+        others = [m for m in files if m.path in code and not is_system_library(m.path) and _makes_calls(pid, m)]
+        words += ["own"] if any(m.path == program for m in others) else []
+        found += [m for m in others if m.path != program]
     lists, at = b"", {}
     for m in {m.start: m for m in found}.values():
         path = _file_of(pid, m)
@@ -150,7 +157,17 @@ def _objects(pid: int, maps: list[Mapped]) -> tuple[bytes, list[str]]:
         words.append(f"object:{0 if is_fixed(path) else m.start:x}:{at[path]:x}")
     if not found:
         raise EngineError(f"pid {pid}: neither a libc nor a program is mapped that makes system calls")
-    return lists, words
+    return lists + learned(), words
+
+
+def _makes_calls(pid: int, mapped: Mapped) -> bool:
+    """Whether a mapped file, no libc, makes system calls of its own. One that can't be looked into makes none."""
+    try:
+        path = _file_of(pid, mapped)
+        # The runtime itself, which a program was launched with, is none of them.
+        return count(sites_of(path)) > 0 and b"\0ph_anchor\0" not in path.read_bytes()
+    except EngineError:
+        return any(name in mapped.path for name in _CALLS_ITSELF)
 
 
 def _file_of(pid: int, mapped: Mapped) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -17,6 +18,9 @@ VERSION = 4
 _HEADER = struct.Struct("<QII32sII")  # magic, version, count, build-id, its bytes, rejected: core's abi_sites.h
 _MAGIC = 0x3153455449534850
 _SYSTEM_LIBRARIES = ("libc.so.", "ld-linux", "libpthread.so.", "librt.so.")
+_INSTRUCTION = b"\x0f\x05"
+#: lists of libraries that are loaded later, at most
+_LATE_MAX = 64
 _DEFAULT_LINKER = Path("/lib64/ld-linux-x86-64.so.2")
 
 
@@ -124,50 +128,101 @@ def sites_of(path: Path) -> bytes:
     partial = folder / f".{cached.name}.{os.getpid()}"
     partial.unlink(missing_ok=True)
     try:
-        done = subprocess.run(
-            [str(native.path("peephole-sites")), str(path), str(partial)], stderr=subprocess.PIPE, check=False
-        )
-        made = _valid(partial, wanted) if done.returncode == 0 else None
+        done = _make(path, wanted, partial)
+        made = _valid(partial, wanted)
         if made is None:
-            said = done.stderr.decode(errors="replace").strip() or f"{path}: no call sites found"
-            raise EngineError(said.removeprefix("peephole-sites: "))
+            raise EngineError(done.removeprefix("peephole-sites: ") or f"{path}: no call sites found")
         partial.rename(cached)
     finally:
         partial.unlink(missing_ok=True)
     return made
 
 
-def system_libraries(linker: Path, program: Path) -> list[Path]:
-    """What `linker` would map for `program` of the libraries that make system calls, and the linker itself."""
+def count(sites: bytes) -> int:
+    """How many call sites a list has."""
+    return int(_HEADER.unpack_from(sites)[2])
+
+
+def _make(path: Path, wanted: bytes, to: Path) -> str:
+    """Write the list of an object; what was said when that failed."""
+    if wanted and _INSTRUCTION not in path.read_bytes():
+        empty = _HEADER.pack(_MAGIC, VERSION, 0, wanted, len(wanted), 0).ljust(80, b"\0")
+        with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(empty)
+        return ""
+    tool = native.path("peephole-sites")
+    done = subprocess.run([str(tool), str(path), str(to)], stderr=subprocess.PIPE, check=False)
+    return done.stderr.decode(errors="replace").strip()
+
+
+def _listed(linker: Path, program: Path) -> list[Path]:
+    """What `linker` would map for `program`, and the linker itself."""
     done = subprocess.run(
         [str(linker), "--list", str(program)], capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
-    found = [linker.resolve()]
+    found = [linker]
     for line in os.fsdecode(done.stdout).splitlines():
         words = line.split()
         path = words[2] if len(words) > 3 and words[1] == "=>" else words[0] if words else ""
-        if path.startswith("/") and Path(path).name.startswith(_SYSTEM_LIBRARIES):
-            found.append(Path(path).resolve())
-    return list(dict.fromkeys(found))
+        if path.startswith("/"):
+            found.append(Path(path))
+    return found
+
+
+def system_libraries(linker: Path, program: Path) -> list[Path]:
+    """Those of them that make system calls for others, and the linker itself."""
+    return _system(_listed(linker, program))
+
+
+def _system(listed: list[Path]) -> list[Path]:
+    return list(dict.fromkeys(path.resolve() for path in listed if is_system_library(str(path)) or path is listed[0]))
+
+
+def learn(path: Path) -> None:
+    """Remember a library that a program loaded while it ran, and that makes calls of its own.
+
+    Its list goes along from now on. What is no library is left alone.
+    """
+    if ".so" not in path.name or not path.is_absolute() or not path.is_file():
+        return
+    wanted = build_id(path)
+    if not wanted:
+        return
+    folder = cache_folder() / "late"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(EngineError, OSError):
+        sites_of(path)
+        (folder / wanted.hex()).touch(mode=0o600)
+
+
+def learned() -> bytes:
+    """The lists of libraries that programs were seen to load while they ran."""
+    folder = cache_folder()
+    names = sorted(path.name for path in folder.glob("late/*"))[:_LATE_MAX]
+    return b"".join(_valid(folder / f"{name}.{VERSION}", bytes.fromhex(name)) or b"" for name in names)
 
 
 def lists_for(linker: Path | None, program: Path | None) -> bytes:
-    """The lists of a program's libc and ld.so, and of this machine's own, for what it starts.
+    """The lists of a program and its libraries, of this machine's own libc and ld.so for what it starts, and of what
+    programs were seen to load later.
 
     Raises EngineError when not even one could be made.
     """
     objects: list[Path] = []
+    system: list[Path] = []
     if linker is not None and program is not None:
-        objects += system_libraries(linker, program)
+        listed = _listed(linker, program)
+        system += _system(listed)
+        objects += [program.resolve(), *(path.resolve() for path in listed)]
     if _DEFAULT_LINKER.exists():
-        objects += system_libraries(_DEFAULT_LINKER, native.path("peephole-sites"))
+        system += system_libraries(_DEFAULT_LINKER, native.path("peephole-sites"))
     lists: dict[Path, bytes] = {}
     trouble: EngineError | None = None
-    for path in dict.fromkeys(objects):
+    for path in dict.fromkeys((*system, *objects)):
         try:
             lists[path] = sites_of(path)
         except EngineError as e:
             trouble = e
-    if not lists:
+    if not any(path in lists for path in system):
         raise trouble or EngineError("no libc of this machine was found; only glibc on x86-64 can be improved")
-    return b"".join(lists.values())
+    return b"".join(lists.values()) + learned()
