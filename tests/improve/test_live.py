@@ -446,6 +446,21 @@ def test_a_kernel_thread_has_no_program() -> None:
     assert "kernel thread" in refused("attach", "2", "--rules", "none")
 
 
+def test_another_peephole_takes_nothing_away_in_the_middle_of_an_attach(monkeypatch: pytest.MonkeyPatch) -> None:
+    from peephole.improve import folder, live
+
+    run = live._run
+
+    def swept(*words: str | int) -> live.Change:
+        folder.sweep()
+        return run(*words)
+
+    monkeypatch.setattr(live, "_run", swept)
+    with running("/usr/bin/python3", "-c", SLEEPS) as process:
+        assert attach(process.pid, RULES)["missing"] == 0
+        detach(process.pid)
+
+
 def test_twice_is_said() -> None:
     with running("/usr/bin/python3", "-c", SLEEPS) as process:
         assert cli("attach", str(process.pid), "--rules", "none").returncode == 0

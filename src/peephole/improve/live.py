@@ -108,7 +108,10 @@ def attach(
         if names and user == os.geteuid():
             keeper.start(folder, pid)
         words += [f"mapped:{dev}:{inode}" for dev, inode in _data_files(pid, maps)]
-        return _run("attach", pid, str(library), str(folder / "control"), str(folder / "sites"), *words)
+        change = _run("attach", pid, str(library), str(folder / "control"), str(folder / "sites"), *words)
+        # Not before: the sweep of another peephole would take a folder that no process uses yet.
+        (folder / folders.MARK).touch(mode=0o600)
+        return change
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -195,12 +198,11 @@ def _fill(folder: Path, user: int, lists: bytes, library: Path) -> Path:
         shutil.copyfile(library, folder / "libpeephole.so")
         (folder / "libpeephole.so").chmod(0o755)
     (folder / "peephole-attach").symlink_to(native.path("peephole-attach").resolve())
-    for name, content in (("sites", lists), (folders.MARK, b"")):
-        fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-        if user != os.geteuid():
-            (folder / name).chmod(0o644)
+    fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(lists)
+    if user != os.geteuid():
+        (folder / "sites").chmod(0o644)
     return library
 
 
