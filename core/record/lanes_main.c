@@ -2,7 +2,8 @@
  *
  * Says "ready" on its output, reads until SIGTERM, then goes on as long as processes that were seen live, but SECONDS at
  * most, or until the next SIGTERM. Leaves in FOLDER calls.raw, paths.raw, starts.raw (lanes.h) and ring.json: for each lane
- * what end.json has of a CPU (abi_record.h), and how many processes were left. */
+ * what end.json has of a CPU (abi_record.h), and how many processes were left. Its exit code is an errno, 0, or 2 for wrong
+ * usage. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,7 +21,7 @@
 #define LOOK_NS 20000000ll	/* at who lives */
 #define POINT_NS 1000000000ll	/* of the clock */
 
-enum { DONE = 0, USAGE = 2, NOT_WRITTEN = 5 };
+#define USAGE 2
 
 struct clock {
 	struct ph_ticks *points;
@@ -210,5 +211,5 @@ int main(int argc, char **argv)
 	err = record(ring, folder, grace_ns);
 	if (err)
 		fprintf(stderr, "%s\n", strerror(-err));
-	return err ? NOT_WRITTEN : DONE;
+	return -err;
 }

@@ -126,7 +126,7 @@ def test_with_neither_engine_it_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("engine", "calls"), [("ebpf", "300000"), ("ptrace", "60000")])
+@pytest.mark.parametrize(("engine", "calls"), [("ebpf", "300000"), ("inprocess", "300000"), ("ptrace", "60000")])
 def test_a_full_disk_is_one_line_and_the_command_is_not_disturbed(
     engine: str, calls: str, small_disk: Path, tmp_path: Path, need_ebpf: None
 ) -> None:

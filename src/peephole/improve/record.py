@@ -73,9 +73,9 @@ class Inprocess:
                     code = run(launch.command, replace(launch, env=armed.environment(env, target)), is_command=True)
                     numbers = ring.finish()
                 except OSError as e:
-                    if e.errno != errno.ENOSPC:
-                        raise
-                    raise CaptureError(full_disk(out)) from e
+                    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                        raise CaptureError(full_disk(out)) from e
+                    raise EngineError(f"what the programs wrote of their calls can't be read: {e.strerror}") from e
                 finally:
                     ring.close()
                 covered = armed.stats()

@@ -46,7 +46,7 @@ class Ring:
             self.reader.terminate()
             self.reader.wait()
         if self.reader.returncode:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+            raise OSError(self.reader.returncode, os.strerror(self.reader.returncode), str(self.folder))
         found: dict[str, Any] = json.loads((self.folder / "ring.json").read_text())
         return found
 
@@ -80,6 +80,7 @@ def new_ring(path: Path, folder: Path, bytes_per_lane: int = DEFAULT_BYTES, grac
         [str(native.path("peephole-ring")), *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     ring = Ring(path, folder, reader)
