@@ -147,13 +147,15 @@ static ALWAYS_INLINE uint64_t *take(uint32_t cpu, uint64_t n, uint64_t *place, s
 	uint32_t at = __builtin_expect(cpu < n_lanes, 1) ? cpu : cpu % n_lanes;
 	struct ph_lane *lane = &lanes[at];
 	uint64_t head = __atomic_load_n(&lane->head, __ATOMIC_RELAXED), next, from, tail;
+	bool again;
 
 	*out = lane;
 	do {
 		from = PH_LANE_PLACE(head);
 		tail = __atomic_load_n(&lane->tail, __ATOMIC_ACQUIRE);
 		next = head + n;
-		if (__builtin_expect(from == tail && (from & lane_mask) > PH_LANE_FAR_WORDS, 0)) {
+		again = from == tail && (from & lane_mask) > PH_LANE_FAR_WORDS;
+		if (__builtin_expect(again, 0)) {
 			from = (from | lane_mask) + 1;
 			next = (head & ~PH_LANE_PLACE(~0ull)) + (1ull << PH_LANE_PLACE_BITS) + from + n;
 		} else if (__builtin_expect(from + n - tail > lane_mask + 1, 0)) {
@@ -161,6 +163,9 @@ static ALWAYS_INLINE uint64_t *take(uint32_t cpu, uint64_t n, uint64_t *place, s
 			return NULL;
 		}
 	} while (!__atomic_compare_exchange_n(&lane->head, &head, next, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	/* The reader's word, but it has nothing to say until it looks again; until then there is room as in an empty lane. */
+	if (__builtin_expect(again, 0))
+		__atomic_store_n(&lane->tail, from, __ATOMIC_RELEASE);
 	*place = from;
 	return words + at * lane_words + (from & lane_mask);
 }
@@ -185,10 +190,12 @@ static ALWAYS_INLINE void write_record(const struct record *r, uint64_t exit, ui
 	uint64_t took = r->enter ? exit - r->enter : 0, word = r->word | (took >> 32 ? PH_LANE_LONG : 0);
 	unsigned args = PH_LANE_ARGS(word);
 	uint64_t n = PH_LANE_FIXED_WORDS + args + !!(took >> 32) + (word & PH_LANE_BYTES ? 1 + (bytes + 7) / 8 : 0);
+	/* Another thread may have stopped it while the call was made. */
+	const struct ph_shared_ring *head = __atomic_load_n(&ring, __ATOMIC_RELAXED);
 	struct ph_lane_record *to;
 	struct ph_lane *lane;
 
-	if (__builtin_expect(!__atomic_load_n(&ring->on, __ATOMIC_RELAXED), 0))
+	if (__builtin_expect(!head || !__atomic_load_n(&head->on, __ATOMIC_RELAXED), 0))
 		return;
 	at = take(cpu, n, &place, &lane);
 	if (!at)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
+import signal
 import struct
 import subprocess
+import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +100,39 @@ def test_a_ring_that_starts_again_loses_nothing(record: Any) -> None:
     made = [call for call in rows(capture) if call["name"] == "getppid"]
     assert len(made) == 300_000 and len({call["seq"] for call in made}) == 300_000
     assert all(call["enter_ns"] is None and call["ret"] == made[0]["ret"] for call in made)
+
+
+def readers() -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            pid, name, ppid = re.match(r"(\d+) \((.*)\) \S (\d+)", entry.read_text()).groups()  # type: ignore[union-attr]
+            found += [int(pid)] if name == "peephole-ring" and int(ppid) == os.getpid() else []
+    return found
+
+
+def test_a_reader_that_does_not_run_for_a_while_costs_no_record(record: Any, tmp_path: Path) -> None:
+    many, before, after, go = program("calls_many"), *(tmp_path / name for name in ("before", "after", "go"))
+    for fifo in (before, after, go):
+        os.mkfifo(fifo)
+
+    def hold() -> None:
+        before.read_bytes()
+        time.sleep(0.3)  # time to read everything, so that the ring starts again
+        (reader,) = readers()
+        os.kill(reader, signal.SIGSTOP)
+        go.write_text("go\n")
+        after.read_bytes()
+        os.kill(reader, signal.SIGCONT)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    script = f"{many} calls 20000; echo >{before}; read word <{go}; {many} calls 100000; echo >{after}"
+    capture, code = record("taskset", "--cpu-list", "0", "sh", "-c", script)  # one lane's
+    holding.join()
+    assert code == 0 and capture.meta.lost == 0
+    made = Counter(call["pid"] for call in rows(capture) if call["name"] == "getppid")
+    assert made.most_common(2)[0][1] == 100_000 and made.most_common(2)[1][1] == 20_000
 
 
 def test_a_record_that_a_killed_process_left_is_one_hole(tmp_path: Path) -> None:

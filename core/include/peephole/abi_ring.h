@@ -17,7 +17,7 @@
 #define PH_SHARED_RING_MAGIC 0x474e495250454550ull	/* "PEEPRING" */
 #define PH_SHARED_RING_VERSION 2u
 #define PH_LANE_SLACK_WORDS 8192u
-#define PH_LANE_FAR_WORDS (1u << 18)
+#define PH_LANE_FAR_WORDS (1u << 16)
 
 struct ph_shared_ring {
 	uint64_t magic;
