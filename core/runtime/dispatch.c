@@ -536,26 +536,16 @@ static void on_passing(const struct ph_call *c)
 		if (c->a[0] == PH_PR_SET_TSC)
 			ph_pay_stop();
 		return;
-	case PH_NR_setuid:
-	case PH_NR_setgid:
-	case PH_NR_setreuid:
-	case PH_NR_setregid:
-	case PH_NR_setresuid:
-	case PH_NR_setresgid:
-	case PH_NR_setgroups:
-	case PH_NR_capset:
-		/* The keeper does as it finds in its memory: nobody else may come at it. */
-		if (ph_kept()) {
-			ph_disarm(PH_WHY_SHARED);
-			ph_keeper_leave();
-		}
-		return;
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
 	case PH_NR_setns:
 		ph_disarm(PH_WHY_SHARED);
 		return;
 	default:
+		if (ph_kept() && ph_keeper_ends(c->nr)) {
+			ph_disarm(PH_WHY_SHARED);
+			ph_keeper_leave();
+		}
 		return;
 	}
 }

@@ -200,15 +200,39 @@ bool ph_keeper_leave(void)
 	return true;
 }
 
+bool ph_keeper_ends(int64_t nr)
+{
+	switch (nr) {
+	case PH_NR_setuid:
+	case PH_NR_setgid:
+	case PH_NR_setreuid:
+	case PH_NR_setregid:
+	case PH_NR_setresuid:
+	case PH_NR_setresgid:
+	case PH_NR_setgroups:
+	case PH_NR_capset:
+	case PH_NR_chroot:
+	case PH_NR_pivot_root:
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool ph_keeper_gone(void)
 {
 	char path[PH_FD_PATH_OF];
 	struct ph_identity id;
 
+	if (ph_syscall(PH_NR_kill, ph_control->keeper_pid, 0, 0, 0, 0, 0) == -PH_ESRCH)
+		return true;
+	/* The number may be another's by now. In doubt it lives, since two may not settle the same. */
 	ph_fd_path_of(path, ph_control->keeper_pid, ph_control->keeper_fd);
 	int64_t r = ph_identify_path((int64_t)path, &id);
 
-	return r == -PH_ENOENT || (r == 0 && (id.dev != ph_control->keeper_dev || id.ino != ph_control->keeper_ino));
+	if (r == 0)
+		return id.dev != ph_control->keeper_dev || id.ino != ph_control->keeper_ino;
+	return r == -PH_ENOENT && ph_identify_path((int64_t)"/proc/self/fd", &id) == 0;
 }
 
 /* --- places ------------------------------------------------------------------------------------------------ */
@@ -354,12 +378,13 @@ static void place(struct ph_description *d, struct ph_kept *kept)
 {
 	struct ph_identity id;
 
+	if (kept->moved && d->regular) {
+		kept->size = ph_identify(d->fd, &id) == 0 ? (uint64_t)id.size : 0;
+		kept->position = ph_syscall(PH_NR_lseek, d->fd, 0, PH_SEEK_CUR, 0, 0, 0);
+		kept->moved = false;
+	}
+	atomic_thread_fence(memory_order_release);
 	d->unplaced = false;
-	if (!kept->moved || !d->regular)
-		return;
-	kept->size = ph_identify(d->fd, &id) == 0 ? (uint64_t)id.size : 0;
-	kept->position = ph_syscall(PH_NR_lseek, d->fd, 0, PH_SEEK_CUR, 0, 0, 0);
-	kept->moved = false;
 }
 
 void ph_keeper_place(struct ph_walk *walk, struct ph_description *d)
@@ -380,7 +405,7 @@ void ph_keeper_place(struct ph_walk *walk, struct ph_description *d)
 	if (d->regular)
 		name(d, kept, tick);
 	place(d, kept);
-	atomic_thread_fence(memory_order_release);
+	atomic_thread_fence(memory_order_release);	/* before it is marked as dirty */
 }
 
 /* --- settling ---------------------------------------------------------------------------------------------- */

@@ -14,6 +14,10 @@ static inline bool ph_kept(void)
  * the runtime begins anew. False: there is no memory for it. */
 bool ph_keeper_leave(void);
 
+/* Calls after which the process is another user, or has other names for files. The keeper does as it finds in its memory:
+ * nobody else may come at that, and names have to mean the same to both. */
+bool ph_keeper_ends(int64_t nr);
+
 /* d has something pending: its name, and where its bytes go. Firmly held, before anybody is told. The first time it
  * takes a slot of the keeper's memory. */
 void ph_keeper_place(struct ph_walk *walk, struct ph_description *d);

@@ -40,6 +40,11 @@ elif way == "thread":
     thread.start()
     thread.join()
     write(0, N)  # joining may have settled
+elif way == "user":  # in the middle it becomes another user
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    for i in range(N):
+        os.write(fd, b"%d\\n" % i)
+        if i == N // 2: os.setuid(os.getuid() or 65534)
 elif way == "moved":
     write(0, N, path + "-old")
     os.rename(path + "-old", path)
@@ -97,7 +102,7 @@ def _little_memory() -> Iterator[Path]:
         group.rmdir()
 
 
-@pytest.mark.parametrize("way", ["plain", "exec", "child", "thread", "moved"])
+@pytest.mark.parametrize("way", ["plain", "exec", "child", "thread", "moved", "user"])
 @pytest.mark.parametrize("end", ["killed", "returns"])
 def test_what_was_written_is_there(tmp_path: Path, armed: Armed, way: str, end: str) -> None:
     out = tmp_path / "out"

@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -107,9 +108,11 @@ def _kill_many(armed: Armed, folder: Path, times: int, flags: int, line: int) ->
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chance = random.Random(seed)
-    for _ in range(times):
-        (folder / "out").write_bytes(b"")
-        writer = Writer(armed, folder, flags=flags, line=line)
+    for i in range(times):
+        # A file of its own: what a kill interrupted may be added after we have looked.
+        (folder / f"{i}").mkdir()
+        (folder / f"{i}/out").touch()
+        writer = Writer(armed, folder / f"{i}", flags=flags, line=line)
         time.sleep(chance.random() * 0.05)
         written = writer.kill(chance.choice([signal.SIGKILL, signal.SIGSEGV]))
         assert writer.ends_with(written * line)
@@ -220,6 +223,61 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert writer.out.stat().st_size >= writer.written() * LINE
+
+
+SERVER = """
+import os, socket, sys, time
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+peer = server.accept()[0]
+os.write(peer.fileno(), b"first ")
+os.write(peer.fileno(), b"second")
+end = time.perf_counter() + 30
+while time.perf_counter() < end: pass
+"""
+
+
+def test_a_peer_gets_what_was_sent_while_the_program_computes() -> None:
+    with arm(["gather_sends"]) as armed:
+        words = [sys.executable, "-c", SERVER]
+        server = subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        got = b""
+        try:
+            with socket.create_connection(("127.0.0.1", int(server.stdout.readline())), timeout=20) as peer:
+                while len(got) < 12:
+                    got += peer.recv(64)
+            assert got == b"first second" and server.poll() is None
+        finally:
+            server.kill()
+            server.communicate()
+        assert armed.stats()["rules"]["gather_sends"]["why_not"]["deadline"] == 1
+
+
+SYNCER = """
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for i in range(50):
+    os.write(fd, b"x")
+    os.fsync(fd)
+os.write(1, b"done")
+end = time.perf_counter() + 30
+while time.perf_counter() < end: pass
+"""
+
+
+def test_a_sync_that_was_put_off_is_made_while_the_program_computes(tmp_path: Path) -> None:
+    with arm(["sync_window"]) as armed:
+        words = [sys.executable, "-c", SYNCER, str(tmp_path / "out")]
+        program = subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE)
+        assert program.stdout is not None and program.stdout.read(4) == b"done"
+        try:
+            assert armed.stats()["rules"]["sync_window"]["hits"] > 0
+            assert _until(lambda: not armed._control._page.owed[0])
+            assert program.poll() is None
+        finally:
+            program.kill()
+            program.communicate()
 
 
 def test_improve_ends_when_everything_is_in_the_file(tmp_path: Path) -> None:
