@@ -446,6 +446,57 @@ def test_a_kernel_thread_has_no_program() -> None:
     assert "kernel thread" in refused("attach", "2", "--rules", "none")
 
 
+WAITS_IN_GO = """
+package main
+import ("fmt"; "net"; "os")
+func main() {
+	l, _ := net.Listen("tcp", "127.0.0.1:0")
+	fmt.Println("ready", l.Addr() != nil)
+	var b [16]byte
+	os.Stdin.Read(b[:])
+}
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["exe", "pie"])
+def test_a_go_program_can_be_attached_to_wherever_it_lies(mode: str, tmp_path: Path) -> None:
+    if not shutil.which("go"):
+        pytest.skip("go is not installed")
+    (tmp_path / "m.go").write_text(WAITS_IN_GO)
+    env = os.environ | {"HOME": str(tmp_path), "GOCACHE": str(tmp_path / "cache"), "CGO_ENABLED": "0"}
+    subprocess.run(["go", "build", f"-buildmode={mode}", "-o", "program", "m.go"], cwd=tmp_path, env=env, check=True)
+    with subprocess.Popen([tmp_path / "program"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready true\n"
+        change = attach(process.pid, [])
+        assert change["patches"] >= 40 and change["missing"] == 0
+        detach(process.pid)
+        ruled = attach(process.pid, ["coalesce_writes"])
+        assert not ruled["rules"] and ruled["patches"] == 0
+        detach(process.pid)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+@pytest.mark.root
+def test_another_namespace_is_said_and_inside_it_works() -> None:
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("needs root and unshare")
+    unshared = ["unshare", "-mpf", "--mount-proc"]
+    with subprocess.Popen(
+        [*unshared, sys.executable, "-c", SLEEPS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as outer:
+        assert outer.stdout is not None and outer.stdout.readline() == b"ready\n"
+        (inner,) = children(outer.pid)
+        assert "another mount or pid namespace" in refused("attach", str(inner), "--rules", "none")
+        outer.communicate(timeout=20)
+    words = "sleep 20 & {0} -m peephole attach $! --rules none && {0} -m peephole detach $!; kill $!"
+    done = subprocess.run(
+        [*unshared, "sh", "-c", words.format(sys.executable)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("attached to ") and "\ndetached from " in done.stdout, done.stderr
+
+
 def test_another_peephole_takes_nothing_away_in_the_middle_of_an_attach(monkeypatch: pytest.MonkeyPatch) -> None:
     from peephole.improve import folder, live
 

@@ -24,7 +24,7 @@ from peephole.improve.arm import PlannedMount, mounts_of
 from peephole.improve.control import MAGIC, MOUNTS_MAX, VERSION, Control, Page, Stats, stats_of
 from peephole.improve.own import library_with
 from peephole.improve.plan import known_rules
-from peephole.improve.sites import count, is_fixed, is_go, is_system_library, learned, sites_of
+from peephole.improve.sites import bias, count, is_go, is_system_library, learned, sites_of
 
 #: libraries that make system calls by themselves, which no rule would see
 _CALLS_ITSELF = ("/liburing.so",)
@@ -144,9 +144,10 @@ def _objects(pid: int, maps: list[Mapped]) -> tuple[bytes, list[str]]:
     code = {m.path for m in maps if "x" in m.access}
     words = ["own"] if any(_SMALL_STACKS in m.path for m in files) else []
     found = [m for m in files if is_system_library(m.path)]
-    if not found:
+    go = is_go(Path(f"/proc/{pid}/exe"))
+    if go or not found:  # Go makes its calls itself, whatever else it has mapped
         found = [m for m in files if m.path == program]
-        words += ["own", "bare"] if is_go(Path(f"/proc/{pid}/exe")) else []
+        words += ["own", "bare"] if go else []
     else:
         others = [m for m in files if m.path in code and not is_system_library(m.path) and _makes_calls(pid, m)]
         words += ["own"] if any(m.path == program for m in others) else []
@@ -157,7 +158,7 @@ def _objects(pid: int, maps: list[Mapped]) -> tuple[bytes, list[str]]:
         if path not in at:
             at[path] = len(lists)
             lists += sites_of(path)
-        words.append(f"object:{0 if is_fixed(path) else m.start:x}:{at[path]:x}")
+        words.append(f"object:{bias(path, m.start):x}:{at[path]:x}")
     if not found:
         raise EngineError(f"pid {pid}: neither a libc nor a program is mapped that makes system calls")
     return lists + learned(), words

@@ -17,6 +17,8 @@ from peephole.errors import EngineError
 VERSION = 4
 _HEADER = struct.Struct("<QII32sII")  # magic, version, count, build-id, its bytes, rejected: core's abi_sites.h
 _MAGIC = 0x3153455449534850
+#: ET_EXEC
+_FIXED = 2
 _SYSTEM_LIBRARIES = ("libc.so.", "ld-linux", "libpthread.so.", "librt.so.")
 _INSTRUCTION = b"\x0f\x05"
 #: lists of libraries that are loaded later, at most
@@ -61,11 +63,23 @@ def is_go(path: Path) -> bool:
         return False
 
 
-def is_fixed(path: Path) -> bool:
-    """Whether a program is linked for one address (ET_EXEC)."""
+def bias(path: Path, start: int) -> int:
+    """What is added to a file's addresses, when its first byte is mapped at `start`.
+
+    A program's addresses may be fixed, or begin anywhere (those of Go at 4 MB). Raises OSError.
+    """
     with path.open("rb") as file:
-        head = file.read(18)
-    return len(head) == 18 and struct.unpack_from("<H", head, 16)[0] == 2
+        head = file.read(64)
+        if struct.unpack_from("<H", head, 16)[0] == _FIXED:
+            return 0
+        (offset,) = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        for i in range(count):
+            file.seek(offset + i * size)
+            kind, _, at, address = struct.unpack_from("<IIQQ", file.read(size))
+            if kind == 1 and at == 0:
+                return start - int(address)
+    return start
 
 
 def _note(notes: bytes) -> bytes | None:
