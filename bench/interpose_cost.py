@@ -24,6 +24,7 @@ from peephole.improve.live import attach, detach
 from peephole.improve.sites import system_libraries
 
 CALLS = 50_000
+TRAPPED_CALLS = 2_000  # a trap takes some 2 us
 ROUNDS = 9  # of each kind of call, interleaved; the least counts
 STARTS = 100
 COLD_STARTS = 5
@@ -41,9 +42,9 @@ def _rules() -> list[str]:
     return sorted(path.parent.name for path in (Path(peephole.__file__).parent / "rules").glob("*/rule.py"))
 
 
-def _call_ns(what: str, env: dict[str, str], file: Path) -> float:
+def _call_ns(what: str, env: dict[str, str], file: Path, calls: int = CALLS) -> float:
     said = subprocess.run(
-        [str(native.path("cost_calls")), what, str(CALLS), str(file)], env=env, capture_output=True, check=True
+        [str(native.path("cost_calls")), what, str(calls), str(file)], env=env, capture_output=True, check=True
     ).stdout.split()
     return float(said[0])
 
@@ -65,9 +66,11 @@ def _interleaved(
 
 
 def _tiers() -> dict[str, float]:
-    """How many sites of this libc and ld.so each kind of patch takes."""
+    """How many sites of this libc, ld.so and the Go tool each kind of patch takes."""
     figures: dict[str, float] = {}
-    for path in system_libraries(Path("/lib64/ld-linux-x86-64.so.2"), native.path("peephole-sites")):
+    go = shutil.which("go")
+    paths = system_libraries(Path("/lib64/ld-linux-x86-64.so.2"), native.path("peephole-sites"))
+    for path in [*paths, *([Path(go).resolve()] if go else [])]:
         last = subprocess.run(
             [str(native.path("peephole-sites")), str(path)], capture_output=True, text=True, check=True
         ).stdout.splitlines()[-1]
@@ -76,7 +79,16 @@ def _tiers() -> dict[str, float]:
         figures[f"sites_{name}"] = float(words[1])
         for tier in ("none", "T1", "T1r", "T1f", "T2"):
             figures[f"sites_{name}_{tier}"] = float(words[words.index(tier) + 1])
+        figures[f"sites_{name}_coverable_share"] = 1 - figures[f"sites_{name}_none"] / figures[f"sites_{name}"]
     return figures
+
+
+def _trapped(env: dict[str, str], folder: Path) -> dict[str, float]:
+    """Calls that are passed and answered with `--engine sud`: in all, not what is added."""
+    return {
+        f"{what}_trapped_ns": min(_call_ns(what, env, folder / "file", TRAPPED_CALLS) for _ in range(3))
+        for what in ("getppid", "write")
+    }
 
 
 def _calls(sides: dict[str, dict[str, str]], folder: Path) -> dict[str, float]:
@@ -184,9 +196,15 @@ def measure() -> dict[str, Any]:
     # These two skew Python's own start.
     unset = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
     base = {name: value for name, value in os.environ.items() if name not in unset}
-    with tempfile.TemporaryDirectory() as folder, arm([]) as none, arm(_rules()) as rules:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        arm([]) as none,
+        arm(_rules()) as rules,
+        arm(_rules(), trapping=True) as trapped,
+    ):
         sides = {"plain": base, "none": none.environment(base), "rules": rules.environment(base)}
         figures = _calls(sides, Path(folder)) | _starts(sides) | _tiers() | _attaches()
+        figures |= _trapped(trapped.environment(base), Path(folder))
         figures["sites_patched_share"] = _share(none)
         kind = Path(folder).stat().st_dev
     return {
