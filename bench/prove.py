@@ -1,32 +1,26 @@
 """What proving costs, and whether the prover notices when a rule is wrong.
 
-`--rules LIST` for some of the rules; `--no-mutants` for the proofs alone. A mutant counts as killed when a story
-breaks what the rule may not give up, or when the proof fails. What survives is proved to keep what the rule keeps; the
-file `survivors.txt` in the rule's folder says why it may.
+`--rules LIST` for some of the rules; `--no-mutants` for the proofs alone, `--no-proofs` for the mutants. A mutant
+counts as killed when a story breaks what the rule may not give up, or when the proof fails. What survives is shown to
+be the same rule in other words, or is proved to be another right one, of which `survivors.txt` in the rule's folder
+says why it may live; bench/results/survivors holds what was found of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import platform
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peephole.prove.certificate import model_digest, prove_rule, prove_text
+from bench.mutation import DEAD, RIGHT, SAME, Verdict, judge_all
+from peephole.prove.certificate import model_digest, prove_rule
 from peephole.prove.language import load_rule, rule_names
-from peephole.prove.mutate import Mutant, mutants
-from peephole.prove.obligations import NEVER_GIVEN_UP
-from peephole.prove.step import DISCIPLINE
-from peephole.prove.stories import find_stories
-from peephole.prove.vocabulary import GUARANTEES, PROFILES
-
-TRIALS = 4000  # of the search for a story, before the solver is asked
 
 
 @dataclass(frozen=True)
@@ -35,6 +29,7 @@ class Options:
 
     rules: tuple[str, ...]
     mutants: bool
+    proofs: bool
 
 
 def options(words: list[str]) -> Options:
@@ -42,17 +37,11 @@ def options(words: list[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench prove", description=__doc__)
     parser.add_argument("--rules", help="names, with commas between them")
     parser.add_argument("--no-mutants", action="store_true")
+    parser.add_argument("--no-proofs", action="store_true")
     said = parser.parse_args(words)
-    return Options(tuple(said.rules.split(",")) if said.rules else tuple(rule_names()), not said.no_mutants)
-
-
-def _dies_in_a_story(mutant: Mutant) -> str | None:
-    """What a short run of calls breaks that the rule keeps, if one is found."""
-    rule = mutant.rule
-    lost = {*rule.relaxes, *(f"crash {p}" for p in PROFILES if "crash" in rule.given_up(p))}
-    kept = {*[g for g in GUARANTEES if g != "crash"], *[f"crash {p}" for p in PROFILES], *NEVER_GIVEN_UP} - lost
-    stories = find_stories(rule, {*kept, DISCIPLINE}, TRIALS, focus={mutant.function}, first=True)
-    return next(iter(stories), None)
+    return Options(
+        tuple(said.rules.split(",")) if said.rules else tuple(rule_names()), not said.no_mutants, not said.no_proofs
+    )
 
 
 def survivors_said(name: str) -> set[str]:
@@ -62,25 +51,39 @@ def survivors_said(name: str) -> set[str]:
     return {line for line in lines if line and not line.startswith((" ", "#"))}
 
 
-def _mutation(name: str) -> tuple[int, list[str]]:
-    """How many mutants there are, and the names of those that survive."""
-    every = list(mutants(load_rule(name)))
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
-        told = list(pool.map(_dies_in_a_story, every))
-    left = [m for m, story in zip(every, told, strict=True) if story is None]
-    alive = []
-    for m in left:
-        if prove_text(m.rule).proved:
-            alive.append(m.name)
-            print(f"{name}: survives: {m.name}", file=sys.stderr)
-    return len(every), alive
+def _mutation(name: str) -> dict[str, Any]:
+    """Judges the mutants of one rule; says each survivor, and that it is explained."""
+    every, said, figures = [], survivors_said(name), {"unexplained": 0}
+    for found in judge_all(name):
+        every.append(found)
+        if found.verdict == DEAD:
+            continue
+        explained = found.verdict == SAME or found.mutant in said
+        figures["unexplained"] += not explained
+        print(f"{name}: {found.mutant}: {found.verdict}: {found.why}", file=sys.stderr, flush=True)
+        if not explained:
+            print(f"{name}: {found.mutant}: not explained in survivors.txt", file=sys.stderr, flush=True)
+    write_survivors(name, every)
+    count = Counter(found.verdict for found in every)
+    return figures | {"mutants": len(every), "killed": count[DEAD], "same": count[SAME], "right": count[RIGHT]}
+
+
+def write_survivors(name: str, every: list[Verdict]) -> None:
+    """The file that shows each survivor of one rule, in bench/results."""
+    folder = Path(__file__).parent / "results" / "survivors"
+    folder.mkdir(exist_ok=True)
+    lines = [f"# {name}: {len(every)} mutants; those that live, and how it is known that they may"]
+    for found in every:
+        if found.verdict != DEAD:
+            lines += [found.mutant, f"  {found.verdict}: {found.why}"]
+    (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
 
 def measure(wanted: Options) -> dict[str, Any]:
     """Proves every rule afresh, then its mutants."""
     figures: dict[str, Any] = {"seconds": 0.0, "rules": len(wanted.rules), "proved": 0, "refuted": 0, "neighbours": 0}
     figures |= {"queries": 0, "worst_query_ms": 0.0}
-    for name in wanted.rules:
+    for name in wanted.rules if wanted.proofs else ():
         began = time.monotonic()
         proof = prove_rule(name, cached=False)
         seconds = time.monotonic() - began
@@ -92,13 +95,18 @@ def measure(wanted: Options) -> dict[str, Any]:
         figures["queries"] += proof.queries
         figures["worst_query_ms"] = max(figures["worst_query_ms"], proof.worst_ms)
     if wanted.mutants:
-        figures |= {"mutants": 0, "mutants_killed": 0, "survivors_unexplained": 0}
+        figures |= {"mutants": 0, "mutants_killed": 0, "mutants_same": 0, "survivors_unexplained": 0}
+        began = time.monotonic()
         for name in wanted.rules:
-            count, alive = _mutation(name)
-            figures["mutants"] += count
-            figures["mutants_killed"] += count - len(alive)
-            figures["survivors_unexplained"] += len(set(alive) - survivors_said(name))
-            figures |= {f"{name}.mutants": count, f"{name}.survivors": len(alive)}
+            found = _mutation(name)
+            figures["mutants"] += found["mutants"]
+            figures["mutants_killed"] += found["killed"]
+            figures["mutants_same"] += found["same"]
+            figures["survivors_unexplained"] += found["unexplained"]
+            figures |= {f"{name}.mutants": found["mutants"], f"{name}.survivors": found["same"] + found["right"]}
+        # Of those that are not the rule itself in other words.
+        unlike = figures["mutants"] - figures["mutants_same"]
+        figures |= {"kill_ratio": figures["mutants_killed"] / max(1, unlike), "mutants_s": time.monotonic() - began}
     return {"figures": figures, "conditions": _conditions()}
 
 

@@ -10,37 +10,37 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 import stat
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from peephole.errors import RuleError
 from peephole.prove.calls import table_path
 from peephole.prove.language import RuleText, load_rule, rule_path
-from peephole.prove.model.alphabet import alphabet_of, opaque_calls
+from peephole.prove.model.alphabet import Shape, alphabet_of, opaque_calls
 from peephole.prove.model.kernel import EXCLUDED
 from peephole.prove.model.machine import BOUNDS
-from peephole.prove.obligations import CallProof, find_invariant, interrupting, prove_call, prove_interrupted
+from peephole.prove.obligations import (
+    INVARIANT_KEPT,
+    CallProof,
+    find_invariant,
+    interrupting,
+    prove_call,
+    prove_interrupted,
+)
 from peephole.prove.step import DISCIPLINE
 from peephole.prove.stories import find_stories
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
+from peephole.prove.workers import PROVING, Workers, workers
 
-_T = TypeVar("_T")
 VERSION = 2  # of a certificate's file
-WORKERS = 2
 FIRST_TRIALS = 6_000  # the run of stories before the solver; about a millisecond each
 STORY_TRIALS = 100_000
-TIMEOUT_S = 900.0
 #: Guarantees that have a bound in time; nothing settles at a deadline yet, so it is None: without bound.
 BOUNDED = ("freshness", "visibility", "durability")
 
@@ -137,23 +137,26 @@ def load_certificate(name: str, *, again: bool = False) -> Proof:
 
 def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int], None]) -> Proof:
     began = time.monotonic()
-    with _workers() as pool:
+    with workers(rule.path) as pool:
         # What a run breaks is lost: the solver is asked only for the rest.
-        first = pool.submit(find_stories, rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS, (), False)
-        invariant_found = pool.submit(find_invariant, rule, alphabet_of(rule))
+        first = pool.beside.submit(find_stories, rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS, (), False)
+        progress("invariant", 0, 1)
+        invariant = _find_invariant(pool, rule)
         progress("stories", 0, 1)
-        stories = _result(first, rule)
-        refuting = [(path, pool.submit(refute, path)) for path in _neighbours(rule)] if neighbours else []
+        stories = pool.result(first)
         results: list[CallProof] = []
-        invariant: list[str] = []
         broken = set(stories)
         if not broken & {"contents", "results"}:
-            progress("invariant", 0, 1)
-            invariant = _result(invariant_found, rule)
             results = _all_calls(pool, rule, invariant, frozenset(broken), progress)
             late = {name for r in results for name, is_broken in r.broken.items() if is_broken}
-            stories |= find_stories(rule, late - {_INVARIANT}, STORY_TRIALS)
             broken |= late
+        # A story for what is lost, and for each wrong neighbour: searches, by whichever process has nothing to do.
+        untold = broken - stories.keys() - {INVARIANT_KEPT}
+        paths = _neighbours(rule) if neighbours else []
+        searches: list[_Search] = [(refute, path) for path in paths]
+        searches[:0] = [(_tell_late, (rule, untold))] if untold else []
+        told = pool.spread(_search, searches, lambda n: progress("refuted", n, len(searches)))
+        stories |= told.pop(0) if untold else {}
         wrong = {b for b in broken if b.startswith(DISCIPLINE)} | (broken & {"contents", "results"})
         guarantees = {profile: _verdicts(broken, profile, stories) for profile in PROFILES}
         reasons = [_reason(w, results, stories) for w in sorted(wrong)]
@@ -161,76 +164,78 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
             # With a wrong rule the invariant shrinks and other calls get the blame: only a right one is held to its
             # word.
             reasons += _compare_words(rule, guarantees)
-        refuted: list[Refuted] = []
-        for i, (_, future) in enumerate(refuting):
-            progress("refuted", i, len(refuting))
-            one, why = _result(future, rule)
-            refuted += [one] if one else []
-            reasons += [why] if why else []
+        reasons += [why for _, why in told if why]
     return Proof(
-        rule.name, rule.digest, not reasons, round(time.monotonic() - began, 2), dict(BOUNDS), guarantees, refuted,
-        reasons, invariant, sum(r.queries for r in results), round(max((r.worst_ms for r in results), default=0.0), 1),
-        len({s.name for s in alphabet_of(rule)}), opaque_calls(), list(EXCLUDED),
+        rule.name, rule.digest, not reasons, round(time.monotonic() - began, 2), dict(BOUNDS), guarantees,
+        [one for one, _ in told if one], reasons, invariant, sum(r.queries for r in results),
+        round(max((r.worst_ms for r in results), default=0.0), 1), len({s.name for s in alphabet_of(rule)}),
+        opaque_calls(), list(EXCLUDED),
         [{"call": r.call, "queries": r.queries, "seconds": round(r.seconds, 3)} for r in results],
     )  # fmt: skip
+
+
+_Search = tuple[Callable[[Any], Any], Any]
+
+
+def _search(one: _Search) -> Any:
+    return one[0](one[1])
+
+
+def _tell_late(what: tuple[RuleText, set[str]]) -> dict[str, list[str]]:
+    return find_stories(*what, STORY_TRIALS)
+
+
+def _halves(rule: RuleText) -> list[list[Shape]]:
+    """Every call of the alphabet, the dearest first, shared out among the processes that prove."""
+    shapes = sorted(alphabet_of(rule), key=lambda s: s.name not in rule.handlers)
+    return [shapes[i::PROVING] for i in range(PROVING)]
+
+
+def _find_invariant(pool: Workers, rule: RuleText) -> list[str]:
+    """Each process drops what its own calls can break, until none does."""
+    halves = _halves(rule)
+    kept: list[str] | None = None
+    asked: list[list[str] | None] = [None] * PROVING
+    while True:
+        # A process that has answered for just these facts has nothing new to say.
+        waiting = {
+            i: pool.proving[i].submit(find_invariant, rule, halves[i], kept)
+            for i in range(PROVING)
+            if kept is None or asked[i] != kept
+        }
+        if not waiting:
+            assert kept is not None
+            return kept
+        for i, future in waiting.items():
+            asked[i] = pool.result(future)
+            kept = [label for label in asked[i] or [] if kept is None or label in kept]
 
 
 def _neighbours(rule: RuleText) -> list[Path]:
     return sorted((rule.path.parent / "refuted").glob("*.py")) if rule.path.name == "rule.py" else []
 
 
-def _end_at_once() -> None:
-    """A worker is ended by its parent, perhaps while it reads half a message: it has nothing to say to that.
-
-    What goes wrong in its work travels back as the work's result.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the worker lives
-
-
-@contextmanager
-def _workers() -> Iterator[Executor]:
-    """Two processes; copies of this one where it has no other thread that could hold a lock just then."""
-    alone = len(list(Path("/proc/self/task").iterdir())) == 1
-    context = multiprocessing.get_context("fork" if alone else "spawn")
-    pool = ProcessPoolExecutor(WORKERS, mp_context=context, initializer=_end_at_once)
-    try:
-        yield pool
-    finally:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _result(future: Future[_T], rule: RuleText) -> _T:
-    try:
-        return future.result(timeout=TIMEOUT_S)
-    except TimeoutError:
-        raise RuleError(f"{rule.path}: not proved within {TIMEOUT_S:.0f} s") from None
-
-
 #: every obligation that a run may break, by its name in a step
 _LOSABLE = (*[g for g in GUARANTEES if g != "crash"], *[f"crash {p}" for p in PROFILES])
-_INVARIANT = f"{DISCIPLINE}: the invariant is kept"
 
 
 def _all_calls(
-    pool: Executor,
+    pool: Workers,
     rule: RuleText,
     invariant: list[str],
     lost: frozenset[str],
     progress: Callable[[str, int, int], None],
 ) -> list[CallProof]:
-    """Every call of the alphabet, the dearest first."""
-    shapes = sorted(alphabet_of(rule), key=lambda s: s.name not in rule.handlers)
-    waiting = [pool.submit(prove_call, rule, shape, invariant, lost) for shape in shapes]
-    if {"openat", "accept4"} & rule.handlers.keys():
-        waiting += [pool.submit(prove_interrupted, rule, shape, invariant) for shape in interrupting(rule)]
+    """Every call of the alphabet, each in the process that has built it."""
+    waiting = []
+    for i, shapes in enumerate(_halves(rule)):
+        waiting += [pool.proving[i].submit(prove_call, rule, shape, invariant, lost) for shape in shapes]
+        during = interrupting(rule)[i::PROVING]
+        waiting += [pool.proving[i].submit(prove_interrupted, rule, shape, invariant) for shape in during]
     results = []
     for i, future in enumerate(waiting):
         progress("calls", i, len(waiting))
-        results.append(_result(future, rule))
+        results.append(pool.result(future))
     return results
 
 

@@ -6,6 +6,7 @@ candidate that some call can break, from a state in which all of them hold, is d
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ class Candidate:
 
     label: str
     holds: Fact
+    about: str = ""  # the text that says what is pending, for facts about what is
 
 
 def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
@@ -72,8 +74,9 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
                 facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
     if not rule.per_file:
         return process_candidates(rule)
+    text = "\n".join(map(ast.unparse, rule.pending.body))
     return [
-        Candidate(f"{guard}: {fact}", _guarded(g, f))
+        Candidate(f"{guard}: {fact}", _guarded(g, f), text if guard == "pending" else "")
         for guard, g in guards.items()
         for fact, f in facts.items()
         if fact != f"not {guard}"

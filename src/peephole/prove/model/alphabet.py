@@ -24,8 +24,9 @@ from peephole.prove.model.machine import (
     Machine,
     Oracle,
     Sizes,
+    one_of,
 )
-from peephole.prove.model.terms import Bool, Num, and_, bool_var, eq, le, lt, num_var, or_
+from peephole.prove.model.terms import Bool, Num, and_, bool_var, eq, le, num_var
 from peephole.prove.vocabulary import NUMBERS
 
 #: What the words of calls range over, in cells; data are cells of the program's memory.
@@ -145,10 +146,10 @@ def unknown_sizes(rule: RuleText) -> tuple[Sizes, Bool]:
     """The rule's constants and capacity as unknowns, and what is known of them: their order."""
     if rule.buffer is None:
         return Sizes(dict(rule.constants), CHUNK), True
-    capacity = num_var("capacity")
+    capacity = num_var("capacity", CHUNK)
     real = sorted([(v, n) for n, v in rule.constants.items()] + [(rule.buffer[1], "")])
     terms: dict[str, Num] = {"": capacity}
-    terms.update({n: num_var(f"const.{n}") for n in rule.constants})
+    terms.update({n: num_var(f"const.{n}", 100) for n in rule.constants})
     facts: list[Bool] = [le(1, capacity), le(capacity, CHUNK)]
     for (a, x), (b, y) in itertools.pairwise(real):
         facts.append(eq(terms[x], terms[y]) if a == b else le(terms[x], terms[y]))
@@ -177,14 +178,14 @@ def unknown_call(shape: Shape) -> tuple[Call, Bool]:
         elif word == "flags":
             words[word] = Flags({b: bool_var(f"arg.flag{b}") for b in OPEN_BITS})
         elif word == "data":
-            cells = tuple(num_var(f"arg.data{k}") for k in range(CHUNK))
-            good = num_var("arg.good")
+            cells = tuple(num_var(f"arg.data{k}", CELL_MAX) for k in range(CHUNK))
+            good = num_var("arg.good", CHUNK)
             words[word] = Data(cells, good)
             facts += [le(0, good), le(good, CHUNK), *[and_(le(1, c), le(c, CELL_MAX)) for c in cells]]
         else:
             key = {"signed": "offset", "size": "n"}.get(word, word)
             low, high = _WORDS[key] if word == key else (-CELLS, CELLS)
-            words[key] = num_var(f"arg.{key}")
+            words[key] = num_var(f"arg.{key}", high if low >= 0 else None)
             facts += [le(low, words[key]), le(words[key], high)]
     slot, other = _slots(shape.slots)
     return Call(shape.name, slot, other, words, shape.by), and_(*facts)
@@ -196,9 +197,14 @@ def _slots(slots: str) -> tuple[int, int]:
 
 def unknown_oracle(prefix: str) -> tuple[Oracle, Bool]:
     """Anything that the kernel may choose for one call."""
-    o = Oracle(num_var(f"{prefix}.fail"), num_var(f"{prefix}.short"), num_var(f"{prefix}.fresh"))
-    fails = or_(*[eq(o.fail, -e) for e in ERRORS], eq(o.fail, 0))
-    return o, and_(fails, le(1, o.short), le(o.short, CELLS), le(0, o.fresh), lt(o.fresh, INODES))
+    short = num_var(f"{prefix}.short", CELLS)
+    fresh = one_of(f"{prefix}.fresh", tuple(range(INODES)))
+    return Oracle(unknown_failure(prefix), short, fresh), and_(le(1, short), le(short, CELLS))
+
+
+def unknown_failure(prefix: str) -> Num:
+    """Any error that a call may meet, or none."""
+    return one_of(f"{prefix}.fail", (0, *[-e for e in ERRORS]))
 
 
 ERRORS = (4, 5, 28)  # EINTR, EIO, ENOSPC

@@ -222,8 +222,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
     state: dict[str, Any] = {"reflink": bool_var("reflink")}
     state |= {f"n{j}": one_of(f"n{j}", (-1, *range(INODES))) for j in range(NAMES)}
     for i in range(INODES):
-        state[f"i{i}.size"] = num_var(f"i{i}.size")
-        state |= {f"i{i}.c{k}": num_var(f"i{i}.c{k}") for k in range(CELLS)}
+        state[f"i{i}.size"] = num_var(f"i{i}.size", CELLS)
+        state |= {f"i{i}.c{k}": num_var(f"i{i}.c{k}", CELL_MAX) for k in range(CELLS)}
         state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("special", "covered", "mapped", "dirty")}
         state[f"i{i}.touched"] = False
         if rule.streams:
@@ -231,10 +231,12 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
     if "owe" in rule.mechanisms:
         state["owed"] = one_of("owed", (-1, *range(DESCRIPTIONS)))
     if rule.process:
-        state |= {k: num_var(k) for k in process_keys() if k != "t.mapped"} | {"t.mapped": bool_var("t.mapped")}
+        state |= {k: num_var(k, CELL_MAX) for k in process_keys() if k != "t.mapped"} | {
+            "t.mapped": bool_var("t.mapped")
+        }
         state |= {f"p.f.{n}": (bool_var if k == "bool" else num_var)(f"p.f.{n}") for n, k in rule.process.items()}
     for d in range(DESCRIPTIONS):
-        state |= {f"d{d}.{n}": num_var(f"d{d}.{n}") for n in ("pos", "lock")}
+        state |= {f"d{d}.pos": num_var(f"d{d}.pos", CELLS), f"d{d}.lock": num_var(f"d{d}.lock", 2)}
         state[f"d{d}.refs"] = one_of(f"d{d}.refs", (0, 1, 2))
         state[f"d{d}.ino"] = one_of(f"d{d}.ino", tuple(range(INODES)))
         state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "path", "h")}
@@ -258,8 +260,8 @@ def unknown_fields(rule: RuleText, d: int) -> dict[str, Any]:
     fields: dict[str, Any] = {
         f"d{d}.f.{n}": (bool_var if kind == "bool" else num_var)(f"d{d}.f.{n}") for n, kind in rule.fields.items()
     }
-    fields[f"d{d}.len"] = num_var(f"d{d}.len") if rule.buffer else 0
-    fields |= {f"d{d}.b{k}": num_var(f"d{d}.b{k}") if rule.buffer else 0 for k in range(CHUNK)}
+    fields[f"d{d}.len"] = num_var(f"d{d}.len", CHUNK) if rule.buffer else 0
+    fields |= {f"d{d}.b{k}": num_var(f"d{d}.b{k}", CELL_MAX) if rule.buffer else 0 for k in range(CHUNK)}
     return fields
 
 

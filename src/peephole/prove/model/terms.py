@@ -7,16 +7,22 @@ folds away before a solver sees it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeAlias
 
 
 class Term:
     """One node; equal nodes are the same object."""
 
-    __slots__ = ("args", "id", "op")
+    __slots__ = ("args", "id", "largest", "op")
 
     def __init__(self, op: str, args: tuple[Any, ...], number: int) -> None:
         self.op, self.args, self.id = op, args, number
+        self.largest = 0  # absolute value of a constant in it
+        for a in args if op not in ("num", "bool") else ():
+            size = a.largest if isinstance(a, Term) else abs(a)
+            if size > self.largest:
+                self.largest = size
 
     def __bool__(self) -> bool:
         raise TypeError("a term has no truth value: use ite() or a guard")
@@ -45,9 +51,17 @@ def _node(op: str, *args: Any) -> Term:
     return found
 
 
-def num_var(name: str) -> Term:
-    """An unknown number."""
-    return _node("num", name)
+def num_var(name: str, high: int | None = None) -> Term:
+    """An unknown number; with `high` one from 0 on, for which the solver needs no more bits than `high` has.
+
+    That it is not above `high` has to be said as well, where `high` is not all ones.
+    """
+    return _node("num", name) if high is None else _node("num", name, high.bit_length())
+
+
+def _limit(a: Any) -> int | None:
+    """The largest value that an unknown number can have, if it has few bits."""
+    return (1 << a.args[1]) - 1 if isinstance(a, Term) and a.op == "num" and len(a.args) > 1 else None
 
 
 def bool_var(name: str) -> Term:
@@ -101,9 +115,9 @@ def ite(c: Bool, a: Any, b: Any) -> Any:
     if c.op == "not":
         return ite(c.args[0], b, a)
     # A branch that asks the same question again has its answer.
-    if isinstance(a, Term) and a.op == "ite" and a.args[0] is c:
+    while isinstance(a, Term) and a.op in ("ite", "bite") and a.args[0] is c:
         a = a.args[1]
-    if isinstance(b, Term) and b.op == "ite" and b.args[0] is c:
+    while isinstance(b, Term) and b.op in ("ite", "bite") and _needs(b.args[0], c):
         b = b.args[2]
     if a is b or (type(a) is type(b) and not isinstance(a, Term) and a == b):
         return a
@@ -114,6 +128,11 @@ def ite(c: Bool, a: Any, b: Any) -> Any:
             return or_(not_(c), a) if b else and_(c, a)
         return _node("bite", c, a, b)
     return _node("ite", c, a, b)
+
+
+def _needs(condition: Term, c: Term) -> bool:
+    """Whether a condition can hold only where c does: as far as it is plain to see."""
+    return condition is c or (condition.op == "and" and c in condition.args)
 
 
 def as_number(a: Any) -> Num:
@@ -139,6 +158,8 @@ def eq(a: Num, b: Num) -> Bool:
         c, x, y = a.args
         if isinstance(x, int) or isinstance(y, int):
             return ite(c, eq(x, b), eq(y, b))  # type: ignore[no-any-return]
+    if isinstance(b, int) and (limit := _limit(a)) is not None and not 0 <= b <= limit:
+        return False
     if isinstance(b, Term) and a.id > b.id:
         a, b = b, a
     return _node("eq", a, b)
@@ -154,6 +175,10 @@ def lt(a: Num, b: Num) -> Bool:
             c, x, y = term.args
             if isinstance(x, int) or isinstance(y, int):
                 return ite(c, lt(x, b), lt(y, b)) if left else ite(c, lt(a, x), lt(a, y))  # type: ignore[no-any-return]
+    if isinstance(b, int) and (limit := _limit(a)) is not None and not 0 < b <= limit:
+        return b > 0
+    if isinstance(a, int) and (limit := _limit(b)) is not None and not 0 <= a < limit:
+        return a < 0
     return _node("lt", a, b)
 
 
@@ -193,20 +218,9 @@ def most(a: Num, b: Num) -> Num:
     return ite(lt(a, b), b, a)  # type: ignore[no-any-return]
 
 
-def largest_constant(roots: list[Bool]) -> int:
+def largest_constant(roots: Iterable[Bool]) -> int:
     """The largest absolute value that stands in these terms."""
-    seen: set[int] = set()
-    stack: list[Any] = list(roots)
-    largest = 0
-    while stack:
-        t = stack.pop()
-        if isinstance(t, Term):
-            if t.id not in seen:
-                seen.add(t.id)
-                stack.extend(t.args if t.op not in ("num", "bool") else ())
-        elif not isinstance(t, bool):
-            largest = max(largest, abs(t))
-    return largest
+    return max((t.largest for t in roots if isinstance(t, Term)), default=0)
 
 
 class Translation:
@@ -266,6 +280,10 @@ class Translation:
         lib, c = self.lib, self.c
         if t.op in ("num", "bool"):
             symbol = lib.Z3_mk_string_symbol(c, t.args[0])
+            if len(t.args) > 1:
+                bits = t.args[1]
+                few = lib.Z3_mk_const(c, symbol, self.z3.BitVecSort(bits).ast)
+                return lib.Z3_mk_zero_ext(c, self.width - bits, few)
             return lib.Z3_mk_const(c, symbol, self.sort if t.op == "num" else self.truth)
         args = [self._value(a) for a in t.args]
         match t.op:

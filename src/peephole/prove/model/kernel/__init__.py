@@ -35,7 +35,7 @@ from peephole.prove.model.kernel.call import (
     perform,
     writable,
 )
-from peephole.prove.model.kernel.data import cell_at, put
+from peephole.prove.model.kernel.data import cell_at, put, send
 from peephole.prove.model.kernel.descriptions import F_GETFD, F_GETFL, F_SETFD, F_SETFL, status_flags
 from peephole.prove.model.kernel.names import free_inode, new_slot
 
@@ -76,6 +76,7 @@ __all__ = [
     "perform",
     "processes",
     "put",
+    "send",
     "status_flags",
     "streams",
     "writable",

@@ -33,9 +33,24 @@ def put(m: Machine, slot: int, at: Num, cells: tuple[Num, ...], count: Num) -> N
                         with m.under(eq(place, c)):
                             m.set(f"i{i}.c{c}", cell)
                     m.set(f"i{i}.size", least(most(m.state[f"i{i}.size"], add(place, 1)), CELLS))
-                    with m.under(not_(m.state.get(f"i{i}.stream", False))):  # a socket has no times
-                        m.touch(i)
+                    m.touch(i)
             m.snapshot()
+
+
+def send(m: Machine, slot: int, cells: tuple[Num, ...], count: Num) -> None:
+    """Send cells on a stream: no disk holds them, and a socket has no times."""
+    start = m.of_file(slot, "size")
+    m.leave(lt(CELLS, add(start, count)))
+    for i in range(INODES):
+        with m.under(and_(m.is_file(slot, i), m.state[f"i{i}.stream"])) as here:
+            if here is False:
+                continue
+            for k, cell in enumerate(cells):
+                with m.under(lt(k, count)):
+                    for c in range(k, CELLS):
+                        with m.under(eq(start, c - k)):
+                            m.set(f"i{i}.c{c}", cell)
+            m.set(f"i{i}.size", least(add(start, count), CELLS))
 
 
 def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Num:
@@ -48,11 +63,13 @@ def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Nu
     )
     count = least(least(n, data.good), oracle.short)
     stream = m.is_stream(slot)
-    with m.under(and_(fine, or_(not_(special), stream))):
-        put(m, slot, ite(stream, m.of_file(slot, "size"), at), data.cells, count)
+    with m.under(and_(fine, not_(special))):
+        put(m, slot, at, data.cells, count)
         if advance:
-            moves = and_(lt(0, count), not_(stream))
-            m.set_d(slot, "pos", ite(moves, add(at, count), m.d(slot, "pos")))
+            m.set_d(slot, "pos", ite(lt(0, count), add(at, count), m.d(slot, "pos")))
+    with m.under(and_(fine, stream)) as sends:
+        if sends is not False:
+            send(m, slot, data.cells, count)
     return ite(fine, count, error)  # type: ignore[no-any-return]
 
 

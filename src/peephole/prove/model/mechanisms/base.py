@@ -98,8 +98,11 @@ class Base(Pure):
         if m.settling is not None:
             m.failed_in_settle = or_(m.failed_in_settle, hurt)
 
-    def gathered(self, fd: Descriptor, slot: int, length: Num, at: Num, advance: bool) -> Num:
-        """write() of the buffer's first cells, repeated after short counts; some may be out when it fails."""
+    def gathered(self, fd: Descriptor, slot: int, length: Num, at: Num | None, advance: bool) -> Num:
+        """write() of the buffer's first cells, repeated after short counts; some may be out when it fails.
+
+        At a place; or, without one, on a stream.
+        """
         m = self.m
         if m.settling is not None:
             m.broken("settle calls the kernel before it cleared its state", pending(m, self.rule, m.settling))
@@ -112,7 +115,10 @@ class Base(Pure):
         count = ite(fails, least(oracle.short, length), length)
         cells = tuple(m.d(slot, f"b{k}") for k in range(CHUNK))
         with m.under(writes):
-            kernel.put(m, fd.slot, at, cells, count)
-            if advance:
+            if at is None:
+                kernel.send(m, fd.slot, cells, count)
+            else:
+                kernel.put(m, fd.slot, at, cells, count)
+            if advance and at is not None:
                 m.set_d(fd.slot, "pos", ite(lt(0, count), add(at, count), m.d(fd.slot, "pos")))
         return ite(writes, ite(fails, oracle.fail, length), ite(lt(0, length), -kernel.EBADF, 0))  # type: ignore[no-any-return]

@@ -68,6 +68,9 @@ class CallMechanisms(Base):
 
     def do_file(self, fd: Descriptor) -> tuple[int, Bool]:
         m = self.m
+        if fd.slot < 0:  # no description was left for the open
+            m.broken("k.file of what is not open")
+            return 0, False
         with m.under(m.file_given):
             m.broken("k.file of what is not open", not_(m.is_open(fd.slot)))
             m.set_d(fd.slot, "h", True)
