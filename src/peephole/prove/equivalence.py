@@ -1,8 +1,8 @@
 """Whether a changed rule is the same rule, as far as any program could tell, and whether it is a right one.
 
 Both start from the invariant of the rule that was changed. Where every call from every state in which it holds leaves
-the same state, gives the same answer and breaks nothing more, the two are one rule: what the first can reach, so can
-the second, and nothing else.
+the same state, gives the same answer and breaks the same guarantees, the two are one rule: what the first can reach, so
+can the second, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from peephole.prove.invariant import Candidate
 from peephole.prove.language import RuleText
 from peephole.prove.model.alphabet import Shape, alphabet_of
 from peephole.prove.model.machine import kernel_keys
-from peephole.prove.model.terms import Bool, and_, eq, not_, or_
+from peephole.prove.model.terms import Bool, eq, not_, or_
 from peephole.prove.obligations import (
     find_invariant,
     interrupting,
@@ -63,14 +63,15 @@ def compare(right: RuleText, other: RuleText, labels: list[str]) -> Likeness:
 
 
 def _seen_differs(a: Symbolic, b: Symbolic) -> Bool:
-    """Where the kernel's state, the answer or the program's memory differs, or more is broken."""
+    """Where the kernel's state, the answer, the program's memory or what is broken differs."""
     one, two = a.step, b.step
     heard = sorted(set(one.out) | set(two.out))
     parts: list[Bool] = [not_(eq(one.result, two.result))]
     parts += [not_(same(one.after[k], two.after[k])) for k in kernel_keys(one.after)]
     parts += [not_(same(one.out.get(k, 0), two.out.get(k, 0))) for k in heard]
-    parts += [and_(where, not_(one.differs.get(name, False))) for name, where in two.differs.items()]
-    parts.append(and_(one.inside, not_(two.inside)))
+    for name in one.differs.keys() | two.differs.keys():
+        parts.append(not_(same(one.differs.get(name, False), two.differs.get(name, False))))
+    parts.append(not_(same(one.inside, two.inside)))
     return or_(*parts)
 
 

@@ -58,6 +58,7 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
     for name in bools:
         facts[f"{name} is O_APPEND"] = _flag(name)
         facts[f"not {name}"] = _without(name)
+        facts[name] = _bool_guard(name)
     if rule.buffer:
         facts["the buffer is empty"] = lambda s, d: eq(s[f"d{d}.len"], 0)
     for a in nums:
@@ -79,7 +80,7 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         Candidate(f"{guard}: {fact}", _guarded(g, f), text if guard == "pending" else "")
         for guard, g in guards.items()
         for fact, f in facts.items()
-        if fact != f"not {guard}"
+        if fact not in (guard, f"not {guard}")
     ] + process_candidates(rule)
 
 
