@@ -237,6 +237,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "ioctl": ("fd", "request", "other"),
     "flock": ("fd", "lock"),
     "rename": ("dir", "name", "dir", "to"),
+    "unlink": ("name",),
     "nanosleep": ("n", "zero"),
     "clock_nanosleep": ("zero", "absolute", "n", "zero"),
     "copy_file_range": ("other", "memory", "fd", "placed", "n", "zero"),

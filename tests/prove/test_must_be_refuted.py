@@ -1,0 +1,46 @@
+"""What every prover of such rewrites has to refute: each entry is a wrong neighbour of some rule, and is refuted."""
+
+from __future__ import annotations
+
+import pytest
+
+from peephole.prove.certificate import refute
+from peephole.prove.language import RULES, load_rule
+from peephole.prove.model.dispatch import dispatch
+from peephole.prove.model.kernel import EBADF, EINVAL, Call
+from peephole.prove.model.machine import DESCRIPTIONS, IDEAL, Machine, start_state
+
+#: the rewrite that is wrong -> the neighbour that makes it
+REFUTED = {
+    "a write by a private mapping": "truncate_in_place/mmap_private",
+    "fsync elided on a descriptor that is only a path": "skip_sync/answers_for_o_path",
+    "lseek and write become pwrite, with a live offset": "coalesce_writes/pwrite_leaves_the_offset",
+    "writes gathered across fork and _exit": "coalesce_writes/lost_at_the_end",
+    "writes gathered across exec": "coalesce_writes/lost_at_exec",
+    "O_TRUNC dropped without ftruncate": "truncate_in_place/nothing_is_cut",
+    "O_TRUNC dropped without dropping O_APPEND": "truncate_in_place/appends_to_the_old_end",
+    "a hole beyond the written end left with old bytes": "truncate_in_place/a_hole_keeps_old_bytes",
+    "pwrite deferred to an fdatasync that never comes": "coalesce_writes/waits_for_fdatasync",
+    "unlink elided, then open without O_CREAT": "exchange_rename/unlink_is_elided",
+    "a lock elided with a second opener": "shadow_descriptor/lock_is_elided",
+    "bytes moved past a program that reads its buffer": "read_window/memory_is_not_filled",
+}
+
+
+@pytest.mark.parametrize("entry", REFUTED)
+def test_a_rewrite_that_is_known_to_be_wrong_is_refuted(entry: str) -> None:
+    rule, neighbour = REFUTED[entry].split("/")
+    found, why = refute(RULES / rule / "refuted" / f"{neighbour}.py")
+    assert found, why
+    assert len(found.story) >= 2
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdatasync"])
+def test_a_sync_of_a_pipe_or_of_what_is_closed_reaches_no_rule(call: str) -> None:
+    rule = load_rule("skip_sync")
+    state = start_state(rule)
+    closed = Machine(dict(state), rule)
+    assert dispatch(closed, Call(call, 0), IDEAL) == -EBADF
+    pipe = Machine(state | {"d0.refs": 1, "d0.ino": 0, "d0.wr": True, "i0.special": True}, rule)
+    assert not any(pipe.state[f"d{d}.h"] for d in range(DESCRIPTIONS))
+    assert dispatch(pipe, Call(call, 0), IDEAL) == -EINVAL
