@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,123 +13,17 @@ from peephole.prove.language import load_rule
 from peephole.prove.model import kernel
 from peephole.prove.model.alphabet import ALPHABET, Shape, random_call
 from peephole.prove.model.kernel import Call, Flags, perform
-from peephole.prove.model.machine import CELLS, DESCRIPTIONS, NAMES, Machine, Oracle, start_state
+from peephole.prove.model.machine import CELLS, NAMES, Machine, Oracle, start_state
+from peephole.prove.real import FILE_NAMES, Real
 
 SEED = 20260602
 SEQUENCES = 2000
 CALLS = 8
-_NAMES = "abc"
 #: Calls of the alphabet that a test can make of one process, and compare.
 COMPARED = (
     "openat", "read", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "ftruncate", "fsync", "fdatasync",
     "fcntl", "ioctl", "copy_file_range", "dup", "close", "stat", "truncate", "unlink", "rename", "link",
 )  # fmt: skip
-FICLONE, TCGETS = 0x40049409, 0x5401
-
-
-class Real:
-    """The same calls on the real kernel, in a folder; one byte stands for a cell."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.fds: dict[int, list[int]] = {d: [] for d in range(DESCRIPTIONS)}
-        self.inodes: dict[int, int] = {}  # real inode number -> the model's
-
-    def close(self) -> None:
-        for fds in self.fds.values():
-            for fd in fds:
-                os.close(fd)
-
-    def path(self, name: int) -> Path:
-        return self.folder / _NAMES[name]
-
-    def perform(self, call: Call, slot: int) -> tuple[int, dict[str, Any]]:
-        try:
-            return self._perform(call, slot)
-        except OSError as e:
-            return -(e.errno or 0), {}
-
-    def fd(self, slot: int) -> int:
-        fds = self.fds[slot]
-        return fds[0] if fds else 900  # surely closed
-
-    def _perform(self, call: Call, slot: int) -> tuple[int, dict[str, Any]]:
-        w = call.words
-        data = bytes(w["data"].cells) if "data" in w else b""
-        fd = self.fd(call.slot) if call.slot >= 0 else -1
-        match call.name:
-            case "openat":
-                bits = sum(b for b, on in w["flags"].bits.items() if on)
-                new = os.open(self.path(w["name"]), bits, 0o644)
-                self.fds[slot] = [new]
-                return slot, {}
-            case "read":
-                return _bytes(os.read(fd, w["n"]))
-            case "pread64":
-                return _bytes(os.pread(fd, w["n"], w["offset"]))
-            case "write":
-                return os.write(fd, data[: w["n"]]), {}
-            case "writev":
-                return os.writev(fd, [data[: w["n"]]]), {}
-            case "pwrite64":
-                return os.pwrite(fd, data[: w["n"]], w["offset"]), {}
-            case "lseek":
-                return os.lseek(fd, w["offset"], w["whence"] if w["whence"] < 3 else 99), {}
-            case "fstat":
-                st = os.fstat(fd)
-                return 0, {"size": st.st_size, "links": st.st_nlink}
-            case "ftruncate":
-                os.ftruncate(fd, w["n"])
-            case "fsync":
-                os.fsync(fd)
-            case "fdatasync":
-                os.fdatasync(fd)
-            case "fcntl":
-                return self.fcntl(fd, w)
-            case "ioctl":
-                fcntl.ioctl(fd, FICLONE, self.fd(call.other)) if w["request"] == 21 else fcntl.ioctl(
-                    fd, TCGETS, b"0" * 64
-                )
-            case "copy_file_range":
-                at = w["offset"] if w["placed"] else None
-                return os.copy_file_range(self.fd(call.other), fd, w["n"], None, at), {}
-            case "dup":
-                self.fds[call.slot].append(os.dup(fd))
-            case "close":
-                if not self.fds[call.slot]:
-                    return -kernel.EBADF, {}
-                os.close(self.fds[call.slot].pop())
-            case "stat":
-                return 0, {"size": self.path(w["name"]).stat().st_size}
-            case "truncate":
-                os.truncate(self.path(w["name"]), w["n"])
-            case "unlink":
-                self.path(w["name"]).unlink()
-            case "rename":
-                self.path(w["name"]).rename(self.path(w["to"]))
-            case "link":
-                self.path(w["to"]).hardlink_to(self.path(w["name"]))
-        return 0, {}
-
-    def fcntl(self, fd: int, w: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        command = w["command"]
-        if command == kernel.F_SETFL:
-            fcntl.fcntl(fd, command, os.O_APPEND if w["append"] else 0)
-            return 0, {}
-        if command == kernel.F_GETFL:
-            flags = fcntl.fcntl(fd, command)
-            return (flags & os.O_ACCMODE) + 4 * bool(flags & os.O_APPEND) + 8 * bool(flags & os.O_DSYNC), {}
-        if command in (kernel.F_GETFD, kernel.F_SETFD):
-            fcntl.fcntl(fd, command, 0)
-            return 0, {}
-        return fcntl.fcntl(fd, 9999), {}
-
-    def files(self) -> dict[str, bytes]:
-        return {p.name: p.read_bytes() for p in self.folder.iterdir()}
-
-
-def _bytes(data: bytes) -> tuple[int, dict[str, Any]]:
-    return len(data), {f"byte{k}": b for k, b in enumerate(data)}
 
 
 def _model_files(m: Machine) -> dict[str, bytes]:
@@ -139,7 +31,7 @@ def _model_files(m: Machine) -> dict[str, bytes]:
     for j in range(NAMES):
         i = m.state[f"n{j}"]
         if i >= 0:
-            out[_NAMES[j]] = bytes(m.state[f"i{i}.c{c}"] for c in range(m.state[f"i{i}.size"]))
+            out[FILE_NAMES[j]] = bytes(m.state[f"i{i}.c{c}"] for c in range(m.state[f"i{i}.size"]))
     return out
 
 

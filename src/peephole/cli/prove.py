@@ -23,8 +23,11 @@ PROFILE_CHOICES = ("ext4-ordered", "weak", "sequential")
 @click.option("--all", "every", is_flag=True, help="Every rule that comes with Peephole.")
 @click.option("--profile", type=click.Choice(PROFILE_CHOICES), help="Only file systems of this crash profile.")
 @click.option("--recheck", is_flag=True, help="Prove again, even when a certificate is at hand.")
+@click.option("--guards", is_flag=True, help="Also seek the weakest guard that would save a guarantee.")
 @click.option("--json", "as_json", is_flag=True, help="Only JSON on standard output.")
-def command(rules: tuple[str, ...], every: bool, profile: str | None, recheck: bool, as_json: bool) -> int:
+def command(
+    rules: tuple[str, ...], every: bool, profile: str | None, recheck: bool, guards: bool, as_json: bool
+) -> int:
     """Prove which guarantees each RULE (a name, a folder or a file) keeps, and which it gives up.
 
     Each guarantee that is given up comes with a counterexample: a short run of calls. Exits with 1 when a rule is not
@@ -40,14 +43,17 @@ def command(rules: tuple[str, ...], every: bool, profile: str | None, recheck: b
         raise UsageError("name a rule, or say --all; `peephole rules` lists them")
     profiles = (profile,) if profile else PROFILE_CHOICES
     proofs = [prove_rule(n, profiles, cached=not recheck, progress=_progress(n)) for n in names]
+    saved = {p.name: _guards(n, p) for n, p in zip(names, proofs, strict=True)} if guards else {}
     if as_json:
-        click.echo(json.dumps(_as_json(proofs), indent=1))
+        click.echo(json.dumps(_as_json(proofs, saved), indent=1))
     else:
         from rich.console import Console
 
         console = Console(highlight=False, markup=False)
         for proof in proofs:
             _print(console, proof)
+            for guarantee, said in saved.get(proof.name, {}).items():
+                console.print(f"  {guarantee}: {said or 'no guard that the language offers would save it'}")
     return 0 if all(p.proved for p in proofs) else 1
 
 
@@ -62,7 +68,20 @@ class _progress:
             print(f"\r\033[Kproving {self.name}: {stage} {done}/{total}", end="\r", file=sys.stderr, flush=True)
 
 
-def _as_json(proofs: list[Proof]) -> dict[str, object]:
+def _guards(name: str, proof: Proof) -> dict[str, str]:
+    """For each guarantee that is given up everywhere, the weakest guard that would save it; empty when none does."""
+    from peephole.prove.guards import weakest_guard
+    from peephole.prove.language import load_rule
+
+    rule = load_rule(name)
+    said = {}
+    for guarantee in sorted(frozenset.intersection(*[proof.lost(p) for p in proof.guarantees])):
+        found = weakest_guard(rule, guarantee)
+        said[guarantee] = f"kept where `{found.guard}`, {found.taken_percent} % of the files" if found else ""
+    return said
+
+
+def _as_json(proofs: list[Proof], guards: dict[str, dict[str, str]]) -> dict[str, object]:
     rules = []
     for p in proofs:
         refuted = [{"name": r.name, "guarantee": r.guarantee, "story": r.story} for r in p.refuted]
@@ -72,6 +91,7 @@ def _as_json(proofs: list[Proof]) -> dict[str, object]:
                 "bounds": p.bounds, "queries": p.queries, "worst_ms": p.worst_ms, "alphabet": p.alphabet,
                 "opaque": p.opaque, "excluded": p.excluded, "invariant": p.invariant, "guarantees": p.guarantees,
                 "refuted": refuted, "calls": p.calls,
+                **({"guards": guards[p.name]} if guards else {}),
             }
         )  # fmt: skip
     return {"schema": "peephole/proof", "version": 1, "rules": rules}

@@ -27,6 +27,7 @@ from peephole.prove.model.machine import (
     start_state,
 )
 from peephole.prove.narrate import tell
+from peephole.prove.replay import replay
 from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_step
 
 CALLS_MAX = 5
@@ -78,7 +79,13 @@ def find_stories(
             found[name] = _shortest(rule, run, name)
             open_.discard(name)
             last = trial
-    return {name: tell(rule, run.start, _replay(rule, run), name) for name, run in found.items()}
+    return {name: _told(rule, run, name) for name, run in found.items()}
+
+
+def _told(rule: RuleText, run: Run, name: str) -> list[str]:
+    """The story in words, and what the real kernel shows of it, where it can."""
+    seen = replay(rule, run.start, run.calls, name).text
+    return tell(rule, run.start, _replay(rule, run), name) + ([seen] if seen else [])
 
 
 def _is_broken(step: Step, name: str, stale: bool = False) -> bool:
@@ -165,6 +172,14 @@ class _Pool:
                 self.seen.add(sign)
                 self.runs.append((run, step.after))
         return run, None
+
+
+def states_reached(rule: RuleText, rng: random.Random, trials: int) -> list[dict[str, Any]]:
+    """States unlike each other that random runs of the rule have reached."""
+    pool = _Pool(rule, rng, frozenset())
+    for _ in range(trials):
+        pool.extend(set())
+    return [state for _, state in pool.runs]
 
 
 def _interest(known: tuple[Run, dict[str, Any]]) -> int:

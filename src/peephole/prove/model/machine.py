@@ -117,6 +117,7 @@ class Machine:
     now: Num = 0  # the clock
     refuses: tuple[Bool, ...] = ()  # whether the kernel refuses each of the rule's own calls on names, in their order
     names_passed: list[tuple[Bool, dict[str, Any]]] = field(default_factory=list)  # after each of them
+    log: list[tuple[Any, int, Any]] | None = None  # plain runs: each call made, the slot of an open, its result
     interrupt: Callable[[Machine], None] | None = None  # what another thread does while an open is under way
 
     def under(self, condition: Bool) -> _Under:
@@ -133,6 +134,11 @@ class Machine:
 
     def broken(self, name: str, condition: Bool = True) -> None:
         self.wrong[name] = or_(self.wrong.get(name, False), and_(self.guard, condition))
+
+    def note(self, call: Any, slot: int, result: Any) -> None:
+        """A call of the kernel was made, by the program or by the rule."""
+        if self.log is not None and self.guard is True:
+            self.log.append((call, slot, result))
 
     def leave(self, condition: Bool) -> None:
         self.beyond = or_(self.beyond, and_(self.guard, condition))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peephole.errors import RuleError
-from peephole.prove.model.machine import Machine, Oracle
+from peephole.prove.model.machine import DESCRIPTIONS, Machine, Oracle
 from peephole.prove.model.terms import Bool, Num, iff, ite, lt, not_, or_
 
 EPERM, ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL = 1, 2, 4, 5, 9, 11, 14, 17, 22
@@ -93,13 +93,20 @@ def perform(m: Machine, call: Call, oracle: Oracle) -> Num:
     if call.name not in CALLS:
         raise RuleError(f"the model has no call {call.name}")
     if call.slot < 0 or call.by != "us":
-        return CALLS[call.name](m, call, oracle)
+        made = m.new_slot
+        if m.log is not None and made is None:
+            made = next((d for d in range(DESCRIPTIONS) if m.is_open(d) is False), -1)
+        r = CALLS[call.name](m, call, oracle)
+        m.note(call, -1 if made is None else made, r)
+        return r
     is_open = m.is_open(call.slot)
     with m.under(is_open):
         r = CALLS[call.name](m, call, oracle)
     # A negative size is refused before the descriptor is looked at.
     closed = ite(lt(call["n"], 0), -EINVAL, -EBADF) if call.name == "ftruncate" else -EBADF
-    return ite(is_open, r, closed)  # type: ignore[no-any-return]
+    r = ite(is_open, r, closed)
+    m.note(call, -1, r)
+    return r  # type: ignore[no-any-return]
 
 
 def first_error(*cases: tuple[Bool, Num]) -> tuple[Num, Bool]:

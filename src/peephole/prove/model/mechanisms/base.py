@@ -8,7 +8,7 @@ from peephole.errors import RuleError
 from peephole.prove.language import RuleText
 from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, run_function, truth
-from peephole.prove.model.kernel import Call, perform
+from peephole.prove.model.kernel import Call, Data, perform
 from peephole.prove.model.machine import CHUNK, DESCRIPTIONS, IDEAL, Machine, Oracle
 from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, least, lt, not_, or_, sub
 
@@ -119,6 +119,8 @@ class Base(Pure):
                 kernel.send(m, fd.slot, cells, count)
             else:
                 kernel.put(m, fd.slot, at, cells, count)
+                name, place = ("write", {}) if advance else ("pwrite64", {"offset": at})
+                m.note(Call(name, fd.slot, words={"n": length, "data": Data(cells, CHUNK), **place}), -1, length)
             if advance and at is not None:
                 m.set_d(fd.slot, "pos", ite(lt(0, count), add(at, count), m.d(fd.slot, "pos")))
         return ite(writes, ite(fails, oracle.fail, length), ite(lt(0, length), -kernel.EBADF, 0))  # type: ignore[no-any-return]

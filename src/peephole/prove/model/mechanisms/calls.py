@@ -48,6 +48,7 @@ class CallMechanisms(Base):
                 m.set_d(fd.slot, "app", True)
         else:
             m.set_d(fd.slot, "app", or_(m.d(fd.slot, "app"), flags.has(APPEND)))
+        m.note(Call("fcntl", fd.slot, words={"command": kernel.F_SETFL, "append": m.d(fd.slot, "app")}), -1, 0)
         return 0
 
     def do_close(self, fd: Descriptor) -> Num:

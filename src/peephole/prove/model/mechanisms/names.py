@@ -44,7 +44,9 @@ class NameMechanisms(Base):
             m.set(f"n{old}", b)
             m.set(f"n{new}", a)
         self.passed()
-        return ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))  # type: ignore[no-any-return]
+        r = ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))
+        m.note(kernel.Call("exchange", words={"name": old, "to": new}), -1, r)
+        return r  # type: ignore[no-any-return]
 
     def do_unlinkat(self, directory: Any, name: int) -> Num:
         m = self.m
@@ -52,4 +54,6 @@ class NameMechanisms(Base):
         with m.under(not_(or_(missing, refused))):
             m.set(f"n{name}", -1)
         self.passed()
-        return ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))  # type: ignore[no-any-return]
+        r = ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))
+        m.note(kernel.Call("unlink", words={"name": name}), -1, r)
+        return r  # type: ignore[no-any-return]
