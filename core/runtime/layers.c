@@ -84,7 +84,8 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 				return -1;
 			layer->handle_of[nr] = (uint8_t)(h + 1);
 			handled[nr] = true;
-			if (rule->handles[h].may_answer)
+			/* What is not trusted is looked at, and that takes the kernel. */
+			if (rule->handles[h].may_answer && layer->control->trust != PH_TRUST_ISOLATED)
 				may_answer[nr] |= 1u << ph_n_layers;
 			if (rule->handles[h].fd_arg < 0)
 				stateless[nr] |= 1u << ph_n_layers;

@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "guard.h"
+#include "isolated.h"
 #include "keeper.h"
 #include "numbers.h"
 
@@ -40,8 +41,15 @@ int64_t ph_run(struct ph_walk *walk, unsigned layer, const struct ph_handles *ha
 	struct ph_k k = { .walk = walk, .call = call, .f = f, .layer = layer };
 	uint64_t before[PH_STATE_MAX / 8], *state = (uint64_t *)f, start;
 	uint32_t calls = walk->kernel_calls, words = f ? ph_layers[layer].state_words : 0;
+	struct ph_check check = { 0 };
 	int64_t r;
 
+	if (ph_layers[layer].control->trust == PH_TRUST_ISOLATED) {
+		ph_check_begin(walk, layer, call, &check);
+		if (walk->aborted)
+			return -PH_EAGAIN;
+		calls = walk->kernel_calls;
+	}
 	for (uint32_t i = 0; i < words; i++)
 		before[i] = state[i];
 	k.timed = !walk->trial && ph_pay_due();
@@ -59,7 +67,7 @@ int64_t ph_run(struct ph_walk *walk, unsigned layer, const struct ph_handles *ha
 	}
 	if (start)
 		ph_pay_call(layer, ph_ticks() - start - k.below, k.hit);
-	return r;
+	return check.due && !k.forwarded ? ph_check_end(walk, layer, call, &check, r) : r;
 }
 
 bool ph_run_pending(struct ph_walk *walk, unsigned layer, struct ph_description *d)

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define PH_CONTROL_MAGIC 0x4c48504545504c31ull
-#define PH_CONTROL_VERSION 3u
+#define PH_CONTROL_VERSION 4u
 #define PH_RULES_MAX 16
 #define PH_MOUNTS_MAX 64
 #define PH_UNCOVERED_MAX 64
@@ -35,13 +35,14 @@ enum ph_why {
 	PH_WHY_NO_GAIN,		/* it took more than it saved, by the plan's prices */
 	PH_WHY_DEADLINE,	/* the keeper settled what had been pending for too long */
 	PH_WHY_KILLED,		/* the keeper settled what a process had left that was killed */
+	PH_WHY_WRONG,		/* an isolated rule was found to do otherwise than the kernel */
 	PH_WHY_COUNT
 };
 
 enum ph_trust {
 	PH_TRUST_VERIFIED,	/* proved, and consented to */
 	PH_TRUST_TRUSTED,	/* unproved or not consented to: the user has forced it */
-	PH_TRUST_ISOLATED
+	PH_TRUST_ISOLATED	/* not trusted: what it does is compared with the kernel now and then */
 };
 
 /* File-system profiles: what a crash may leave behind (see docs/guarantees.md). */
@@ -55,7 +56,7 @@ struct ph_rule_control {
 	uint64_t settled;	/* times that pending effects were made good */
 	uint64_t why[PH_WHY_COUNT];
 	uint64_t price_ns;	/* what a hit saves by the plan; 0: not known, and the rule is not weighed */
-	uint64_t trust;		/* enum ph_trust: for those who read the page, nothing here depends on it */
+	uint64_t trust;		/* enum ph_trust */
 	uint64_t reserved[2];
 };
 

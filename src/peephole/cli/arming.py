@@ -27,7 +27,7 @@ class Arming:
             target=self._target,
             owner=workload.user,
             prices=plan.prices(),
-            trusted=plan.trusted(),
+            trusts=plan.trusts(),
             sources=plan.sources(),
         )
 
@@ -85,7 +85,7 @@ def proofs(plan: Plan) -> list[dict[str, Any]]:
 
     found = []
     for rule in plan.rules:
-        if rule.trust == "trusted":
+        if rule.trust != "verified":
             continue
         proof = load_certificate(rule.word)
         profiles = dict.fromkeys(mount.profile for mount in plan.mounts if rule.name in mount.rules)

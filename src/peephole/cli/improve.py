@@ -64,7 +64,7 @@ def _armed(plan: Any, target: Any, trapping: bool) -> Any:
         mounts=plan.mounts,
         target=target,
         prices=plan.prices(),
-        trusted=plan.trusted(),
+        trusts=plan.trusts(),
         sources=plan.sources(),
         trapping=trapping,
     )
@@ -136,12 +136,14 @@ class _Transparent(click.Command):
     help="How calls are reached: auto and patch rewrite call sites; sud traps every call; preload is not to be had.",
 )
 @click.option("--force", multiple=True, metavar="RULE", help="Run RULE on your word: unproved, or without consent.")
+@click.option("--isolate", multiple=True, metavar="RULE", help="Run RULE unproved, and compare it with the kernel.")
 @click.option("--recheck", is_flag=True, help="Prove the rules again first.")
 @click.option("--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write what the rules did as JSON.")
 @click.option("--print-env", is_flag=True, help="Print the variables for a service, and run nothing.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
-    rules: str | None, plan: Path | None, allow: str | None, engine: str, force: tuple[str, ...], recheck: bool,
+    rules: str | None, plan: Path | None, allow: str | None, engine: str, force: tuple[str, ...],
+    isolate: tuple[str, ...], recheck: bool,
     stats: Path | None, print_env: bool, command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run COMMAND with rules applied. Its streams, exit code and signals stay its own: 128+N when signal N killed it;
@@ -152,7 +154,7 @@ def command(
         if engine in WHY_NOT:
             raise EngineError(f"--engine {engine}: {WHY_NOT[engine]}; use --engine patch or sud")
         rest, schedule = scheduling(rules, allow)
-        planned = chosen(rest, plan, allow, force, recheck)
+        planned = chosen(rest, plan, allow, (*force, *isolate), recheck).isolated(isolate)
         _say_trusted(planned)
         if print_env:
             if schedule:

@@ -160,7 +160,7 @@ def arm(
     target: Target | None = None,
     owner: tuple[int, int] | None = None,
     prices: Mapping[str, int] | None = None,
-    trusted: Sequence[str] = (),
+    trusts: Mapping[str, str] | None = None,
     trapping: bool = False,
 ) -> Armed:
     """Make ready to run commands with `rules` (none: patch every site, run no rule) acting on `mounts`.
@@ -169,8 +169,8 @@ def arm(
     user and group that the commands run as, when not ours (we are root then): the runtime folder becomes theirs, with a
     copy of the library, which they may be unable to reach elsewhere. `prices` says what a hit of a rule should save, in
     nanoseconds; one that takes more is switched off while the program runs, one without a price is not weighed.
-    `trusted` names the rules that were not verified. `trapping`: calls are trapped, and no call site is patched.
-    Raises EngineError when the runtime can't work on this machine, RuleError for an unknown rule.
+    `trusts` says on whose word rules run that were not verified. `trapping`: calls are trapped, and no call site is
+    patched. Raises EngineError when the runtime can't work on this machine, RuleError for an unknown rule.
 
         with arm(["truncate_in_place"]) as armed:
             subprocess.run(["make"], env=armed.environment(os.environ))
@@ -197,7 +197,7 @@ def arm(
         fd = os.open(folder / "sites", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(lists)
-        armed = Armed(folder, Control(folder / "control", names, table, prices, trusted))
+        armed = Armed(folder, Control(folder / "control", names, table, prices, trusts))
         if trapping:
             armed.start_trapping()
         if owner is not None:

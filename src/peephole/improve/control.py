@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -13,7 +13,7 @@ from typing import TypedDict
 from peephole.errors import EngineError
 
 MAGIC = 0x4C48504545504C31
-VERSION = 3
+VERSION = 4
 RULES_MAX = 16
 MOUNTS_MAX = 64
 UNCOVERED_MAX = 64
@@ -39,6 +39,7 @@ WHYS = (
     "no_gain",
     "deadline",
     "killed",
+    "wrong",
 )
 #: enum ph_profile
 PROFILES = {"ext4-ordered": 1, "weak": 2}
@@ -152,10 +153,10 @@ class Control:
         rules: tuple[str, ...],
         mounts: tuple[Mount, ...],
         prices: Mapping[str, int] | None = None,
-        trusted: Collection[str] = (),
+        trusts: Mapping[str, str] | None = None,
     ) -> None:
-        """Make the file, for its owner only. `prices`: what a hit of a rule saves, in nanoseconds; `trusted`: rules
-        that run although they are unproved or lack consent.
+        """Make the file, for its owner only. `prices`: what a hit of a rule saves, in nanoseconds; `trusts`: on whose
+        word rules run that were not verified (`TRUSTS`).
 
         Raises EngineError when there are more rules or mounts than fit."""
         if len(rules) > RULES_MAX or len(mounts) > MOUNTS_MAX:
@@ -177,7 +178,7 @@ class Control:
             page.rules[i].name = name.encode()
             page.rules[i].enabled = 1
             page.rules[i].price_ns = (prices or {}).get(name, 0)
-            page.rules[i].trust = TRUSTS.index("trusted" if name in trusted else "verified")
+            page.rules[i].trust = TRUSTS.index((trusts or {}).get(name, "verified"))
         for i, mount in enumerate(mounts):
             page.mounts[i].dev = mount.dev
             page.mounts[i].profile = PROFILES[mount.profile]

@@ -37,11 +37,11 @@ class PlannedRule:
     saving: Saving | None = None
     price_ns: int = 0  # the most that one call may save, or 0 where that is not known
     source: str = ""  # the folder of a rule of the user's own
-    trust: str = "verified"  # "trusted": it runs because the caller says so (--force); never read from a file
+    trust: str = "verified"  # "trusted" (--force) or "isolated" (--isolate): the caller says so; never read from a file
 
     def losses(self) -> Losses:
         """What it gives up. Raises RuleError for a verified one without certificate."""
-        return unproved_losses(self.word) if self.trust == "trusted" else losses_of(self.word)
+        return unproved_losses(self.word) if self.trust != "verified" else losses_of(self.word)
 
     @property
     def word(self) -> str:
@@ -102,16 +102,22 @@ class Plan:
         """The folders of the rules that are the user's own, by name."""
         return {rule.name: rule.source for rule in self.rules if rule.source}
 
-    def trusted(self) -> list[str]:
-        """The names of the rules that run unproved or without consent, because the caller says so."""
-        return [rule.name for rule in self.rules if rule.trust == "trusted"]
+    def trusts(self) -> dict[str, str]:
+        """The rules that run unproved or without consent, because the caller says so: trusted, or isolated."""
+        return {rule.name: rule.trust for rule in self.rules if rule.trust != "verified"}
+
+    def isolated(self, words: Sequence[str]) -> Plan:
+        """The plan with these of its rules not trusted: what they do is compared with the kernel while they run."""
+        names = {named(word).name for word in words}
+        return replace(self, rules=tuple(replace(r, trust="isolated") if r.name in names else r for r in self.rules))
 
     def on_trust(self) -> list[str]:
         """A line for each rule that runs on the caller's word: that it does, and what it may give up."""
         given, lines = self.given_up(), []
-        for name in self.trusted():
+        for name, trust in self.trusts().items():
             lost = sorted({g.guarantee for g in given if name in g.rules})
-            lines.append(f"{name} is trusted, not verified (--force); it may give up {', '.join(lost) or 'nothing'}")
+            how = "trusted, not verified (--force)" if trust == "trusted" else "isolated, not verified (--isolate)"
+            lines.append(f"{name} is {how}; it may give up {', '.join(lost) or 'nothing'}")
         return lines
 
     def given_up(self) -> list[Given]:

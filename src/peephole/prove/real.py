@@ -144,8 +144,13 @@ class Real:
         return {}
 
     def told(self) -> dict[int, tuple[int, int]]:
-        """Each open descriptor's offset and flags."""
-        return {d: (os.lseek(f[0], 0, os.SEEK_CUR), fcntl.fcntl(f[0], fcntl.F_GETFL)) for d, f in self.fds.items() if f}
+        """Each open descriptor's offset (-1 for one that is only a path) and flags."""
+        found = {}
+        for d, fds in self.fds.items():
+            if fds:
+                flags = fcntl.fcntl(fds[0], fcntl.F_GETFL)
+                found[d] = (-1 if flags & os.O_PATH else os.lseek(fds[0], 0, os.SEEK_CUR), flags)
+        return found
 
     def files(self) -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in sorted(self.folder.iterdir())}
