@@ -382,6 +382,25 @@ def test_a_library_with_calls_of_its_own_is_patched_whenever_it_came(
     assert process.returncode == 0
 
 
+def test_a_rule_that_does_not_pay_ends_in_a_process_that_ran_already(tmp_path: Path) -> None:
+    writes = (
+        "import os, sys; print('ready', flush=True); sys.stdin.readline()\n"
+        "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+        "for n in range(40000): os.write(fd, b'x')\n"
+        "print('done', flush=True); sys.stdin.read()"
+    )
+    for price, end in ((1, "no_gain"), (100_000, None)):
+        with running("/usr/bin/python3", "-c", writes, str(tmp_path / str(price))) as process:
+            assert process.stdin is not None and process.stdout is not None
+            attach(process.pid, ["coalesce_writes"], prices={"coalesce_writes": price})
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+            assert covered(process.pid)[0].stats()["rules"]["coalesce_writes"]["switched_off"] == end
+            process.communicate(timeout=20)
+        assert (tmp_path / str(price)).read_bytes() == b"x" * 40000
+
+
 def test_what_it_starts_is_covered_and_its_forks_keep_theirs(tmp_path: Path) -> None:
     forks = (
         "import os, sys; print('ready', flush=True); sys.stdin.readline(); pid = os.fork(); "

@@ -59,7 +59,14 @@ def command(pid: int, rules: str | None, plan: Path | None, allow: str | None, a
             print(_said(pid, given))
     from peephole.improve.live import attach
 
-    change = attach(pid, names, mounts=planned.mounts, sources=planned.sources())
+    change = attach(
+        pid,
+        names,
+        mounts=planned.mounts,
+        sources=planned.sources(),
+        prices=planned.prices(),
+        trusts=planned.trusts(),
+    )
     what = ", ".join(names) if names else "no rule"
     if names and not change["rules"]:
         what = "no rule, since it makes system calls of its own (io_uring, Go)"

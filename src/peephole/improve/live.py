@@ -84,10 +84,13 @@ def attach(
     *,
     mounts: Sequence[PlannedMount] | None = None,
     sources: Mapping[str, str] | None = None,
+    prices: Mapping[str, int] | None = None,
+    trusts: Mapping[str, str] | None = None,
 ) -> Change:
     """Put the runtime with `rules` into process `pid` and what it starts from now on.
 
-    Raises EngineError, with one line for people, when that can't be done; then the process is as it was.
+    `prices` and `trusts` as for `arm`. Raises EngineError, with one line for people, when that can't be done; then the
+    process is as it was.
 
         change = attach(4242, ["coalesce_writes"])
         print(f"{change['threads']} threads stood still for {change['still_ms']} ms")
@@ -101,7 +104,7 @@ def attach(
     folder = folders.new(None)
     try:
         library = _fill(folder, user, lists, runtime)
-        Control(folder / "control", names, mounts_of(names, mounts)[:MOUNTS_MAX]).close()
+        Control(folder / "control", names, mounts_of(names, mounts)[:MOUNTS_MAX], prices, trusts).close()
         if user != os.geteuid():
             os.chown(folder / "control", user, -1)
             folder.chmod(0o711)
