@@ -196,3 +196,5 @@ class Finding:
     rule: str | None  # the rule that removes it, or None where only advice is left
     gives_up: list[str]
     advice: str
+    #: other detectors that name some of the same calls -> how many; each of these calls is counted in one finding only
+    overlaps: dict[str, int] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from peephole.diagnose.detectors import Detector, detectors
 from peephole.diagnose.gives_up import exists, gives_up
 from peephole.diagnose.layers import chains
 from peephole.diagnose.objects import Objects, readable
+from peephole.diagnose.overlaps import SHARED, Claims, share
 from peephole.diagnose.prices import Prices
 from peephole.diagnose.tables import DUCKDB, Tables, tables_of
 from peephole.errors import CaptureError
@@ -68,6 +69,7 @@ class _Sum:
     layer: list[str] = field(default_factory=list)  # from stacks; empty where there are none
     before: tuple[float, float, float] = (0, 0, 0)  # low, middle, high
     after: tuple[float, float, float] = (0, 0, 0)
+    overlaps: Counter[str] = field(default_factory=Counter)  # detectors that name some of its calls, too -> how many
 
     def take(self, other: _Sum) -> None:
         """Count `other` with this."""
@@ -79,6 +81,7 @@ class _Sum:
         self.layer = self.layer or other.layer
         self.before = _both(self.before, other.before)
         self.after = _both(self.after, other.after)
+        self.overlaps.update(other.overlaps)
 
 
 def _both(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -129,8 +132,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
             _add_programs(tables, capture.meta.engine, times)
             gaps = _gaps(tables)
             price_at = _Places(prices, capture)
-            for detector in wanted:
-                withheld += _add(sums, tables, detector, gaps, price_at)
+            withheld += _add(sums, tables, wanted, gaps, price_at, sum(time.busy_ns or 0 for time in times.values()))
             _add_layers(sums, chains(tables), count)
     all_ns = sum(time.busy_ns or 0 for time in times.values())
     findings = [finding for part in _merged(sums) if (finding := _finding(part, times, all_ns)) is not None]
@@ -203,18 +205,61 @@ def _add_programs(tables: Tables, engine: str, times: dict[str, _Time]) -> None:
 def _add(
     sums: dict[tuple[str, str, str, bool], _Sum],
     tables: Tables,
-    detector: Detector,
-    gaps: Iterable[tuple[int | None, int | None]],
+    wanted: list[Detector],
+    gaps: list[tuple[int | None, int | None]],
     price_at: _Places,
+    busy_ns: int,
 ) -> int:
-    """Add what one detector finds; how many instances were withheld."""
+    """Add what the detectors find in one capture, each call counted once; how many instances were withheld."""
+    rows = {d.slug: _rows(tables, _items(tables, d, gaps), _counts_of(d)) for d in wanted}
+    claims = Claims(tables)
+    contested = _contested(wanted, {d.slug: _saved(d, rows[d.slug], price_at) for d in wanted}, busy_ns)
+    for number, detector in enumerate(contested):
+        items = _items(tables, detector, gaps)
+        rivals = claims.rivals(detector)
+        if rivals:
+            rows[detector.slug] = _rows(tables, claims.left(detector, items), _counts_of(detector), rivals)
+        if any(share(detector, other) for other in contested[number + 1 :]):
+            claims.take(detector, items)
+    withheld = 0
+    for detector in wanted:
+        for row in rows[detector.slug]:
+            if row["withheld"]:
+                withheld += row["instances"]
+            elif row["calls_mid"]:
+                _sum(sums, detector, row, price_at(row["dev"], row["folder"]))
+    for detector in contested:
+        for row in rows[detector.slug]:
+            _share(sums, detector, row)
+    return withheld
+
+
+def _contested(wanted: list[Detector], saved: dict[str, float], busy_ns: int) -> list[Detector]:
+    """The detectors that may name calls of others, those that choose first before the others.
+
+    One that saves next to nothing contests nothing, nor does one that saves waiting: its time is not added to others'.
+    """
+    told = [d for d in wanted if not d.waiting and saved[d.slug] > WORTH_SHARE_OF_ALL * busy_ns]
+    told.sort(key=lambda d: (not (d.rule and exists(d.rule)), -saved[d.slug], d.slug))
+    return [d for d in told if any(share(d, other) for other in told if other is not d)]
+
+
+def _counts_of(detector: Detector) -> list[str]:
+    return sorted({*detector.before.values(), *detector.after.values()} | {"calls", "bytes", "blocked_ns"})
+
+
+def _items(tables: Tables, detector: Detector, gaps: list[tuple[int | None, int | None]]) -> Any:
+    return detector.find(tables).mutate(withheld=_rests_on(gaps))
+
+
+def _rows(tables: Tables, items: Any, counts: list[str], rivals: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The instances summed up by program and folder."""
     import ibis
     from ibis import _
 
-    items = detector.find(tables).mutate(withheld=_rests_on(list(gaps)))
-    counts = sorted({*detector.before.values(), *detector.after.values()} | {"calls", "bytes", "blocked_ns"})
+    shared = [SHARED + slug for slug in rivals]
     items = items.group_by("image", "object", "dev", "handled", "withheld", "certainty").aggregate(
-        instances=_.count(), **{name: _[name].sum() for name in counts}
+        instances=_.count(), **{name: _[name].sum() for name in (*counts, *shared)}
     )
     folder = ibis.ifelse(_.object.contains("/"), _.object.re_replace("/[^/]*$", "/"), ibis.literal(""))
     items = items.join(tables.images.select("image", "pid", "program"), "image").mutate(folder=folder)
@@ -230,14 +275,38 @@ def _add(
         pids=_.pid.collect(distinct=True),
         instances=_.instances.sum(),
         **sums_of,
+        **{name: _[name].sum(where=_.certainty >= 1) for name in shared},
     )
-    withheld = 0
-    for row in rows.to_pyarrow().to_pylist():
-        if row["withheld"]:
-            withheld += row["instances"]
-        elif row["calls_mid"]:
-            _sum(sums, detector, row, price_at(row["dev"], row["folder"]))
-    return withheld
+    found: list[dict[str, Any]] = rows.to_pyarrow().to_pylist()
+    return found
+
+
+def _saved(detector: Detector, rows: list[dict[str, Any]], price_at: _Places) -> float:
+    """Nanoseconds that a detector's instances save in all."""
+    total = 0.0
+    for row in rows:
+        prices = price_at(row["dev"], row["folder"])
+        if not row["withheld"] and prices.has((*detector.before, *detector.after)):
+            zero = (0.0, 0.0, 0.0)
+            total += _plus(zero, detector.before, row, prices)[1] - _plus(zero, detector.after, row, prices)[1]
+    return total
+
+
+def _share(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: dict[str, Any]) -> None:
+    """Say of both sides how many calls they share."""
+    for name, calls in row.items():
+        if name.startswith(SHARED) and calls:
+            slug = name.removeprefix(SHARED)
+            for one, other in ((detector.slug, slug), (slug, detector.slug)):
+                for part in _of(sums, one, row)[:1]:
+                    part.overlaps[other] += int(calls)
+
+
+def _of(sums: dict[tuple[str, str, str, bool], _Sum], slug: str, row: dict[str, Any]) -> list[_Sum]:
+    """What is known of a detector in a row's program; of the same tree first."""
+    top = Objects.top(row["folder"])
+    parts = [part for (of, program, _, _), part in sums.items() if (of, program) == (slug, row["program"])]
+    return sorted(parts, key=lambda part: Objects.top((part.objects.folders or [""])[0]) != top)
 
 
 def _rests_on(gaps: list[tuple[int | None, int | None]]) -> Any:
@@ -262,9 +331,9 @@ def _sum(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: 
     )
     part.objects.add(row["folder"], row["first"], row["files"])
     part.pids.update(pid for pid in row["pids"] or [] if pid is not None)
-    part.calls += row["calls_mid"]
-    part.bytes += row["bytes_mid"] or 0
-    part.blocked_ns += row["blocked_ns_mid"] or 0
+    part.calls += round(row["calls_mid"])
+    part.bytes += round(row["bytes_mid"] or 0)
+    part.blocked_ns += round(row["blocked_ns_mid"] or 0)
     if not prices.has((*detector.before, *detector.after)):
         return  # counted, and no saving claimed
     part.before = _plus(part.before, detector.before, row, prices)
@@ -348,6 +417,7 @@ def _finding(part: _Sum, times: dict[str, _Time], all_ns: int) -> Finding | None
         rule=rule,
         gives_up=gives_up(rule) if rule else [],
         advice=advice,
+        overlaps=dict(part.overlaps.most_common()),
     )
 
 

@@ -18,11 +18,13 @@ def instances(
     certainty: Any = 2,
     handled: Any = True,
     blocked_ns: Any = None,
+    claims: Any = None,
     **counts: Any,
 ) -> Any:
-    """Select an instance's columns from `rows`, which have `image` and, unless told otherwise, `ns`.
+    """Select an instance's columns from `rows`, which have `image` and, unless told otherwise, `ns` and `seq`.
 
-    `dev` and `blocked_ns` are taken from the rows where these have them. Integers and texts stand for themselves;
+    `claims` are the calls that it saves, an array of their `seq`. `dev` and `blocked_ns` are taken from the rows where
+    these have them. Integers and texts stand for themselves;
     everything else is an Ibis expression on `rows`. docs/howto-add-a-detector.md says what the columns mean.
     """
     import ibis
@@ -44,6 +46,7 @@ def instances(
         certainty=value(certainty, None),
         handled=value(handled, None),
         blocked_ns=value(blocked_ns, waited).fill_null(0).cast("int64"),
+        claims=ibis.array([rows.seq]) if claims is None else claims,
         **{name: value(count, None).cast("int64") for name, count in counts.items()},
     )
 

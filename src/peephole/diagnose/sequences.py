@@ -74,10 +74,9 @@ def _named_calls(found: Iterable[Finding]) -> dict[str, set[str]]:
 
 
 def _frequent(tables: Tables, along: str, keys: tuple[str, ...], totals: dict[str, Any]) -> list[Sequence]:
-    import ibis
     from ibis import _
 
-    rows = tables.calls.select("image", "tid", "ofd", "seq", "ns", nr=ibis.ifelse(_.compat, ibis.null("int32"), _.nr))
+    rows = tables.calls.select("image", "tid", "ofd", "seq", "ns", "nr")
     rows = rows.filter(_.nr.notnull(), _[keys[1]].notnull()).mutate(nr=_.nr.cast("int64") + 1)
     here = ordered(*keys)
     later = {f"n{k}": _.nr.lead(k).over(here) for k in range(1, max(LENGTHS))}

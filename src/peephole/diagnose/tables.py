@@ -101,6 +101,23 @@ def so_far(*keys: str) -> Any:
     return ibis.cumulative_window(group_by=list(keys), order_by="seq")
 
 
+def breaks_before(rows: Any, breaks: Any, *keys: str) -> Any:
+    """seq of `rows`, with how many of `breaks` that agree in `keys` come before each; a row may be a break itself.
+
+    The difference of two row numbers: a running sum of as many rows is several times dearer.
+    """
+    import ibis
+    from ibis import _
+
+    rows, breaks = rows.select(*keys, "seq"), breaks.select(*keys, "seq")
+    both = rows.mutate(row=ibis.literal(True)).union(breaks.mutate(row=ibis.literal(False)))
+    # A row that is a break itself comes twice; the row first.
+    here = ibis.window(group_by=list(keys), order_by=["seq", ibis.desc("row")])
+    both = both.mutate(of_both=ibis.row_number().over(here)).filter(_.row)
+    both = both.mutate(of_rows=ibis.row_number().over(here))
+    return both.select("seq", breaks=_.of_both - _.of_rows)
+
+
 @dataclass(frozen=True)
 class Tables:
     """A capture's calls, processes and what is derived from them. Derived tables are computed once."""
@@ -111,7 +128,7 @@ class Tables:
     extras: dict[str, Any] = field(default_factory=dict)  # tables that a capture need not have, by their file's name
     kept: list[Any] = field(default_factory=list)
 
-    def _keep(self, expression: Any) -> Any:
+    def keep(self, expression: Any) -> Any:
         cached = expression.cache()
         self.kept.append(cached)
         return cached
@@ -126,28 +143,28 @@ class Tables:
 
     @cached_property
     def calls(self) -> Any:
-        """Every call, with `path` as text, `ns` (its end, else its begin), `file` (its file's key) and `regular`.
+        """Every call, not kept: what a detector does not look at is never computed; filter by name first.
 
-        `file` is device and inode; in strace text, which has neither, the path that the file was opened by.
+        `path` and `path2` are text; `nr` is null for a 32-bit call; `ns` is its end, else its begin; `regular`: it is
+        of a regular file, as far as is known; `file` is its file's key, device and inode, or in strace text, which has
+        neither, the path that the file was opened by.
         """
         import ibis
         from ibis import _
 
-        calls = self.recorded.mutate(
-            path=_.path.cast("string"), name=_.name.cast("string"), ns=ibis.coalesce(_.exit_ns, _.enter_ns)
-        )
+        calls = self.recorded.mutate(**{name: _[name].cast("string") for name in ("path", "path2", "name")})
+        other = ibis.or_(*[_.path.startswith(prefix) for prefix in _NOT_FILES])
+        plausible = ~other.fill_null(False) & ~_.path.contains(":[").fill_null(False)
         named = ibis.ifelse(_.ofd.notnull() | _.size.notnull(), _.path.nullif(""), ibis.null("string"))
         identity = _.dev.cast("string").concat(":", _.ino.cast("string"))
-        other = ibis.or_(*[_.path.startswith(prefix) for prefix in _NOT_FILES])
-        plausible = (
-            _.ftype.isnull() & ~other.fill_null(False) & _.ofd.notnull() & ~_.path.contains(":[").fill_null(False)
-        )
         # Only some engines know how long a call was off the CPU; of a sync all of its time is waiting.
         elapsed = ibis.ifelse(_.name.isin(WAITS), _.exit_ns - _.enter_ns, ibis.null("int64"))
         recorded = _.blocked_ns if "blocked_ns" in calls.columns else ibis.null("int64")
         return calls.mutate(
+            ns=ibis.coalesce(_.exit_ns, _.enter_ns),
+            nr=ibis.ifelse(_.compat.fill_null(False), ibis.null("int16"), _.nr.cast("int16")),
             file=ibis.ifelse(_.ino.notnull(), identity, named),
-            regular=((_.ftype == REGULAR) | plausible).fill_null(False),
+            regular=ibis.cases((_.ftype.notnull(), _.ftype == REGULAR), (_.ofd.notnull(), plausible), else_=False),
             blocked_ns=ibis.coalesce(recorded, elapsed),
         )
 
@@ -165,30 +182,20 @@ class Tables:
         program = ibis.coalesce(exe.nullif(""), ibis.literal("?"))
         return self.recorded_processes.select("image", "pid", program=program)
 
-    def off_cpu_ns(self) -> Any:
-        """How long a call of `calls` was off the CPU, for engines that record it; null for the others."""
-        import ibis
-        from ibis import _
-
-        return _.blocked_ns if "blocked_ns" in self.recorded.columns else ibis.null("int64")
-
     @cached_property
     def steps(self) -> Any:
         """Every call with its neighbours in the same thread; in numbers only, since every call is in it.
 
         Columns: seq, image, ofd, nr (null for a 32-bit call), ret, ns, regular; before, before_ofd, before_ret,
         before_seq and after, after_ofd, after_ret (the call before and after it in its thread); gap_ns (the time since
-        the one before ended); waits (how many calls of its thread before it could wait, sends left out).
+        the one before ended).
         """
-        import ibis
         from ibis import _
 
-        nr = ibis.ifelse(_.compat.fill_null(False), ibis.null("int32"), _.nr).cast("int16")
         rows = self.calls.select(
-            "seq", "tid", "ret", "ns", "regular", image=_.image.cast("int32"), ofd=_.ofd.cast("int32"), nr=nr
+            "seq", "tid", "nr", "ret", "ns", "regular", image=_.image.cast("int32"), ofd=_.ofd.cast("int32")
         )
         here = ordered("image", "tid")
-        waiting = [number for number in numbers(*WAITS) if number not in numbers("sendto", "sendmsg")]
         rows = rows.mutate(
             before=_.nr.lag().over(here),
             before_ofd=_.ofd.lag().over(here),
@@ -198,9 +205,19 @@ class Tables:
             after_ofd=_.ofd.lead().over(here),
             after_ret=_.ret.lead().over(here),
             gap_ns=_.ns - _.ns.lag().over(here),
-            waits=_.nr.isin(waiting).fill_null(False).cast("int32").sum().over(so_far("image", "tid")).cast("int32"),
         )
-        return self._keep(rows.drop("tid"))
+        return self.keep(rows)
+
+    def waits_before(self, rows: Any) -> Any:
+        """`rows` (with image, tid, seq), with `waits`: how many calls of their thread before them could wait.
+
+        A receive counts as a wait of its own; sends are left out.
+        """
+        from ibis import _
+
+        waiting = [number for number in numbers(*WAITS) if number not in numbers("sendto", "sendmsg")]
+        breaks = self.steps.filter(_.nr.isin(waiting)).select("image", "tid", "seq")
+        return rows.join(breaks_before(rows, breaks, "image", "tid").rename(waits="breaks"), "seq")
 
     @cached_property
     def reads(self) -> Any:
@@ -226,7 +243,7 @@ class Tables:
             wanted=_.asked.lag().over(here),
             since_ns=_.ns.lag().over(here),
         )
-        return self._keep(reads)
+        return self.keep(reads)
 
     @cached_property
     def send_runs(self) -> Any:
@@ -238,14 +255,13 @@ class Tables:
         from ibis import _
 
         sends = self.steps.filter(_.nr.isin(numbers(*SENDS)), ~_.regular, _.ofd.notnull(), _.ret > 0)
-        sockets = self.calls.filter(_.ftype == SOCKET).select("ofd").distinct()
+        sockets = self.calls.filter(_.ftype == SOCKET).select(ofd=_.ofd.cast("int32")).distinct()
         here = ordered("image", "ofd")
-        rows = sends.semi_join(sockets, "ofd").mutate(
-            first=((_.waits != _.waits.lag().over(here)) | (_.nr.isnull())).fill_null(True)
-        )
+        rows = self.waits_before(sends.select("image", "tid", "ofd", "seq", "ns", "ret").semi_join(sockets, "ofd"))
+        rows = rows.mutate(first=(_.waits != _.waits.lag().over(here)).fill_null(True))
         rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
         rows = rows.mutate(run=_.count().over(ibis.window(group_by=["image", "ofd", "number"])))
-        return self._keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first"))
+        return self.keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first"))
 
     @cached_property
     def opens(self) -> Any:
@@ -258,18 +274,16 @@ class Tables:
             (_.name == "open", _.a1), (_.name == "openat", _.a2), (_.name == "creat", ibis.literal(creat))
         )
         opened = self.calls.filter(_.name.isin(OPENS), _.ret >= 0, _.ofd.notnull())
-        return self._keep(
-            opened.select(
-                "ofd", "image", "pid", "seq", "ns", "path", "file", "dev", "regular", "size", fd=_.ret, flags=flags
-            )
+        return self.keep(
+            opened.select("ofd", "image", "seq", "ns", "path", "file", "dev", "regular", "size", fd=_.ret, flags=flags)
         )
 
     @cached_property
     def spans(self) -> Any:
         """One row an open file description: begin and end, who used it, what was written through it.
 
-        Columns: ofd, begin_ns, end_ns, images (how many processes used it), first_image, written (bytes), copied_in
-        (bytes that copy_file_range or splice put in), largest (the largest size seen).
+        Columns: ofd, begin_ns, end_ns, alone (one process used it), written (bytes), copied_in (bytes that
+        copy_file_range or splice put in), largest (the largest size seen).
         """
         from ibis import _
 
@@ -278,11 +292,11 @@ class Tables:
         spans = used.group_by("ofd").aggregate(
             begin_ns=_.ns.min(),
             end_ns=_.ns.max(),
-            images=_.image.nunique(),
+            alone=_.image.min() == _.image.max(),
             written=_.ret.sum(where=wrote).fill_null(0),
             largest=_.size.max(),
         )
-        return self._keep(
+        return self.keep(
             spans.left_join(self._copies, "ofd").drop("ofd_right").mutate(copied_in=_.copied_in.fill_null(0))
         )
 
@@ -302,16 +316,27 @@ class Tables:
 
     @cached_property
     def filled(self) -> Any:
-        """Each open with `before`, the size its file was last seen to have, and `before_ns`, when; null if never."""
+        """Each open of a file that some open empties: seq; `before`, the size that the file was last seen to have, and
+        `before_ns`, when; null if never.
+        """
         import ibis
         from ibis import _
 
         seen = ibis.coalesce(_.size, ibis.ifelse(_.name.isin(WRITES) & (_.ret > 0), _.offset, ibis.null("int64")))
-        rows = self.calls.filter(_.file.notnull()).mutate(seen=seen, opening=_.name.isin(OPENS) & (_.ret >= 0))
-        rows = rows.filter(_.seen.notnull() | _.opening)
+        emptied = self.opens.filter((_.flags & O_TRUNC) != 0, _.file.notnull()).select("file").distinct()
+        rows = self.calls.mutate(seen=seen, opening=_.name.isin(OPENS) & (_.ret >= 0))
+        rows = rows.filter(_.seen.notnull() | _.opening).filter(_.file.notnull()).semi_join(emptied, "file")
         after = ordered("file")
         rows = rows.mutate(before=_.seen.lag().over(after), before_ns=_.ns.lag().over(after))
-        return self._keep(rows.filter(_.opening).select("seq", "before", "before_ns"))
+        return self.keep(rows.filter(_.opening).select("seq", "before", "before_ns"))
+
+    @cached_property
+    def syncs(self) -> Any:
+        """One row a sync of a regular file that succeeded: image, ofd, seq, ns, name, dev, file, blocked_ns."""
+        from ibis import _
+
+        synced = self.calls.filter(_.name.isin(SYNCS), _.ret == 0).filter(_.regular)
+        return self.keep(synced.select("image", "ofd", "seq", "ns", "name", "dev", "file", "blocked_ns"))
 
     @cached_property
     def lookups(self) -> Any:
@@ -321,7 +346,7 @@ class Tables:
 
         asked = self.calls.filter(_.name.isin(EXAMINES), _.path.notnull(), _.path != "")
         at = ibis.ifelse(_.name.endswith("at") | _.name.isin(("statx", "faccessat2")), _.a0, ibis.literal(-100))
-        return self._keep(asked.select("image", "pid", "seq", "ns", "name", "path", "ret", "size", at=at))
+        return self.keep(asked.select("image", "seq", "ns", "name", "path", "ret", "size", at=at))
 
     @cached_property
     def images(self) -> Any:
@@ -340,7 +365,7 @@ class Tables:
             .group_by("image")
             .aggregate(busy_ns=_.work.sum(), calls=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
         )
-        return self._keep(
+        return self.keep(
             busy.left_join(self.programs, "image").drop("image_right").mutate(program=_.program.fill_null("?"))
         )
 

@@ -59,9 +59,9 @@ def find(t: Tables) -> Any:
     missed = missed.select("image", "seq", "ns", "path", where=where, missed=ibis.literal(True))
     made = t.opens.select("image", "seq", "ns", "path")
     renamed = t.calls.filter(_.name.isin(_MAKES), _.ret == 0)
-    second = renamed.filter(_.path2.notnull()).select("image", "seq", "ns", path=_.path2.cast("string"))
+    second = renamed.filter(_.path2.notnull()).select("image", "seq", "ns", path=_.path2)
     first = renamed.filter(_.path.notnull()).select("image", "seq", "ns", "path")
-    made = made.union(second).union(first).filter(_.path.notnull())
+    made = made.union(second).union(first).semi_join(missed.select("path").distinct(), "path")
     made = made.mutate(
         where=ibis.ifelse(_.path.startswith("/"), ibis.literal(0, "int64"), _.image), missed=ibis.literal(False)
     )

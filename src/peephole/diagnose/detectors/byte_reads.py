@@ -49,7 +49,9 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     reads = t.calls.filter(_.name == "read", _.a2 == 1, _.ret == 1, _.ftype == FIFO)
-    pipes = reads.group_by("image", "ofd").aggregate(n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+    pipes = reads.group_by("image", "ofd").aggregate(
+        n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max(), claims=_.seq.collect()
+    )
     pipes = pipes.filter(_.n >= ENOUGH)
     return instances(
         pipes,
@@ -58,5 +60,6 @@ def find(t: Tables) -> Any:
         bytes=_.n,
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
+        claims=_.claims,
         turns=(_.n / PIPE_BYTES).floor() + 1,
     )

@@ -44,5 +44,9 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     closes = t.calls.filter(_.name == "close", _.ret == EBADF)
-    closes = closes.group_by("image").aggregate(n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
-    return instances(closes, "descriptors that are not open", calls=_.n, begin_ns=_.begin_ns, end_ns=_.end_ns)
+    closes = closes.group_by("image").aggregate(
+        n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max(), claims=_.seq.collect()
+    )
+    return instances(
+        closes, "descriptors that are not open", calls=_.n, begin_ns=_.begin_ns, end_ns=_.end_ns, claims=_.claims
+    )

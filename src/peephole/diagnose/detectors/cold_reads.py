@@ -63,11 +63,13 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    took = ibis.ifelse(_.exit_ns - _.enter_ns >= LONG_NS, _.exit_ns - _.enter_ns, 0)
-    waited = ibis.coalesce(t.off_cpu_ns(), took)
-    cold = t.calls.filter(_.name.isin(CALLS), _.regular | _.path.notnull(), _.ret >= 0).mutate(waited=waited)
-    cold = described(t, cold.filter(_.waited >= COLD_NS))
-    cold = cold.filter(_.regular | ~_.name.isin(("read", "pread64")))
+    took = _.exit_ns - _.enter_ns
+    waited = ibis.coalesce(_.blocked_ns, ibis.ifelse(took >= LONG_NS, took, 0))
+    # A cheap look first: what took less did not wait so long.
+    cold = t.calls.filter((took >= COLD_NS) | _.enter_ns.isnull()).filter(_.name.isin(CALLS), _.ret >= 0)
+    cold = cold.mutate(waited=waited).filter(_.waited >= COLD_NS)
+    cold = cold.filter(_.regular | (_.path.notnull() & ~_.name.isin(("read", "pread64"))))
+    cold = described(t, cold)
     many = cold.group_by("image").aggregate(files=_.object.nunique()).filter(_.files >= ENOUGH)
     cold = cold.semi_join(many, "image")
     return instances(cold, _.object, blocked_ns=_.waited)

@@ -53,6 +53,6 @@ def find(t: Tables) -> Any:
     pairs = pairs.filter(_.after.isin(numbers("write", "pwrite64")), _.after_ret == _.ret, _.after_ofd != _.ofd)
     regular = t.opens.filter(_.regular).select(ofd=_.ofd.cast("int32"))
     pairs = pairs.semi_join(regular, pairs.after_ofd == regular.ofd).select("seq")
-    reads = t.calls.filter(_.name.isin(CALLS), _.a2 <= BUFFER_BYTES).semi_join(pairs, "seq")
+    reads = t.reads.filter(_.asked <= BUFFER_BYTES).semi_join(pairs, "seq")
     pieces = ibis.greatest(_.ret // PIECE_BYTES, 1)
     return instances(described(t, reads), _.object, bytes=_.ret, pieces=pieces)

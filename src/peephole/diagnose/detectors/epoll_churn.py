@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import instances
-from peephole.diagnose.tables import Tables, so_far
+from peephole.diagnose.tables import Tables, breaks_before
 
 SLUG = "epoll_churn"
 CALLS = ("epoll_ctl",)
@@ -57,12 +57,20 @@ def find(t: Tables) -> Any:
 
     used = t.calls.filter(_.name.isin((*CALLS, *_WAITS)), _.ofd.notnull())
     used = used.select("image", "seq", "ns", "ofd", fd=_.a2, kind=_.a1, waits=_.name.isin(_WAITS), ret=_.ret)
-    used = used.mutate(turn=_.waits.cast("int64").sum().over(so_far("image", "ofd"))).filter(~_.waits, _.ret == 0)
+    changes = used.filter(~_.waits, _.ret == 0)
+    used = changes.join(breaks_before(changes, used.filter(_.waits), "image", "ofd").rename(turn="breaks"), "seq")
     turns = used.group_by("image", "ofd", "fd", "turn").aggregate(
-        n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max(), first=_.kind.argmin(_.seq), last=_.kind.argmax(_.seq)
+        n=_.count(),
+        begin_ns=_.ns.min(),
+        end_ns=_.ns.max(),
+        claims=_.seq.collect(),
+        first=_.kind.argmin(_.seq),
+        last=_.kind.argmax(_.seq),
     )
     turns = turns.filter(_.n > 1)
     # Off first and on last leaves things as they were but for what is waited for: one change, as a rule none.
     cancels = (_.first == DEL) & (_.last != DEL)
     saved = ibis.ifelse(cancels, _.n, _.n - 1)
-    return instances(turns, "event descriptors", calls=_.n, begin_ns=_.begin_ns, end_ns=_.end_ns, saved=saved)
+    return instances(
+        turns, "event descriptors", calls=_.n, begin_ns=_.begin_ns, end_ns=_.end_ns, claims=_.claims, saved=saved
+    )

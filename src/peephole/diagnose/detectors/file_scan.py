@@ -53,7 +53,7 @@ def find(t: Tables) -> Any:
 
     reads = t.reads.filter(_["at"] == _.ended, _.ret > 0, _.asked >= 4096, _.asked <= 32768)
     files = reads.group_by("image", "ofd").aggregate(
-        n=_.count(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max(), dev=_.dev.max()
+        n=_.count(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max(), dev=_.dev.max(), claims=_.seq.collect()
     )
     files = described(t, files.filter(_.n >= ENOUGH))
     return instances(
@@ -63,5 +63,6 @@ def find(t: Tables) -> Any:
         bytes=_.bytes,
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
+        claims=_.claims,
         pieces=ibis.greatest((_.bytes / PIECE_BYTES).floor(), _.n),
     )

@@ -65,10 +65,7 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    syncs = t.calls.filter(_.name.isin(SYNCS), _.ret == 0, _.regular)
-    syncs = syncs.select("image", "ofd", "seq", "ns", "dev", "blocked_ns").join(
-        t.opens.select("ofd", "path", opener="image"), "ofd"
-    )
+    syncs = t.syncs.drop("file", "name").join(t.opens.select("ofd", "path", opener="image"), "ofd")
     moved = t.calls.filter(_.name.isin(("rename", "renameat", "renameat2")), _.ret == 0, _.path2.notnull())
     moved = moved.select(
         "image",
@@ -77,7 +74,7 @@ def find(t: Tables) -> Any:
         "path",
         dev=ibis.null("int64"),
         blocked_ns=ibis.null("int64"),
-        to=_.path2.cast("string"),
+        to=_.path2,
         own=ibis.literal(False),
     )
     syncs = syncs.select(

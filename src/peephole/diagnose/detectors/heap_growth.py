@@ -73,9 +73,9 @@ def find(t: Tables) -> Any:
     # The end of one step comes before the begin of the next one in the order of calls.
     both = ends.union(begins).mutate(after=(~_.step).lag().over(ordered("image", "at")))
     pages = both.filter(_.step, _.after.fill_null(False)).select(
-        "image", "ns", object=ibis.literal("an arena of malloc")
+        "image", "seq", "ns", object=ibis.literal("an arena of malloc")
     )
     brk = steps.filter(_.name == "brk")
     brk = brk.mutate(more=_.ret - _.ret.lag().over(ordered("image")))
-    brk = brk.filter(_.more > 0, _.more < _LARGE).select("image", "ns", object=ibis.literal("the first heap"))
+    brk = brk.filter(_.more > 0, _.more < _LARGE).select("image", "seq", "ns", object=ibis.literal("the first heap"))
     return instances(pages.union(brk), _.object)

@@ -48,8 +48,8 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     # Positional calls leave the position alone, and their rows say what it is.
-    moving = t.calls.filter(_.ofd.notnull(), _.regular, _.offset.notnull())
-    seeking = moving.filter(_.name == "lseek").select("ofd").distinct()
+    moving = t.calls.filter(_.ofd.notnull(), _.offset.notnull())
+    seeking = moving.filter(_.name == "lseek").filter(_.regular).select("ofd").distinct()
     moving = moving.semi_join(seeking, "ofd").select(
         "image", "seq", "ns", "ofd", "dev", "name", "a1", "a2", "ret", "offset"
     )

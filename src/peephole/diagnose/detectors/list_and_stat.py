@@ -60,7 +60,7 @@ def find(t: Tables) -> Any:
     named = asked.filter(_.path.contains("/")).join(by_name, ["image", "parent"]).filter(_.since < _.seq)
     relative = asked.filter(~_.path.contains("/")).join(by_fd, [asked.image == by_fd.image, asked["at"] == by_fd.fd])
     relative = relative.filter(_.since < _.seq)
-    both = named.select("image", "ns", object=_.parent.concat("/")).union(
-        relative.select("image", "ns", object=_.directory.concat("/"))
+    both = named.select("image", "seq", "ns", object=_.parent.concat("/")).union(
+        relative.select("image", "seq", "ns", object=_.directory.concat("/"))
     )
     return instances(both, ibis.coalesce(_.object, ibis.literal("a directory")), certainty=1)

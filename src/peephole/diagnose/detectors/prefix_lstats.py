@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import instances
-from peephole.diagnose.tables import Tables, ordered, so_far
+from peephole.diagnose.tables import Tables, ordered
 
 SLUG = "prefix_lstats"
 CALLS = ("lstat", "newfstatat", "readlink", "readlinkat", "statx")
@@ -51,6 +51,7 @@ SILENT = {
 
 def find(t: Tables) -> Any:
     """One row an examination of a prefix that was examined before."""
+    import ibis
     from ibis import _
 
     asked = t.lookups.filter(_.name.isin(CALLS))
@@ -59,7 +60,7 @@ def find(t: Tables) -> Any:
     asked = asked.mutate(
         goes_on=_.longer.startswith(_.path.concat("/")).fill_null(False),
         came=_.path.startswith(_.shorter.concat("/")).fill_null(False),
-        times=_.count().over(so_far("image", "path")),
+        times=ibis.row_number().over(ordered("image", "path")),
     )
     asked = asked.mutate(in_chain=_.goes_on & (_.came | _.goes_on.lead().over(here).fill_null(False)))
-    return instances(asked.filter(_.in_chain, _.times > 1), _.path)
+    return instances(asked.filter(_.in_chain, _.times > 0), _.path)

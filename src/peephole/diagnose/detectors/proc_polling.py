@@ -50,6 +50,8 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     opened = t.opens.filter(_.path.startswith("/proc/") | _.path.startswith("/sys/"))
-    files = opened.group_by("image", "path").aggregate(n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+    files = opened.group_by("image", "path").aggregate(
+        n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max(), claims=_.seq.collect()
+    )
     files = files.filter(_.n >= ENOUGH)
-    return instances(files, _.path, calls=_.n - 1, begin_ns=_.begin_ns, end_ns=_.end_ns)
+    return instances(files, _.path, calls=_.n - 1, begin_ns=_.begin_ns, end_ns=_.end_ns, claims=_.claims)

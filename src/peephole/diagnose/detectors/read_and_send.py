@@ -51,5 +51,5 @@ def find(t: Tables) -> Any:
     pairs = pairs.filter(_.after.isin(numbers(*SENDS)), _.after_ret == _.ret, _.after_ofd != _.ofd)
     sockets = t.send_runs.select("ofd").distinct()
     pairs = pairs.semi_join(sockets, pairs.after_ofd == sockets.ofd).select("seq")
-    reads = t.calls.filter(_.name.isin(CALLS)).semi_join(pairs, "seq")
+    reads = t.reads.semi_join(pairs, "seq")
     return instances(described(t, reads), _.object, bytes=_.ret, pieces=ibis.greatest(_.ret // PIECE_BYTES, 1))

@@ -52,6 +52,7 @@ def find(t: Tables) -> Any:
     got = t.calls.filter(_.name.isin(RECEIVES), ~_.regular, _.ofd.notnull())
     empty = got.filter(_.name.isin(CALLS), _.ret == EAGAIN).select("ofd").distinct()
     got = got.semi_join(empty, "ofd").select("image", "tid", "seq", "ns", "ofd", "name", "a2", "ret")
+    asked = got.select("tid", "seq", image=_.image.cast("int32"))
     here = ordered("image", "ofd")
     got = got.mutate(
         short=((_.ret > 0) & (_.ret < _.a2) & _.name.isin(CALLS)).lag().over(here).fill_null(False),
@@ -60,7 +61,7 @@ def find(t: Tables) -> Any:
     )
     got = got.filter(_.short, _.ret == EAGAIN, _.name.isin(CALLS))
     # How often the thread had waited: by the time of this receive, and by that of the one before it.
-    waited = t.steps.select("seq", "waits")
+    waited = t.waits_before(asked).select("seq", "waits")
     got = got.join(waited, "seq").join(waited.select(last="seq", then="waits"), "last")
     # A receive counts as a wait of its own.
     got = got.filter(_.waits - _.then <= 1)

@@ -62,7 +62,7 @@ def find(t: Tables) -> Any:
         "image",
         "seq",
         "ns",
-        path=_.path2.cast("string"),
+        path=_.path2,
         there=ibis.literal(True),
         moving=ibis.literal(True),
         dev=nothing,

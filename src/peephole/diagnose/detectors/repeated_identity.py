@@ -39,5 +39,5 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     asked = t.calls.filter(_.name.isin(CALLS)).group_by("image", "tid", "name")
-    asked = asked.aggregate(n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max()).filter(_.n > 1)
-    return instances(asked, _.name, calls=_.n - 1, begin_ns=_.begin_ns, end_ns=_.end_ns)
+    asked = asked.aggregate(n=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max(), claims=_.seq.collect()).filter(_.n > 1)
+    return instances(asked, _.name, calls=_.n - 1, begin_ns=_.begin_ns, end_ns=_.end_ns, claims=_.claims)

@@ -81,9 +81,7 @@ def find(t: Tables) -> Any:
         "seq", asked=ibis.literal(False), image=ibis.null("int64"), path=ibis.null("string")
     )
     there = changing.filter(_.name.isin(_NAMED)).select("path", "seq", changed=_.seq)
-    second = changing.filter(_.name.isin(_NAMED), _.path2.notnull()).select(
-        "seq", path=_.path2.cast("string"), changed=_.seq
-    )
+    second = changing.filter(_.name.isin(_NAMED), _.path2.notnull()).select("seq", path=_.path2, changed=_.seq)
     written = t.opens.filter((_.flags & 3) != 0).select("path").distinct()
     asked = t.lookups.anti_join(written, "path")
     # The last change of anything, and the last change of this path, before each question.

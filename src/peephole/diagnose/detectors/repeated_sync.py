@@ -50,6 +50,7 @@ def find(t: Tables) -> Any:
 
     mapped = t.calls.filter(_.name == "mmap", (_.a2 & PROT_WRITE) != 0, (_.a3 & MAP_SHARED) != 0, _.file.notnull())
     used = t.calls.filter(_.name.isin((*SYNCS, *WRITES, *_DIRTY)), _.file.notnull())
+    used = used.semi_join(t.syncs.select("file").distinct(), "file")
     copying = t.calls.filter(_.name.isin(("copy_file_range", "splice"))).select("image").distinct()
     used = used.anti_join(mapped.select("file").distinct(), "file").anti_join(copying, "image")
     after = ordered("file")

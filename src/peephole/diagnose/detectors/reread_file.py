@@ -54,8 +54,7 @@ def find(t: Tables) -> Any:
     """One row a reading after the first."""
     from ibis import _
 
-    got = t.calls.filter(_.name.isin(("read", "pread64")), _.ret > 0, _.regular, _.ofd.notnull())
-    got = got.group_by("ofd").aggregate(got=_.ret.sum(), end_ns=_.ns.max())
+    got = t.reads.filter(_.ret > 0).group_by("ofd").aggregate(got=_.ret.sum(), end_ns=_.ns.max())
     opened = t.opens.filter(_.regular, (_.flags & 3) == 0, _.file.notnull()).join(got, "ofd")
     opened = opened.anti_join(t.opens.filter((_.flags & 3) != 0).select("file").distinct(), "file")
     opened = opened.left_join(t.spans.select("ofd", "largest"), "ofd").drop("ofd_right")

@@ -52,6 +52,7 @@ def find(t: Tables) -> Any:
     logs = t.opens.filter((_.flags & O_APPEND) != 0, _.regular).select(ofd=_.ofd.cast("int32"))
     names = (*CALLS, "fsync", "fdatasync")
     used = t.steps.filter(_.nr.isin(numbers(*names)), _.regular).semi_join(logs, "ofd")
+    used = t.waits_before(used.select("image", "tid", "ofd", "seq", "nr", "ret", "ns"))
     here = ordered("image", "ofd")
     small = _.nr.isin(numbers(*CALLS)) & (_.ret > 0) & (_.ret < SMALL_BYTES)
     apart = small & small.lag().over(here).fill_null(False) & (_.waits != _.waits.lag().over(here)).fill_null(False)
@@ -59,7 +60,7 @@ def find(t: Tables) -> Any:
         used.mutate(apart=apart)
         .filter(_.apart)
         .group_by("image", "ofd")
-        .aggregate(n=_.count(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+        .aggregate(n=_.count(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max(), claims=_.seq.collect())
     )
     files = described(t, files.filter(_.n >= ENOUGH))
     return instances(
@@ -70,5 +71,6 @@ def find(t: Tables) -> Any:
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
         handled=_.own,
+        claims=_.claims,
         full=(_.bytes / 65536).floor(),
     )

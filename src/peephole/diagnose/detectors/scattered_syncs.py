@@ -51,7 +51,7 @@ def find(t: Tables) -> Any:
     """One row a sync that could have waited for the one before it."""
     from ibis import _
 
-    syncs = t.calls.filter(_.name.isin(SYNCS), _.ret == 0, _.regular, _.file.notnull())
+    syncs = t.syncs.filter(_.file.notnull())
     here = ordered("image")
     near = ((_.ns - _.ns.lag().over(here)) < CLOSE_NS).fill_null(True)
     joined = (_.file != _.file.lag().over(here)).fill_null(False) & near

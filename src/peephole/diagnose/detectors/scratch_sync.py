@@ -69,9 +69,7 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    syncs = t.calls.filter(_.name.isin(SYNCS), _.ret == 0, _.regular)
-    syncs = syncs.select("image", "ofd", "seq", "ns", "dev", "blocked_ns")
-    syncs = syncs.join(t.opens.select("ofd", "path", "flags", opener="image"), "ofd")
+    syncs = t.syncs.drop("file", "name").join(t.opens.select("ofd", "path", "flags", opener="image"), "ofd")
     gone = t.calls.filter(_.name.isin(("unlink", "unlinkat")), _.ret == 0).group_by("path").aggregate(gone=_.seq.max())
     syncs = syncs.left_join(gone, "path").drop("path_right")
     removed = (_.gone > _.seq).fill_null(False)

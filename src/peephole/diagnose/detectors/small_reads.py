@@ -64,6 +64,7 @@ def find(t: Tables) -> Any:
         end_ns=_.ns.max(),
         dev=_.dev.max(),
         windows=_.moved.sum(),
+        claims=_.seq.collect(),
     )
     files = described(t, files.filter(_.n >= ENOUGH))
     return instances(
@@ -74,5 +75,6 @@ def find(t: Tables) -> Any:
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
         handled=_.own,
+        claims=_.claims,
         windows=_.windows + 1,
     )

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import described, instances
-from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, Tables, numbers, ordered, so_far
+from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, Tables, breaks_before, numbers, ordered
 
 SLUG = "small_writes"
 CALLS = ("write", "writev")
@@ -93,18 +93,25 @@ def find(t: Tables) -> Any:
     small = (_.nr.isin(writes) & _.regular & (_.ret > 0) & (_.ret < SMALL_BYTES)).fill_null(False)
     rows = t.steps.select("seq", "image", "ofd", "ret", "ns", "regular", settles=settles, small=small)
     often = rows.filter(_.small).group_by("image", "ofd").aggregate(n=_.count()).filter(_.n > ENOUGH)
-    rows = rows.filter(_.settles | (_.regular & _.ofd.notnull())).semi_join(often.select("image").distinct(), "image")
-    rows = rows.mutate(epoch=_.settles.cast("int32").sum().over(so_far("image")).cast("int32"))
-    rows = rows.filter(_.regular).semi_join(often, ["image", "ofd"])
+    used = rows.filter(_.regular, _.ofd.notnull()).semi_join(often, ["image", "ofd"])
+    settling = rows.filter(_.settles).semi_join(often.select("image").distinct(), "image")
+    used = used.join(breaks_before(used, settling, "image").rename(epoch="breaks"), "seq")
     after = ordered("image", "ofd")
     joined = (
         _.small & _.small.lag().over(after).fill_null(False) & (_.epoch == _.epoch.lag().over(after)).fill_null(False)
     )
     runs = (
-        rows.mutate(joined=joined)
+        used.mutate(joined=joined)
         .filter(_.small)
         .group_by("image", "ofd")
-        .aggregate(calls=_.count(), joined=_.joined.sum(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+        .aggregate(
+            calls=_.count(),
+            joined=_.joined.sum(),
+            bytes=_.ret.sum(),
+            begin_ns=_.ns.min(),
+            end_ns=_.ns.max(),
+            claims=_.seq.collect(),
+        )
     )
     devices = t.opens.group_by("ofd").aggregate(dev=_.dev.max())
     runs = described(t, runs.filter(_.joined >= ENOUGH).left_join(devices, "ofd").drop("ofd_right"))
@@ -117,6 +124,7 @@ def find(t: Tables) -> Any:
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
         handled=_.own,
+        claims=_.claims,
         # Priced as the size that was measured nearest to theirs.
         tiny=ibis.ifelse(size < 192, _.calls, 0),
         small=ibis.ifelse((size >= 192) & (size < 1536), _.calls, 0),

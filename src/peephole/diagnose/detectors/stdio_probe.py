@@ -49,9 +49,9 @@ def find(t: Tables) -> Any:
     """One row a question."""
     from ibis import _
 
-    asked = t.calls.filter(_.ofd.notnull(), _.regular)
+    asked = t.calls.filter(_.ofd.notnull())
     stat = (_.name == "fstat") | ((_.name == "newfstatat") & (_.path.fill_null("") == ""))
-    candidates = asked.filter(_.name.isin(CALLS)).select("ofd").distinct()
+    candidates = asked.filter(_.name.isin(CALLS)).filter(_.regular).select("ofd").distinct()
     asked = asked.semi_join(candidates, "ofd").select(
         "image", "seq", "ns", "ofd", "dev", "name", "a1", "ret", stat=stat & (_.ret == 0)
     )

@@ -53,7 +53,8 @@ def find(t: Tables) -> Any:
     """One row a file that one process syncs again and again."""
     from ibis import _
 
-    used = t.calls.filter(_.name.isin((*SYNCS, *WRITES)), _.ret >= 0, _.regular, _.file.notnull())
+    used = t.calls.filter(_.name.isin((*SYNCS, *WRITES)), _.ret >= 0).semi_join(t.syncs.select("ofd").distinct(), "ofd")
+    used = used.filter(_.regular, _.file.notnull())
     sync = _.name.isin(SYNCS)
     here = ordered("image", "file")
     used = used.mutate(commit=sync & (~sync.lag().over(here)).fill_null(False))
@@ -68,7 +69,8 @@ def find(t: Tables) -> Any:
             ofd=_.ofd.min(),
             path=_.path.min(),
             blocked_ns=_.blocked_ns.sum(),
+            claims=_.seq.collect(),
         )
     )
     files = described(t, files.filter(_.n >= ENOUGH))
-    return instances(files, _.object, calls=_.n, begin_ns=_.begin_ns, end_ns=_.end_ns)
+    return instances(files, _.object, calls=_.n, begin_ns=_.begin_ns, end_ns=_.end_ns, claims=_.claims)

@@ -119,7 +119,7 @@ def find(t: Tables) -> Any:
         begin_ns=ibis.coalesce(_.before_ns, _.begin_ns),
         end_ns=_.end_ns,
         certainty=_.certainty,
-        handled=_.images == 1,
+        handled=_.alone,
         first=1 - _.again,
         again=_.again,
     )
