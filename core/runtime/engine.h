@@ -49,6 +49,7 @@ struct ph_engine {
 	struct ph_identity_of_file control_id, library_id;
 	char exe[120];		/* argv[0], for the record of what is not covered */
 	bool recording;		/* calls go to the shared ring (ring.c), and no rule acts */
+	bool delaying;		/* calls of some kinds are made dearer (delay.c), and no rule acts */
 	bool faults;		/* our handlers of SIGSEGV and SIGBUS are installed */
 	bool sandboxed;		/* a seccomp filter was asked for: no call may be made that the program did not make */
 	bool fsgsbase;

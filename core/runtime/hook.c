@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 
+#include "delay.h"
 #include "linux.h"
 #include "ring.h"
 #include "trap.h"
@@ -102,6 +103,8 @@ bool ph_hooked(int64_t nr)
 {
 	if (ph_engine.bare)
 		return false;
+	if (ph_engine.delaying && ph_delays(nr))
+		return true;
 	if (ph_engine.recording)
 		return nr != NR_rt_sigreturn;	/* it needs the stack as it is */
 	switch (nr) {
@@ -316,6 +319,9 @@ PH_HOT __attribute__((used)) void ph_hook(struct ph_frame *f)
 {
 	int64_t ret;
 
+	/* Below a filter the clock need not be allowed. */
+	if (__builtin_expect(ph_engine.delaying, 0) && !ph_engine.sandboxed)
+		ph_delay(number(f));
 	if (ph_engine.rules && !ph_vfork_child() && ph_answer((const struct ph_call *)f, &ret))
 		ph_answered(f, ret);
 	else

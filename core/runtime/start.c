@@ -2,6 +2,7 @@
  * constructor (-z initfirst), while there is one thread and nothing of the program has run. */
 #include "engine.h"
 
+#include "delay.h"
 #include "elf.h"
 #include "linux.h"
 #include "ring.h"
@@ -447,6 +448,10 @@ static void arm(void)
 			ph_engine.recording = open_ring();
 			if (!ph_engine.recording)
 				ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
+		}
+		if (!go_program && ph_delay_init(ph_engine.control)) {
+			enabled = false;
+			ph_engine.delaying = ph_hook_init() == 0;
 		}
 		ph_engine.rules = enabled && !calls_by_itself(lists, bytes) && ph_hook_init() == 0 &&
 				  ph_faults_prepare() == 0 && ph_faults_install() == 0 &&

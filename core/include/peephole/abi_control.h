@@ -14,6 +14,7 @@
 #define PH_MOUNTS_MAX 64
 #define PH_UNCOVERED_MAX 64
 #define PH_SLOTS 512		/* processes that can have what is pending in the keeper's memory */
+#define PH_DELAYS_MAX 16
 
 /* Why a handled call was settled or passed through instead of answered: keys of "why_not" in results. */
 enum ph_why {
@@ -118,6 +119,9 @@ struct ph_control {
 	uint64_t keeper_rounds;	/* times that it has looked after every process */
 	uint64_t kept_lost;	/* files of killed processes whose effects it could not make good */
 	uint32_t slots[PH_SLOTS];	/* which process has which slot of the keeper's memory; 0: free */
+	uint64_t delay_ns;	/* not 0: the calls of delay_calls begin so much later, and no rule acts */
+	uint64_t delayed;	/* how many did */
+	uint16_t delay_calls[PH_DELAYS_MAX];	/* their numbers and 1; 0: none */
 };
 
 _Static_assert(sizeof(struct ph_rule_control) == 48 + 8 + 16 + 8 * PH_WHY_COUNT + 32, "ph_rule_control");
@@ -125,6 +129,6 @@ _Static_assert(sizeof(struct ph_mount) == 16, "ph_mount");
 _Static_assert(sizeof(struct ph_uncovered) == 128, "ph_uncovered");
 _Static_assert(offsetof(struct ph_control, owed) % 16 == 0, "cmpxchg16b");
 _Static_assert(sizeof(struct ph_control) == 128 + PH_RULES_MAX * sizeof(struct ph_rule_control) +
-	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128 + 40 + PH_SLOTS * 4, "ph_control");
+	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128 + 40 + PH_SLOTS * 4 + 48, "ph_control");
 
 #endif

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from peephole.errors import UsageError
+
 
 @click.command("diagnose")
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
@@ -22,6 +24,11 @@ import click
 @click.option("--units", type=click.FloatRange(min=0, min_open=True), help="Units of work that the captures hold.")
 @click.option("--sequences", "as_sequences", is_flag=True, help="Show frequent sequences that no detector names.")
 @click.option("--skeleton", type=click.Path(path_type=Path), metavar="DIR", help="Write a rule's skeleton for each.")
+@click.option("--what-if", "slug", metavar="SLUG", help="Run the observed command with delays at SLUG's calls.")
+@click.option("--rounds", type=click.IntRange(min=2), help="How often --what-if takes each size of delay; default 6.")
+@click.option("--drive", metavar="CMD", help="For --what-if: run CMD beside the command, a server, and measure it.")
+@click.option("--ready", metavar="SPEC", help="When the server is ready: tcp:PORT, unix:PATH, file:PATH or exec:CMD.")
+@click.option("--fresh", metavar="CMD", help="For --what-if: run before every run, to make the state the same.")
 @click.option("--profile", "as_profile", is_flag=True, help="Show time by function and by call, over all processes.")
 def command(
     captures: tuple[str, ...],
@@ -32,6 +39,11 @@ def command(
     units: float | None,
     as_sequences: bool,
     skeleton: Path | None,
+    slug: str | None,
+    rounds: int | None,
+    drive: str | None,
+    ready: str | None,
+    fresh: str | None,
     as_profile: bool,
 ) -> None:
     """Name the wasted calls in CAPTUREs, and what removing them would save on this machine.
@@ -39,12 +51,17 @@ def command(
     CAPTURE is a capture's folder, a pattern (quoted: '*.capture'), or the URL of either in an object store. Savings are
     estimated from what calls cost here (see `peephole calibrate`), never from the recording's own times.
     """
+    from peephole.cli.what_if import Asked, what_if
     from peephole.diagnose.budget import check_whole, read_budget, spent
     from peephole.diagnose.fleet import opened
     from peephole.diagnose.tables import spark_master
 
     spark_master(engine)  # the word is wrong before anything is read
     form = "json" if as_json else form
+    if slug is not None and form not in ("text", "json"):
+        raise UsageError(f"--what-if has no {form}; take text or json")
+    if slug is None and (rounds or drive or ready or fresh):
+        raise UsageError("--rounds, --drive, --ready and --fresh are for the experiment of --what-if SLUG")
     budget = None if budget_path is None else read_budget(budget_path)
     with opened(captures) as found:
         if as_profile:
@@ -59,7 +76,10 @@ def command(
             limits = spent(budget, units, calls_by_program(found, engine))
             if not any(one.over for one in limits):
                 check_whole(found)
-    _show(form, diagnosis, limits, mined)
+        tried = None
+        if slug is not None:
+            tried = what_if(Asked(slug, rounds, drive, ready, fresh), found, diagnosis.findings)
+    _show(form, diagnosis, limits, mined, tried)
     if skeleton is not None:
         write_skeletons(skeleton, mined)
     if any(one.over for one in limits):
@@ -84,13 +104,14 @@ def _mined(found: list[Any], diagnosis: Any, engine: str) -> list[Any]:
     return mined
 
 
-def _show(form: str, diagnosis: Any, limits: list[Any], mined: list[Any]) -> None:
+def _show(form: str, diagnosis: Any, limits: list[Any], mined: list[Any], tried: dict[str, Any] | None) -> None:
     if form == "json":
         budget = [
             {**asdict(one.limit), "calls": one.calls, "per_unit": one.per_unit, "over": one.over} for one in limits
         ]
-        more = {"budget": budget} if limits else {}
+        more: dict[str, Any] = {"budget": budget} if limits else {}
         more |= {"sequences": [asdict(one) for one in mined]} if mined else {}
+        more |= {"what_if": tried} if tried else {}
         print(json.dumps(as_dict(diagnosis) | more, indent=1))
     elif form == "sarif":
         from peephole.diagnose.detectors import detectors
@@ -108,6 +129,10 @@ def _show(form: str, diagnosis: Any, limits: list[Any], mined: list[Any]) -> Non
         print_findings(diagnosis)
         _print_limits(limits)
         print_sequences(mined)
+        if tried:
+            from peephole.cli.what_if import print_what_if
+
+            print_what_if(tried)
 
 
 def _print_limits(limits: list[Any]) -> None:
@@ -139,7 +164,6 @@ def write_skeletons(folder: Path, mined: list[Any]) -> None:
 def show_profile(found: list[Any], form: str, engine: str) -> None:
     """Time by function and by call, capture by capture."""
     from peephole.diagnose.profile import profile
-    from peephole.errors import UsageError
 
     if form not in ("text", "json"):
         raise UsageError(f"--profile has no {form}; take text or json")
@@ -231,6 +255,8 @@ def print_findings(diagnosis: Any) -> None:
             given = f"; the rule gives up {', '.join(f.gives_up)}" if f.gives_up else ""
             console.print(f"{f.slug} ({plain(f.program)}): {plain(f.advice)}{given}", markup=False, soft_wrap=True)
             console.print(f"  called from: {plain(' -> '.join(f.layer))}", markup=False, soft_wrap=True)
+            for slug, calls in f.overlaps.items():
+                console.print(f"  {slug} names {calls:,} of these calls, too; each is counted once", markup=False)
         console.print("`peephole explain SLUG` tells more; savings are estimates from calibrated prices", markup=False)
     if diagnosis.lost:
         console.print(

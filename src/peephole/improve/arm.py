@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -54,6 +54,14 @@ class Armed:
     def start_trapping(self) -> None:
         """Let calls be trapped by syscall user dispatch, wherever they are made, instead of patching call sites."""
         self._control.start_trapping()
+
+    def delay(self, calls: Collection[int], ns: int) -> None:
+        """Let calls of these numbers begin `ns` later (1: no later, but counted) in programs that start from now on."""
+        self._control.delay(calls, ns)
+
+    def delayed(self) -> int:
+        """How many calls have been delayed since `delay`."""
+        return self._control.delayed()
 
     @property
     def folder(self) -> Path:

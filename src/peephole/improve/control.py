@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -18,6 +18,7 @@ RULES_MAX = 16
 MOUNTS_MAX = 64
 UNCOVERED_MAX = 64
 SLOTS = 512
+DELAYS_MAX = 16
 
 #: enum ph_why
 WHYS = (
@@ -100,6 +101,9 @@ class Page(ctypes.Structure):
         ("keeper_rounds", ctypes.c_uint64),
         ("kept_lost", ctypes.c_uint64),
         ("slots", ctypes.c_uint32 * SLOTS),
+        ("delay_ns", ctypes.c_uint64),
+        ("delayed", ctypes.c_uint64),
+        ("delay_calls", ctypes.c_uint16 * DELAYS_MAX),
     )
 
 
@@ -210,6 +214,18 @@ class Control:
     def keeper_rounds(self) -> int:
         """How often it has looked after every process."""
         return int(self._page.keeper_rounds)
+
+    def delay(self, calls: Collection[int], ns: int) -> None:
+        """In programs that start from now on, calls of these numbers begin `ns` later (1: no later, but counted)."""
+        if len(calls) > DELAYS_MAX:
+            raise EngineError(f"{len(calls)} kinds of calls can't be delayed together, only {DELAYS_MAX}; name fewer")
+        for place, nr in enumerate(sorted(calls)):
+            self._page.delay_calls[place] = nr + 1
+        self._page.delay_ns, self._page.delayed = ns, 0
+
+    def delayed(self) -> int:
+        """How many calls began later since then."""
+        return int(self._page.delayed)
 
     def stats(self) -> Stats:
         """The counters now."""
