@@ -429,7 +429,7 @@ def _removed_by(part: _Sum) -> tuple[str | None, str]:
     if not exists(rule):
         return None, f"{advice}; the rule {rule}, which would do it, is not part of this Peephole"
     if not part.handled:
-        return None, f"{advice}; {rule} leaves it alone, since another process shares the open file"
+        return None, f"{advice}; {rule} leaves it alone, since {part.detector.left_alone}"
     return rule, advice
 
 

@@ -60,6 +60,10 @@ WAITS = (
 )
 #: on a pipe, a socket or a terminal these wait too
 _WAITS_OFF_FILES = ("read", "readv", "write", "writev", "splice", "sendfile", "tee")
+#: waits for events of many descriptors
+EVENT_WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6")
+#: one that takes less than this did not wait
+_READY_NS = 50_000
 #: of a wait, this much counts as work of the program's own: the way in and out
 _WAIT_WORK_NS = 20_000
 #: prefixes of paths that are no regular files, for captures that do not know a file's type (strace text)
@@ -208,16 +212,21 @@ class Tables:
         )
         return self.keep(rows)
 
-    def waits_before(self, rows: Any) -> Any:
-        """`rows` (with image, tid, seq), with `waits`: how many calls of their thread before them could wait.
-
-        A receive counts as a wait of its own; sends are left out.
-        """
+    @cached_property
+    def waits(self) -> Any:
+        """Calls that could wait, sends left out: image, tid, seq, ready (its events surely were there already)."""
         from ibis import _
 
-        waiting = [number for number in numbers(*WAITS) if number not in numbers("sendto", "sendmsg")]
-        breaks = self.steps.filter(_.nr.isin(waiting)).select("image", "tid", "seq")
-        return rows.join(breaks_before(rows, breaks, "image", "tid").rename(waits="breaks"), "seq")
+        waiting = self.calls.filter(_.name.isin(WAITS) & ~_.name.isin(SENDS))
+        ready = (_.name.isin(EVENT_WAITS) & (_.ret > 0) & (_.blocked_ns < _READY_NS)).fill_null(False)
+        return self.keep(waiting.select("tid", "seq", image=_.image.cast("int32"), ready=ready))
+
+    def waits_before(self, rows: Any, waits: Any) -> Any:
+        """`rows` (with image, tid, seq), with `waits`: how many of these waits of its thread come before each.
+
+        A receive counts as a wait of its own.
+        """
+        return rows.join(breaks_before(rows, waits, "image", "tid").rename(waits="breaks"), "seq")
 
     @cached_property
     def reads(self) -> Any:
@@ -247,21 +256,27 @@ class Tables:
 
     @cached_property
     def send_runs(self) -> Any:
-        """Sends through a socket with how many are in their run: one after the other, with no wait between.
+        """Sends through a socket with how many are in their run: one after the other, the thread not waiting between.
 
-        Columns: image, ofd, seq, ns, ret, run (the number of sends in it), first (whether it begins the run).
+        Columns: image, ofd, seq, ns, ret, run (the number of sends in it), first (whether it begins the run), gathers
+        (whether it is a write to a connection that its process accepted).
         """
         import ibis
         from ibis import _
 
         sends = self.steps.filter(_.nr.isin(numbers(*SENDS)), ~_.regular, _.ofd.notnull(), _.ret > 0)
         sockets = self.calls.filter(_.ftype == SOCKET).select(ofd=_.ofd.cast("int32")).distinct()
+        accepted = self.calls.filter(_.name.isin(("accept", "accept4")), _.ret >= 0)
+        accepted = accepted.select(ofd=_.ofd.cast("int32"), by=_.image.cast("int32")).distinct()
         here = ordered("image", "ofd")
-        rows = self.waits_before(sends.select("image", "tid", "ofd", "seq", "ns", "ret").semi_join(sockets, "ofd"))
+        sends = sends.select("image", "tid", "ofd", "seq", "ns", "ret", "nr").semi_join(sockets, "ofd")
+        rows = self.waits_before(sends, self.waits.filter(~_.ready))
         rows = rows.mutate(first=(_.waits != _.waits.lag().over(here)).fill_null(True))
         rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
         rows = rows.mutate(run=_.count().over(ibis.window(group_by=["image", "ofd", "number"])))
-        return self.keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first"))
+        rows = rows.left_join(accepted, "ofd").drop("ofd_right")
+        gathers = (_.nr.isin(numbers("write")) & (_.by == _.image)).fill_null(False)
+        return self.keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first", gathers=gathers))
 
     @cached_property
     def opens(self) -> Any:

@@ -31,6 +31,7 @@ class Detector:
     silent: dict[str, str]
     find: Callable[[Tables], Any]
     calls: tuple[str, ...] = ()  # the calls it may name; where a capture has none of them it is not looked for
+    left_alone: str = "another process shares the open file"  # why the rule does not take what is not `handled`
     waiting: bool = False  # what is wasted is time off the CPU: there is no saving of CPU to estimate
 
     @property
@@ -55,6 +56,7 @@ def _detector(module: Any) -> Detector:
         module.SILENT,
         module.find,
         module.CALLS,
+        getattr(module, "LEFT_ALONE", Detector.left_alone),
         getattr(module, "WAITING", False),
     )
 

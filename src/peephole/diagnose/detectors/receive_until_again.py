@@ -61,7 +61,7 @@ def find(t: Tables) -> Any:
     )
     got = got.filter(_.short, _.ret == EAGAIN, _.name.isin(CALLS))
     # How often the thread had waited: by the time of this receive, and by that of the one before it.
-    waited = t.waits_before(asked).select("seq", "waits")
+    waited = t.waits_before(asked, t.waits).select("seq", "waits")
     got = got.join(waited, "seq").join(waited.select(last="seq", then="waits"), "last")
     # A receive counts as a wait of its own.
     got = got.filter(_.waits - _.then <= 1)

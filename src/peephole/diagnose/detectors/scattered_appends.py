@@ -52,7 +52,7 @@ def find(t: Tables) -> Any:
     logs = t.opens.filter((_.flags & O_APPEND) != 0, _.regular).select(ofd=_.ofd.cast("int32"))
     names = (*CALLS, "fsync", "fdatasync")
     used = t.steps.filter(_.nr.isin(numbers(*names)), _.regular).semi_join(logs, "ofd")
-    used = t.waits_before(used.select("image", "tid", "ofd", "seq", "nr", "ret", "ns"))
+    used = t.waits_before(used.select("image", "tid", "ofd", "seq", "nr", "ret", "ns"), t.waits)
     here = ordered("image", "ofd")
     small = _.nr.isin(numbers(*CALLS)) & (_.ret > 0) & (_.ret < SMALL_BYTES)
     apart = small & small.lag().over(here).fill_null(False) & (_.waits != _.waits.lag().over(here)).fill_null(False)

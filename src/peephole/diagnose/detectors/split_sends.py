@@ -24,6 +24,7 @@ SLUG = "split_sends"
 CALLS = SENDS
 KIND = "crossing"
 RULE = "gather_sends"
+LEFT_ALONE = "it takes only writes to connections that the process has accepted"
 LAYER = ("program",)
 ADVICE = "send both with writev or sendmsg, or give the first MSG_MORE (nginx: tcp_nopush on)"
 BEFORE = {"send_512": "calls"}
@@ -52,4 +53,4 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     first = t.send_runs.filter(_.run == 2, _.first, _.ret < SMALL_BYTES)
-    return instances(first, "sockets", bytes=_.ret)
+    return instances(first, "sockets", bytes=_.ret, handled=_.gathers)
