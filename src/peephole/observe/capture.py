@@ -62,7 +62,8 @@ def open_capture(folder: Path | str) -> Capture:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for name, columns in _TABLES.items():
+    extras = {name: columns for name, columns in EXTRA_TABLES.items() if (folder / name).exists()}
+    for name, columns in {**_TABLES, **extras}.items():
         path = folder / name
         _check_owner(path)
         try:
