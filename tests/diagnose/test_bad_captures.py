@@ -162,7 +162,7 @@ def test_a_log_that_is_cut_in_a_line_is_taken_up_to_there_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "log").write_bytes(b"7 getpid() = 7\n" * 60 + b'7 read(3, "x')
-    code, out, err = _main(capsys, "import", str(tmp_path / "log"), "-o", str(tmp_path / "c"))
+    code, _out, err = _main(capsys, "import", str(tmp_path / "log"), "-o", str(tmp_path / "c"))
     assert code == 0 and "the last line is cut off and was left out" in err
     with opened([str(tmp_path / "c")]) as (capture,):
         assert (capture.meta.events, capture.meta.lost) == (60, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from peephole.diagnose.symbols import readable_name
 from peephole.diagnose.tables import Tables
 
 #: chains longer than this are cut in the middle: who began it, and who made the call, matter
@@ -40,14 +41,18 @@ def chains(tables: Tables) -> dict[tuple[str, str], list[str]]:
 
 def _link(library: str | None, function: str | None) -> str:
     file = (library or "?").rsplit("/", 1)[-1]
-    return f"{file}: {function}" if function else file
+    return f"{file}: {readable_name(function)}" if function else file
+
+
+def _file(link: str) -> str:
+    return link.split(": ")[0]
 
 
 def _chain(links: list[str]) -> tuple[str, ...]:
     """Outermost first, one link a file; `links` are innermost first."""
     shown: list[str] = []
     for link in links:
-        if not shown or shown[-1].split(":")[0] != link.split(":")[0]:
+        if not shown or _file(shown[-1]) != _file(link):
             shown.append(link)
     if len(shown) > CHAIN_MAX:
         shown = [*shown[: CHAIN_MAX - 2], "...", shown[-1]]

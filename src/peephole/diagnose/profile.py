@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from peephole.diagnose.symbols import readable_name
 from peephole.diagnose.tables import DUCKDB, Tables, tables_of
 from peephole.trace import Capture
 
@@ -94,9 +95,9 @@ def _named(frames: Any) -> Any:
     from ibis import _
 
     library = ibis.coalesce(_.library.cast("string").re_replace("^.*/", ""), ibis.literal("?"))
-    return frames.select(
-        "stack", "depth", library=library, name=ibis.coalesce(_.function, ibis.literal("[").concat(library, "]"))
-    )
+    frames = frames.select("stack", "depth", "function", library=library)
+    unnamed = ibis.literal("[").concat(frames.library, "]")
+    return frames.select("stack", "depth", "library", name=ibis.coalesce(frames.function, unnamed))
 
 
 def _functions(samples: Any, frames: Any, tick_ns: int) -> list[Function]:
@@ -111,7 +112,11 @@ def _functions(samples: Any, frames: Any, tick_ns: int) -> list[Function]:
     )
     found = [
         Function(
-            row["name"], row["library"], row["inclusive"] * tick_ns, (row["exclusive"] or 0) * tick_ns, row["processes"]
+            readable_name(row["name"]),
+            row["library"],
+            row["inclusive"] * tick_ns,
+            (row["exclusive"] or 0) * tick_ns,
+            row["processes"],
         )
         for row in rows.to_pyarrow().to_pylist()
     ]
@@ -125,7 +130,7 @@ def _folded(samples: Any, frames: Any, tick_ns: int) -> dict[str, int]:
     taken = taken.group_by("stack", "call").aggregate(n=_.count()).to_pyarrow().to_pylist()
     chains: dict[int, list[str]] = {}
     for row in _named(frames).order_by("stack", "depth").to_pyarrow().to_pylist():
-        chains.setdefault(row["stack"], []).insert(0, row["name"].replace(";", ":"))
+        chains.setdefault(row["stack"], []).insert(0, readable_name(row["name"]).replace(";", ":"))
     folded: dict[str, int] = {}
     for row in taken:
         chain = [*chains.get(row["stack"], ["?"]), *([row["call"]] if row["call"] else [])]
