@@ -131,7 +131,7 @@ def _peephole(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def predicted(pair: Pair, own: Path) -> tuple[float, bool]:
     """Seconds of CPU that `diagnose` expects the rule to save, arming paid; whether it is worth saying at all."""
     from peephole.diagnose.calibrate import prices_for
-    from peephole.diagnose.engine import ARMING_NS, diagnose
+    from peephole.diagnose.engine import diagnose
     from peephole.observe.capture import open_capture
 
     capture = own / "capture"
@@ -141,9 +141,10 @@ def predicted(pair: Pair, own: Path) -> tuple[float, bool]:
     if not capture.exists():
         raise RuntimeError(f"{pair.name}: {done.stderr.strip()}")
     opened = open_capture(capture)
-    found = [f for f in diagnose([opened], prices_for).findings if f.rule == pair.rule and f.saving]
-    images = len({pid for f in found for pid in f.pids})
-    saving = sum(f.saving.ns for f in found if f.saving) - ARMING_NS * images
+    diagnosis = diagnose([opened], prices_for)
+    found = [f for f in diagnosis.findings if f.rule == pair.rule and f.saving]
+    arming = sum(diagnosis.arming[program] for program in {f.program for f in found})
+    saving = sum(f.saving.ns for f in found if f.saving) - arming
     shutil.rmtree(capture)
     return max(0.0, saving / 1e9), bool(found)
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -93,6 +94,7 @@ void ph_launch_cancel(struct ph_launch *launch)
 int ph_launch_wait(struct ph_launch *launch, long timeout_ns, int *status)
 {
 	struct timespec timeout = { .tv_nsec = timeout_ns };
+	struct rusage used = { 0 };
 	siginfo_t info;
 	sigset_t wanted;
 	int signo;
@@ -102,7 +104,11 @@ int ph_launch_wait(struct ph_launch *launch, long timeout_ns, int *status)
 	/* A terminal sends ctrl-C to the command itself; what one process sent to us alone is passed on. */
 	if (signo > 0 && signo != SIGCHLD && info.si_code <= 0)
 		kill(launch->pid, signo);
-	return waitpid(launch->pid, status, WNOHANG) == launch->pid;
+	if (wait4(launch->pid, status, WNOHANG, &used) != launch->pid)
+		return 0;
+	launch->cpu_ns = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL +
+			 (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL;
+	return 1;
 }
 
 void ph_launch_none(struct ph_launch *launch)

@@ -11,6 +11,7 @@ struct ph_launch {
 	int go;			/* write one byte and the command starts */
 	int failed;		/* read: the errno of a failed exec, or end of file */
 	sigset_t old_mask;
+	int64_t cpu_ns;		/* of the command and of all that it waited for, once it has ended */
 };
 
 int ph_launch_init(struct ph_launch *launch, const char *path, char *const argv[], uint64_t cookie);

@@ -99,6 +99,7 @@ static int parse(int argc, char **argv, struct options *options)
 struct ending {
 	int64_t started_ns;
 	int64_t command_ns;	/* when COMMAND ended; 0: there is none */
+	int64_t cpu_ns;		/* what COMMAND and all that it waited for took */
 	int status;
 	pid_t pid;
 	int left;		/* observed processes that go on */
@@ -114,12 +115,12 @@ static int finish(struct ph_spill *spill, const struct ph_engine *engine, const 
 		err = ph_engine_counts(engine, counts, COUNTS_BYTES);
 		if (err >= 0) {
 			snprintf(text, n, "{\"version\":%d,\"hook\":\"%s\",\"started_ns\":%lld,\"ended_ns\":%lld,"
-				 "\"stacks_unknown\":%llu,\"command_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"missed\":%llu,"
+				 "\"stacks_unknown\":%llu,\"command_ns\":%lld,\"cpu_ns\":%lld,\"left\":%d,\"status\":%d,\"pid\":%d,\"missed\":%llu,"
 				 "\"cpus\":[%s]}\n",
 				 PH_RECORD_VERSION, ph_engine_hook(engine), (long long)ending->started_ns,
 				 (long long)now_ns(),
 				 (unsigned long long)(spill->unwinder ? ph_unwinder_unknown(spill->unwinder) : 0),
-				 (long long)ending->command_ns, ending->left, ending->status,
+				 (long long)ending->command_ns, (long long)ending->cpu_ns, ending->left, ending->status,
 				 ending->pid, (unsigned long long)ph_engine_missed(engine), counts);
 			err = ph_spill_text(spill, "end.json", text);
 		}
@@ -190,6 +191,7 @@ static void follow_command(struct session *session, struct ph_launch *launch, st
 	while (!ph_launch_wait(launch, pause_ns(session), &ending->status))
 		drain(session);
 	ending->command_ns = now_ns();
+	ending->cpu_ns = launch->cpu_ns;
 	/* Its last record may still come, and with it the count of the living; ctrl-C then means us. */
 	while (session->attached && ph_engine_alive(session->engine) > 0 && now_ns() - ending->command_ns < grace_ns) {
 		drain(session);

@@ -139,6 +139,7 @@ class Meta:
     left: int = 0  # observed processes that went on when the recording ended
     joined: str | None = None  # what was joined while it ran: `pid N` or `cgroup PATH`; null for a command
     tick_ns: int | None = None  # of CPU time between two samples
+    cpu_ns: int | None = None  # CPU time of the command and of all that it waited for, being recorded included
     schema: str = CAPTURE_SCHEMA
     version: int = CAPTURE_VERSION
 

@@ -17,6 +17,7 @@ from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.overlaps import SHARED, Claims, share
 from peephole.diagnose.prices import Prices
 from peephole.diagnose.tables import DUCKDB, Tables, tables_of
+from peephole.diagnose.times import Time, add_times
 from peephole.errors import CaptureError
 from peephole.trace import Capture, Finding, Saving
 
@@ -27,16 +28,12 @@ WORTH_SHARE_OF_ALL = 0.002
 #: nor are all of a program together, when they save less than this once the program was armed: what rests on prices is
 #: no better known than that (the figure is half of what a wrong "nothing" may hide)
 WORTH_SHARE_TOGETHER = 0.05
-#: what arming costs a process image: CPU of a start with the interposer in it (bench interpose_cost)
-ARMING_NS = 500_000
 #: unless it waits for this share of its program's life
 WORTH_BLOCKED_SHARE = 0.05
 #: nor is one of fewer calls than this: it is not a habit, and attaching costs more
 WORTH_CALLS = 50
 #: more trees than this that one program treats alike are told as one
 TREES_MAX = 4
-#: what recording adds to each call of the target, by engine (bench record_cost, on the machine it was written on)
-RECORDING_NS = {"ebpf": 140, "ebpf-full": 250}
 #: more gaps than this are taken as one, from the first to the last
 _GAPS_MAX = 64
 
@@ -52,6 +49,7 @@ class Diagnosis:
     lost: int
     withheld: int
     programs: dict[str, int | None] = field(default_factory=dict)  # program -> busy nanoseconds
+    arming: dict[str, int] = field(default_factory=dict)  # program -> what the interposer in it costs, nanoseconds
 
 
 @dataclass
@@ -105,22 +103,13 @@ class _Places:
         return self.prices(dev if mounted or point is None else point)
 
 
-@dataclass
-class _Time:
-    """A program's time: on the CPU (None where the capture has no times), and from its first call to its last."""
-
-    busy_ns: int | None = None
-    alive_ns: int = 0
-    images: int = 0
-
-
 def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = DUCKDB) -> Diagnosis:
     """The findings in `captures`, with savings at `prices`, or at what `prices` gives for each file's file system.
 
     The detectors run in `engine`: `duckdb`, or `spark:MASTER`.
     """
     sums: dict[tuple[str, str, str, bool], _Sum] = {}
-    times: dict[str, _Time] = {}
+    times: dict[str, Time] = {}
     made: Counter[str] = Counter()
     withheld = 0
     counts = [_counts(capture) for capture in captures]
@@ -129,7 +118,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
     for capture, count in zip(captures, counts, strict=True):
         wanted = [d for d in detectors().values() if any(count[name] for name in d.calls) and _enough(d, made)]
         with tables_of(capture, engine) as tables:
-            _add_programs(tables, capture.meta.engine, times)
+            add_times(tables, capture.meta, times)
             gaps = _gaps(tables)
             price_at = _Places(prices, capture)
             withheld += _add(sums, tables, wanted, gaps, price_at, sum(time.busy_ns or 0 for time in times.values()))
@@ -139,7 +128,8 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
     findings = _worth_together(findings, times)
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
     busy = {program: time.busy_ns for program, time in times.items()}
-    return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy)
+    arming = {program: time.arming_ns for program, time in times.items()}
+    return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy, arming)
 
 
 def _add_layers(
@@ -180,26 +170,6 @@ def _gaps(tables: Tables) -> list[tuple[int | None, int | None]]:
         return gaps
     after, before = [a for a, _ in gaps], [b for _, b in gaps]
     return [(None if None in after else min(after), None if None in before else max(before))]
-
-
-def _add_programs(tables: Tables, engine: str, times: dict[str, _Time]) -> None:
-    from ibis import _
-
-    programs = tables.images.mutate(alive_ns=_.end_ns - _.begin_ns).group_by("program")
-    programs = programs.aggregate(
-        busy_ns=_.busy_ns.sum(), alive_ns=_.alive_ns.sum(), calls=_.calls.sum(), images=_.count()
-    )
-    for row in programs.to_pyarrow().to_pylist():
-        time = times.setdefault(row["program"], _Time())
-        time.alive_ns += row["alive_ns"] or 0
-        time.images += row["images"]
-        ns = row["busy_ns"]
-        if ns is None:
-            continue
-        # A stop by strace takes 10 to 100 us, as the load will have it: little of that is the program's.
-        least = ns // 20
-        ns = max(ns - RECORDING_NS[engine] * row["calls"], least) if engine in RECORDING_NS else least
-        time.busy_ns = int(ns) + (time.busy_ns or 0)
 
 
 def _add(
@@ -387,13 +357,13 @@ def _plus(
     return low, mid, high
 
 
-def _finding(part: _Sum, times: dict[str, _Time], all_ns: int) -> Finding | None:
+def _finding(part: _Sum, times: dict[str, Time], all_ns: int) -> Finding | None:
     """The finding, or None where it is not worth saying."""
     detector = part.detector
     before, after = part.before, part.after
     saved = before[1] - after[1]
     spread = (before[1] - before[0]) + (after[2] - after[1])
-    time = times.get(part.program, _Time())
+    time = times.get(part.program, Time())
     waits = part.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0
     if part.calls < WORTH_CALLS and not (detector.waiting and waits):
         return None
@@ -433,15 +403,15 @@ def _removed_by(part: _Sum) -> tuple[str | None, str]:
     return rule, advice
 
 
-def _worth_together(findings: list[Finding], times: dict[str, _Time]) -> list[Finding]:
+def _worth_together(findings: list[Finding], times: dict[str, Time]) -> list[Finding]:
     """Without those of programs for which all findings together save too little to be seen."""
     saved: dict[str, int] = {}
     for finding in findings:
         saved[finding.program] = saved.get(finding.program, 0) + (finding.saving.ns if finding.saving else 0)
-    return [f for f in findings if _shows(f, saved[f.program], times.get(f.program, _Time()))]
+    return [f for f in findings if _shows(f, saved[f.program], times.get(f.program, Time()))]
 
 
-def _shows(finding: Finding, together_ns: int, time: _Time) -> bool:
-    if time.busy_ns is None or together_ns - ARMING_NS * time.images >= WORTH_SHARE_TOGETHER * time.busy_ns:
+def _shows(finding: Finding, together_ns: int, time: Time) -> bool:
+    if time.busy_ns is None or together_ns - time.arming_ns >= WORTH_SHARE_TOGETHER * time.busy_ns:
         return True
     return finding.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0

@@ -127,6 +127,7 @@ def meta_of(tables: Any, name: str, launch: Launch, why_not_better: str | None, 
         incomplete=incomplete,
         left=max(end.get("left", 0), 0),
         joined=launch.joins,
+        cpu_ns=end.get("cpu_ns") or None,
         tick_ns=1_000_000_000 // _SAMPLE_HZ if launch.stacks else None,
     )
 

@@ -1,0 +1,69 @@
+"""What a program's time is: on the CPU, as far as a capture tells, and what the interposer would add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from peephole.diagnose.tables import Tables
+from peephole.trace import Meta
+
+#: what arming costs a process image: CPU of a start with the interposer in it (bench interpose_cost)
+ARMING_NS = 500_000
+#: what a call takes longer that the interposer sees and leaves to the kernel (bench interpose_cost)
+FORWARDED_NS = 20
+#: what recording adds to each call of the target, by engine (bench record_cost, on the machine it was written on)
+RECORDING_NS = {"ebpf": 140, "ebpf-full": 250}
+
+
+@dataclass
+class Time:
+    """A program's time: on the CPU (None where the capture has no times), and from its first call to its last."""
+
+    busy_ns: int | None = None
+    alive_ns: int = 0
+    images: int = 0
+    calls: int = 0
+
+    @property
+    def arming_ns(self) -> int:
+        """What the interposer itself costs the program."""
+        return ARMING_NS * self.images + FORWARDED_NS * self.calls
+
+
+def add_times(tables: Tables, meta: Meta, times: dict[str, Time]) -> None:
+    """Add the time of the programs in one capture to `times`."""
+    from ibis import _
+
+    programs = tables.images.mutate(alive_ns=_.end_ns - _.begin_ns).group_by("program")
+    programs = programs.aggregate(
+        busy_ns=_.busy_ns.sum(), alive_ns=_.alive_ns.sum(), calls=_.calls.sum(), images=_.count()
+    )
+    rows = programs.to_pyarrow().to_pylist()
+    share = _share_of_cpu(rows, meta)
+    for row in rows:
+        time = times.setdefault(row["program"], Time())
+        time.alive_ns += row["alive_ns"] or 0
+        time.images += row["images"]
+        time.calls += row["calls"]
+        if row["busy_ns"] is not None:
+            time.busy_ns = int(_busy_ns(row, meta) * share) + (time.busy_ns or 0)
+
+
+def _busy_ns(row: dict[str, Any], meta: Meta) -> float:
+    """What a program was busy without being recorded."""
+    # A stop by strace takes 10 to 100 us, as the load will have it: little of that is the program's.
+    least = float(row["busy_ns"]) / 20
+    recording = RECORDING_NS.get(meta.engine)
+    if recording is None:
+        return least
+    return max(float(row["busy_ns"] - recording * row["calls"]), least)
+
+
+def _share_of_cpu(rows: list[dict[str, Any]], meta: Meta) -> float:
+    """How much of the time between calls was CPU time: on a busy machine a program is also kept from the CPU there."""
+    between = sum(_busy_ns(row, meta) for row in rows if row["busy_ns"] is not None)
+    if meta.cpu_ns is None or meta.engine not in RECORDING_NS or not between:
+        return 1.0
+    used: float = meta.cpu_ns - RECORDING_NS[meta.engine] * sum(int(row["calls"]) for row in rows)
+    return min(1.0, max(used, meta.cpu_ns / 20) / between)
