@@ -32,6 +32,8 @@ def test_the_time_between_calls_is_the_program_s(tmp_path: Path) -> None:
     (time,) = _times(tmp_path, engine="ebpf").values()
     assert time.busy_ns == 499 * 1_000_000 - 500 * RECORDING_NS["ebpf"]
     assert time.arming_ns == ARMING_NS + 500 * FORWARDED_NS
+    time.found = 400
+    assert time.arming_ns == ARMING_NS + 100 * FORWARDED_NS
 
 
 def test_but_no_more_than_it_had_of_the_cpu(tmp_path: Path) -> None:

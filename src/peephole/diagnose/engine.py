@@ -125,6 +125,8 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
             _add_layers(sums, chains(tables), count)
     all_ns = sum(time.busy_ns or 0 for time in times.values())
     findings = [finding for part in _merged(sums) if (finding := _finding(part, times, all_ns)) is not None]
+    for finding in findings:
+        times.setdefault(finding.program, Time()).found += finding.calls if finding.rule else 0
     findings = _worth_together(findings, times)
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
     busy = {program: time.busy_ns for program, time in times.items()}
