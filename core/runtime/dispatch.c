@@ -290,8 +290,11 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 		verdict = answer(c, error);
 	} else if (some_layer_handles(d, c->nr)) {
 		verdict = answer(c, ph_layer_call(&walk, 0, c));
-		if (walk.held)	/* else it has waited, with nothing pending; d may be gone */
+		if (walk.held) {	/* else it has waited, with nothing pending; d may be gone */
 			ph_mark_pending(&walk, d);
+			if (!d->handled && !d->error)
+				ph_description_drop(d, false);
+		}
 	} else {
 		int64_t r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
 

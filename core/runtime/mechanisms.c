@@ -190,6 +190,19 @@ struct ph_state *ph_file(struct ph_k *k, int64_t fd)
 	return f;
 }
 
+void ph_release(struct ph_k *k, int64_t fd)
+{
+	struct ph_description *d = ph_description_of(fd);
+
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+	} else if (d) {
+		ph_walk_hold(k->walk);
+		ph_hits_gather(d);
+		d->handled &= ~(1u << k->layer);
+	}
+}
+
 bool ph_regular(struct ph_k *k, int64_t fd)
 {
 	struct ph_description *d = ph_description_of(fd);

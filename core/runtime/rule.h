@@ -67,6 +67,8 @@ int64_t ph_settle_all(struct ph_k *k);		/* on every description, this rule's and
 /* State for a description just opened; NULL when it may not be handled here (then the why is counted):
  * no free slot, descriptor too large. A NULL f is never dereferenced: generated code tests it. */
 struct ph_state *ph_file(struct ph_k *k, int64_t fd);
+/* The rule has no state on fd's description any more, and nothing pending there: its calls go to the kernel as they are. */
+void ph_release(struct ph_k *k, int64_t fd);
 bool ph_regular(struct ph_k *k, int64_t fd);	/* a regular file on a mount that the plan covers for this rule */
 bool ph_private(struct ph_k *k, int64_t fd);	/* opened by this process, never shared since (fork, SCM_RIGHTS, mmap, exec) */
 bool ph_alone(struct ph_k *k, int64_t fd);	/* private, and no other description of this process names the file */

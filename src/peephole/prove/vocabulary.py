@@ -86,6 +86,7 @@ MECHANISMS: dict[str, Mechanism] = {
     "settle": Mechanism("ph_settle", ("fd",), "num", True),
     "settle_all": Mechanism("ph_settle_all", (), "num", True),
     "file": Mechanism("ph_file", ("fd",), "state", False),
+    "release": Mechanism("ph_release", ("fd",), "none", True),
     "regular": Mechanism("ph_regular", ("fd",), "bool", False),
     "private": Mechanism("ph_private", ("fd",), "bool", False),
     "alone": Mechanism("ph_alone", ("fd",), "bool", False),

@@ -31,6 +31,7 @@ from peephole.prove.vocabulary import (
 )
 
 SMALL = 4096  # larger writes gain nothing from waiting
+SEEKS = 8  # with something kept: then the file is left alone
 
 
 class CoalesceWrites(Rule):
@@ -39,7 +40,8 @@ class CoalesceWrites(Rule):
     A program that flushes after each line (a log, `print(..., flush=True)`, dd with a small block) enters the kernel
     for each. This rule keeps the bytes of small writes in a buffer and writes them in one call when the buffer is
     full, or before the program closes the file, does anything else with it, waits, talks to another process, forks or
-    ends. Until then no one else sees them.
+    ends. Until then no one else sees them. A program that writes a little, seeks, and writes again (an archive, a PDF)
+    gains nothing: after eight seeks the file is left alone.
     """
 
     relaxes = {VISIBILITY, ATOMICITY, APPEND_ATOMICITY, TIMESTAMPS, SURVIVAL, ERROR_TIMING}
@@ -49,6 +51,7 @@ class CoalesceWrites(Rule):
         data: buffer[65536]
         plain: bool  # the flags are still those of open
         appending: bool
+        seeks: num
 
     def pending(k, f, fd: fd) -> bool:
         return k.length(f) > 0
@@ -93,9 +96,13 @@ class CoalesceWrites(Rule):
             if ok(p):
                 k.hit()
                 return p + k.length(f)
+        if k.length(f) > 0:
+            f.seeks = f.seeks + 1
         r = k.settle(fd)
         if not ok(r):
             return r
+        if f.seeks >= SEEKS:
+            k.release(fd)
         r = k.forward()
         return r
 

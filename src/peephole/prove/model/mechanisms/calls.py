@@ -8,12 +8,12 @@ from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number, truth
 from peephole.prove.model.kernel import APPEND, Call, Data, Flags, perform
 from peephole.prove.model.machine import IDEAL
-from peephole.prove.model.mechanisms.base import OPENS, Base
+from peephole.prove.model.mechanisms.base import OPENS, Base, pending
 from peephole.prove.model.terms import Bool, Num, and_, ite, lt, not_, or_
 
 
 class CallMechanisms(Base):
-    """`k.forward`, `k.openat`, `k.ftruncate`, `k.lseek`, `k.setfl`, `k.close`, `k.file`, `k.size` and their like."""
+    """`k.forward`, `k.openat`, `k.ftruncate`, `k.lseek`, `k.setfl`, `k.close`, `k.file`, `k.release`, `k.size` and their like."""
 
     def do_forward(self) -> Any:
         if self.call is None:
@@ -79,6 +79,13 @@ class CallMechanisms(Base):
                 m.set_d(fd.slot, f"f.{name}", False if kind == "bool" else 0)
             m.set_d(fd.slot, "len", 0)
         return fd.slot, m.file_given
+
+    def do_release(self, fd: Descriptor) -> int:
+        m = self.m
+        m.broken("something is pending on what is let go", pending(m, self.rule, fd.slot))
+        m.set_d(fd.slot, "h", False)
+        m.set_d(fd.slot, "len", 0)
+        return 0
 
     def do_size(self, fd: Descriptor) -> Num:
         return ite(self.m.is_open(fd.slot), self.m.of_file(fd.slot, "size"), -kernel.EBADF)  # type: ignore[no-any-return]
