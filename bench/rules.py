@@ -27,6 +27,7 @@ LOADS = (
     "read_window.python_read1",
     "skip_sync.sqlite",
     "sync_window.sqlite",
+    "close_unopened.python_daemon",
     "exchange_rename.sed",
     "exchange_rename.python_save",
 )
@@ -35,6 +36,12 @@ for i in range(int(sys.argv[2])):
     with open(sys.argv[1] + '.new', 'w') as f:
         f.write(f'{i} ' * 4000)
     os.replace(sys.argv[1] + '.new', sys.argv[1])"""
+DAEMON = """import errno, os
+for fd in range(3, 1 << 20):
+    try:
+        os.close(fd)
+    except OSError as e:
+        assert e.errno == errno.EBADF"""
 READ1 = "import sys; f = open(sys.argv[1], 'rb', 0)\nwhile f.read(64): pass\nprint(f.tell())"
 
 
@@ -65,6 +72,7 @@ def jobs(top: Path) -> dict[str, Job]:
         "read_window.python_read1": Job("", (py, "-c", READ1, str(pages)), (), ("exit", "stdout")),
         "skip_sync.sqlite": Job("", ("sh", "-c", commits), (), ("exit", "stdout"), empty, "wall"),
         "sync_window.sqlite": Job("", ("sh", "-c", alone), (), ("exit", "stdout"), empty, "wall"),
+        "close_unopened.python_daemon": Job("", (py, "-c", DAEMON), (), ("exit", "stdout")),
         "exchange_rename.python_save": Job(
             "", (py, "-c", SAVE, f"{out}/state", str(SAVES // 3)), (), same, empty, "wall"
         ),

@@ -188,6 +188,29 @@ bool ph_fd_regular(int64_t fd)
 	return fd >= 0 && fd < PH_FDS && fd_kind[fd] != FD_NONE && fd_known(fd) && fd_kind[fd] == FD_REGULAR;
 }
 
+#define CLOSES_IN_A_ROW 32	/* of what may be closed: to list what is open costs as much as a hundred such calls */
+static unsigned closes_in_a_row;
+static bool listed;			/* since the last call that is no close */
+
+void ph_fds_may_change(void)
+{
+	listed = false;
+	closes_in_a_row = 0;
+}
+
+bool ph_fd_unopened(int64_t fd)
+{
+	if (fd < 0 || fds_incomplete || (fd < PH_FDS && fd_kind[fd] != FD_NONE))
+		return false;
+	if (listed)
+		return true;
+	if (++closes_in_a_row < CLOSES_IN_A_ROW)
+		return false;
+	closes_in_a_row = 0;
+	listed = list_fds();
+	return listed && !fds_incomplete && (fd >= PH_FDS || fd_kind[fd] == FD_NONE);
+}
+
 bool ph_fd_alone(const struct ph_description *d)
 {
 	unsigned me = ph_description_index(d) + 1;

@@ -128,6 +128,9 @@ int64_t ph_fd_highest(void);
 void ph_fd_closed_range(uint64_t first, uint64_t last);
 bool ph_fd_regular(int64_t fd);		/* known to be a regular file; false in doubt */
 void ph_fds_unknown(void);		/* descriptors may have come from elsewhere (SCM_RIGHTS, pidfd_getfd) */
+/* In a row of closes, whether nothing is open at fd; false in doubt. */
+bool ph_fd_unopened(int64_t fd);
+void ph_fds_may_change(void);		/* something else than close is called */
 void ph_inode_mapped(uint64_t dev, uint64_t ino);
 /* Whether no other descriptor and no mapping of this process names the file of d. d must be identified. */
 bool ph_fd_alone(const struct ph_description *d);

@@ -34,6 +34,7 @@ static struct answerable {
 } answerable[PH_NR_MAX];
 
 PH_HOT_DATA bool ph_armed;
+static bool closes_handled;		/* a rule handles close without a description */
 
 int ph_dispatch_init(struct ph_control *control)
 {
@@ -53,6 +54,7 @@ int ph_dispatch_init(struct ph_control *control)
 		if (rows[nr].class == FD && rows[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
 			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr), (uint8_t)rows[nr].fd_arg };
 	}
+	closes_handled = ph_layers_stateless(PH_NR_close) != 0;
 	ph_armed = r == 0;
 	return r;
 }
@@ -435,6 +437,13 @@ static enum ph_verdict on_close(struct ph_call *c)
 		}
 		ph_walk_end(&walk);
 	}
+	if (!d && closes_handled) {
+		ph_walk_begin(&walk, NULL);
+		answer(c, ph_layer_call(&walk, 0, c));
+		ph_walk_end(&walk);
+		ph_fd_closed(fd);
+		return PH_ANSWERED;
+	}
 	ph_fd_closed(fd);
 	if (!error)
 		return PH_PASS;
@@ -746,6 +755,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		return PH_PASS;
 	if (ph_naps_used && !ph_is_sleep(c->nr))
 		ph_naps_end();
+	if (closes_handled && c->nr != PH_NR_close)
+		ph_fds_may_change();
 	if (switched_off())
 		return PH_PASS;
 	if (ph_owed_any() && !ph_owed_may_wait(c))

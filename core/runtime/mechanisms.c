@@ -226,6 +226,12 @@ bool ph_alone(struct ph_k *k, int64_t fd)
 	return d && identify(k, d) && ph_fd_alone(d);
 }
 
+int64_t ph_unopened(struct ph_k *k, int64_t fd)
+{
+	(void)k;
+	return !ph_hold_threaded() && ph_fd_unopened(fd);
+}
+
 int64_t ph_clones(struct ph_k *k, int64_t fd)
 {
 	enum { EXT_MAGIC = 0xef53, TMPFS_MAGIC = 0x01021994 };

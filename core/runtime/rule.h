@@ -72,6 +72,8 @@ void ph_release(struct ph_k *k, int64_t fd);
 bool ph_regular(struct ph_k *k, int64_t fd);	/* a regular file on a mount that the plan covers for this rule */
 bool ph_private(struct ph_k *k, int64_t fd);	/* opened by this process, never shared since (fork, SCM_RIGHTS, mmap, exec) */
 bool ph_alone(struct ph_k *k, int64_t fd);	/* private, and no other description of this process names the file */
+int64_t ph_unopened(struct ph_k *k, int64_t fd);	/* 1: nothing is open there, and nothing else than close has been
+						 * called since that was looked up; only while there is one thread */
 int64_t ph_clones(struct ph_k *k, int64_t fd);	/* 0: surely on a file system without reflinks, where FICLONE never
 						 * changes anything (ext2/3/4, tmpfs by fstatfs); else 1 */
 bool ph_writable(int64_t flags);		/* O_WRONLY or O_RDWR in open's flags */

@@ -93,6 +93,7 @@ MECHANISMS: dict[str, Mechanism] = {
     "clones": Mechanism("ph_clones", ("fd",), "num", True),
     "size": Mechanism("ph_size", ("fd",), "num", True),
     "position": Mechanism("ph_position", ("fd",), "num", True),
+    "unopened": Mechanism("ph_unopened", ("fd",), "num", True),
     "length": Mechanism("ph_buffer_len", ("state",), "num", False, needs_k=False),
     "room": Mechanism("ph_buffer_room", ("state",), "num", False),
     "append": Mechanism("ph_buffer_append", ("state", "buf", "num"), "num", False),

@@ -211,7 +211,8 @@ class _Dispatch:
         last = eq(m.d(slot, "refs"), 1)
         with m.under(last):
             r = settle(m, self.rule, slot)
-        passed = self.forward()
+        handler = self.rule.handlers.get("close")
+        passed = self.run_handler(handler) if handler else self.forward()
         with m.under(eq(m.d(slot, "refs"), 0)):
             self.take_away(slot)
         r = ite(lt(left, 0), left, ite(last, r, 0))
@@ -229,6 +230,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "read": ("fd", "good", "n"),
     "pread64": ("fd", "good", "n", "offset"),
     "lseek": ("fd", "offset", "whence"),
+    "close": ("fd",),
     "fstat": ("fd", "memory"),
     "ftruncate": ("fd", "n"),
     "fsync": ("fd",),

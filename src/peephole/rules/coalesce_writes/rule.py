@@ -40,8 +40,11 @@ class CoalesceWrites(Rule):
     A program that flushes after each line (a log, `print(..., flush=True)`, dd with a small block) enters the kernel
     for each. This rule keeps the bytes of small writes in a buffer and writes them in one call when the buffer is
     full, or before the program closes the file, does anything else with it, waits, talks to another process, forks or
-    ends. Until then no one else sees them. A program that writes a little, seeks, and writes again (an archive, a PDF)
-    gains nothing: after eight seeks the file is left alone.
+    ends. Until then no one else sees them.
+
+    A program that writes a little, seeks, and writes again (an archive, a PDF) gains nothing: after eight seeks the
+    file is left alone. Python's zipfile and ghostscript's pdfwrite then took 1.02 of the CPU on a busy machine; zipfile
+    took 1.08 with a rule that went on.
     """
 
     relaxes = {VISIBILITY, ATOMICITY, APPEND_ATOMICITY, TIMESTAMPS, SURVIVAL, ERROR_TIMING}

@@ -13,7 +13,7 @@ from peephole.prove.model.terms import Bool, Num, and_, ite, lt, not_, or_
 
 
 class CallMechanisms(Base):
-    """`k.forward`, `k.openat`, `k.ftruncate`, `k.lseek`, `k.setfl`, `k.close`, `k.file`, `k.release`, `k.size` and their like."""
+    """`k.forward`, `k.openat`, `k.ftruncate`, `k.lseek`, `k.setfl`, `k.close`, `k.file`, `k.release` and their like."""
 
     def do_forward(self) -> Any:
         if self.call is None:
@@ -92,6 +92,10 @@ class CallMechanisms(Base):
 
     def do_position(self, fd: Descriptor) -> Num:
         return ite(self.m.is_open(fd.slot), self.m.d(fd.slot, "pos"), -kernel.EBADF)  # type: ignore[no-any-return]
+
+    def do_unopened(self, fd: Descriptor) -> Num:
+        """Whether nothing is open there, as far as the runtime can tell."""
+        return ite(and_(self.m.file_given, not_(self.m.is_open(fd.slot))), 1, 0)  # type: ignore[no-any-return]
 
     def do_clones(self, fd: Descriptor) -> Num:
         return ite(self.m.state["reflink"], 1, 0)  # type: ignore[no-any-return]
