@@ -11,6 +11,7 @@
 #include "numbers.h"
 #include "owed.h"
 #include "process.h"
+#include "spelling.h"
 
 enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT, WAIT };
 
@@ -87,13 +88,6 @@ void ph_settle_everything(enum ph_why why)
 	ph_walk_end(&walk);
 }
 
-static void share_everything(struct ph_walk *walk, enum ph_why why)
-{
-	for (unsigned i = 0; i < ph_descriptions_used; i++)
-		if (ph_description_at(i)->fds)
-			ph_share(walk, ph_description_at(i), why);
-}
-
 /* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
 static void adopt_child(void)
 {
@@ -119,7 +113,7 @@ void ph_fork_begin(void)
 	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
-	share_everything(&walk, PH_WHY_FORK);
+	ph_share_everything(&walk, PH_WHY_FORK);
 	ph_window_open();
 	ph_walk_end(&walk);
 }
@@ -144,7 +138,7 @@ void ph_disarm(enum ph_why why)
 	ph_owed_blind(1);
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
-	share_everything(&walk, why);
+	ph_share_everything(&walk, why);
 	ph_armed = false;
 	ph_walk_end(&walk);
 }
@@ -540,7 +534,7 @@ static void on_passing(const struct ph_call *c)
 		ph_walk_begin(&walk, NULL);
 		if (!ph_messages_share(&walk, c)) {
 			ph_walk_hold(&walk);
-			share_everything(&walk, PH_WHY_SHARED);
+			ph_share_everything(&walk, PH_WHY_SHARED);
 		}
 		ph_walk_end(&walk);
 		return;
@@ -578,25 +572,6 @@ static bool is_handled(const struct ph_call *c)
 	return d && handles_arg(d, c->nr, rows[c->nr].fd_arg);
 }
 
-/* newfstatat(fd, "", buf, AT_EMPTY_PATH), as glibc spells fstat, reaches rules as fstat(fd, buf). */
-static bool is_fstat(const struct ph_call *c)
-{
-	char first;
-
-	return c->nr == PH_NR_newfstatat && (c->a[3] & PH_AT_EMPTY_PATH) && (int32_t)c->a[0] >= 0 &&
-	       ph_copy_in(&first, (const void *)c->a[1], 1) == 0 && first == '\0';
-}
-
-/* rename and its kin reach rules as renameat. */
-static bool is_renaming(const struct ph_call *c, struct ph_call *as)
-{
-	*as = *c;
-	as->nr = PH_NR_renameat;
-	if (c->nr == PH_NR_rename)
-		*as = (struct ph_call){ .nr = PH_NR_renameat, .a = { PH_AT_FDCWD, c->a[0], PH_AT_FDCWD, c->a[1] } };
-	return c->nr == PH_NR_rename || c->nr == PH_NR_renameat || (c->nr == PH_NR_renameat2 && (uint32_t)c->a[4] == 0);
-}
-
 /* A rule that handles the wait settles before it really waits. */
 static enum ph_verdict on_wait(struct ph_call *c)
 {
@@ -616,7 +591,7 @@ static enum ph_verdict on_any(struct ph_call *c)
 {
 	struct ph_call as;
 
-	if (is_fstat(c)) {
+	if (ph_is_fstat(c)) {
 		struct ph_call fstat = { .nr = PH_NR_fstat, .a = { c->a[0], c->a[2] } };
 		enum ph_verdict verdict = on_fd(&fstat);
 
@@ -630,7 +605,7 @@ static enum ph_verdict on_any(struct ph_call *c)
 	ph_settle_everything(PH_WHY_BLOCKING);
 	if (c->nr == PH_NR_rename || c->nr == PH_NR_renameat || c->nr == PH_NR_renameat2)
 		ph_keeper_renamed();
-	if (is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
+	if (ph_is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
 		return answer(c, ph_process_call(&as));
 	if (ph_process_handles(c->nr))
 		return answer(c, ph_process_call(c));

@@ -40,6 +40,13 @@ void ph_share(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
 		ph_description_drop(d, false);
 }
 
+void ph_share_everything(struct ph_walk *walk, enum ph_why why)
+{
+	for (unsigned i = 0; i < ph_descriptions_used; i++)
+		if (ph_description_at(i)->fds)
+			ph_share(walk, ph_description_at(i), why);
+}
+
 void ph_share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_why why)
 {
 	for (unsigned i = 0; i < ph_n_layers; i++)

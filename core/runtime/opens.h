@@ -9,6 +9,7 @@ void ph_walk_end(struct ph_walk *walk);
 
 /* Firmly held, all of the following. Settles d, which is not handled from then on; counted under `why`, or not. */
 void ph_share(struct ph_walk *walk, struct ph_description *d, enum ph_why why);
+void ph_share_everything(struct ph_walk *walk, enum ph_why why);
 void ph_share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_why why);
 
 /* After a handler: whether d has something pending now. */
