@@ -17,7 +17,7 @@ from bench.images import NoImage, file_system
 from bench.servers import NoBench, Options, known_rules, machine
 
 PROGRAMS = Path(__file__).parent / "programs"
-LINES, BLOCKS, SAVES, COMMITS, EDITED, PAGES = 100_000, 200_000, 3_000, 1_000, 300, 60
+LINES, BLOCKS, SAVES, COMMITS, EDITED, PAGES, FOLDERS = 100_000, 200_000, 3_000, 1_000, 300, 60, 40
 LOADS = (
     "coalesce_writes.print_flush",
     "coalesce_writes.dd",
@@ -27,6 +27,7 @@ LOADS = (
     "read_window.python_read1",
     "skip_sync.sqlite",
     "sync_window.sqlite",
+    "cache_absent.gcc",
     "close_unopened.python_daemon",
     "exchange_rename.sed",
     "exchange_rename.python_save",
@@ -55,6 +56,8 @@ def jobs(top: Path) -> dict[str, Job]:
     sql = f'for i in $(seq {COMMITS}); do echo "insert into t values($i);"; done'
     commits = f"( echo 'pragma journal_mode=wal; create table t(n);'; {sql} ) | sqlite3 {out}/db"
     alone = commits.replace("pragma journal", "pragma locking_mode=exclusive; pragma journal")  # no file is mapped
+    searched = " ".join(f"-I{top}/include{i}" for i in range(FOLDERS))
+    compiles = f"for i in 1 2 3 4 5; do gcc -O0 {searched} -c {top}/headers.c -o {out}/$i.o || exit; done"
     edited = f"sh -c 'rm -rf {out} && cp -r {top}/texts {out}'"
     sed = f"sed -i s/a/b/ {out}/*.txt"
     return {
@@ -72,6 +75,7 @@ def jobs(top: Path) -> dict[str, Job]:
         "read_window.python_read1": Job("", (py, "-c", READ1, str(pages)), (), ("exit", "stdout")),
         "skip_sync.sqlite": Job("", ("sh", "-c", commits), (), ("exit", "stdout"), empty, "wall"),
         "sync_window.sqlite": Job("", ("sh", "-c", alone), (), ("exit", "stdout"), empty, "wall"),
+        "cache_absent.gcc": Job("", ("sh", "-c", compiles), (), same, empty),
         "close_unopened.python_daemon": Job("", (py, "-c", DAEMON), (), ("exit", "stdout")),
         "exchange_rename.python_save": Job(
             "", (py, "-c", SAVE, f"{out}/state", str(SAVES // 3)), (), same, empty, "wall"
@@ -87,6 +91,10 @@ def make(top: Path) -> None:
     pages.write(top / "pages.pdf", PAGES)
     (top / "out").mkdir()
     (top / "texts").mkdir()
+    for i in range(FOLDERS):
+        (top / f"include{i}").mkdir()
+    headers = ("stdio", "stdlib", "string", "unistd", "sys/socket", "netinet/in", "pthread", "signal", "sys/stat")
+    (top / "headers.c").write_text("".join(f"#include <{name}.h>\n" for name in headers))
     for i in range(EDITED):
         (top / "texts" / f"{i}.txt").write_text("a line of text, and another\n" * 700)
     run(["sync", "-f", top])

@@ -4,6 +4,7 @@
 
 #include "keeper.h"
 #include "messages.h"
+#include "absent.h"
 #include "naps.h"
 #include "opens.h"
 #include "guard.h"
@@ -55,6 +56,7 @@ int ph_dispatch_init(struct ph_control *control)
 		if (rows[nr].class == FD && rows[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
 			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr), (uint8_t)rows[nr].fd_arg };
 	}
+	ph_absent_forget();
 	closes_handled = ph_layers_stateless(PH_NR_close) != 0;
 	ph_armed = r == 0;
 	return r;
@@ -110,6 +112,7 @@ void ph_fork_begin(void)
 	adopt_child();
 	if (!ph_armed)
 		return;
+	ph_absent_forget();
 	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
@@ -730,6 +733,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		return PH_PASS;
 	if (ph_naps_used && !ph_is_sleep(c->nr))
 		ph_naps_end();
+	if (ph_absent_used)
+		ph_absent_before(c);
 	if (closes_handled && c->nr != PH_NR_close)
 		ph_fds_may_change();
 	if (switched_off())

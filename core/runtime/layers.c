@@ -1,6 +1,7 @@
 #include "layers.h"
 
 #include "keeper.h"
+#include "absent.h"
 #include "numbers.h"
 #include "owed.h"
 #include "run.h"
@@ -49,7 +50,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	uint32_t offset = 0;
 
 	ph_control = control;
-	ph_owed_used = false;
+	ph_owed_used = ph_absent_used = false;
 	ph_n_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = false;
@@ -72,6 +73,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		layer->rule = rule;
 		layer->handles = rule->handles;
 		ph_owed_used |= rule->owes;
+		ph_absent_used |= rule->lists;
 		layer->state_words = size / 8;
 		layer->control = &control->rules[i];
 		layer->index = i;

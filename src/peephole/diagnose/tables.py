@@ -36,7 +36,7 @@ ON_DESCRIPTOR = (
 #: calls that touch no file and no other process, and do not block (class INERT of core/runtime/calls.def)
 INERT = (
     *("mprotect", "munmap", "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "mremap", "madvise", "getpid"),
-    *("uname", "fchdir", "umask", "gettimeofday", "getrlimit", "getrusage", "sysinfo", "getuid", "getgid", "geteuid"),
+    *("uname", "umask", "gettimeofday", "getrlimit", "getrusage", "sysinfo", "getuid", "getgid", "geteuid"),
     *("getegid", "getppid", "getpgrp", "sigaltstack", "arch_prctl", "gettid", "readahead", "time", "set_tid_address"),
     *("fadvise64", "clock_gettime", "clock_getres", "set_robust_list", "prlimit64", "getcpu", "getrandom"),
     *("membarrier", "rseq", "epoll_ctl"),

@@ -96,6 +96,7 @@ def _table(rule: RuleText) -> str:
             f"\t.settle = {rule.name}_settle,",
             f"\t.handles = {rule.name}_handles,",
             f"\t.n_handles = {len(rule.handlers)},",
+            *(["\t.lists = true,"] if "absent" in rule.mechanisms else []),
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if "fill" in rule.mechanisms else []),
             *(["\t.effects = true,"] if _has_effects(rule) else []),

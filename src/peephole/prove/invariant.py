@@ -67,12 +67,14 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         facts[f"{a} is what F_GETFL says"] = _status_flags(a)
         facts[f"{a} >= 0"] = _at_least_zero(a)
         if rule.buffer and "fill" in rule.mechanisms:
-            facts[f"{MIRROR} {a} on"] = _mirrors(a)
+            facts[f"{MIRROR} the buffer holds the file from {a} on"] = _mirrors(a)
         for b in nums:
             if a != b:
                 facts[f"{a} <= {b}"] = _two(a, b)
             if a < b:
                 facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
+    if "absent" in rule.mechanisms:
+        return [Candidate(f"{MIRROR} absent names name nothing", _absent)]
     if not rule.per_file:
         return process_candidates(rule)
     text = "\n".join(map(ast.unparse, rule.pending.body))
@@ -97,6 +99,10 @@ def process_candidates(rule: RuleText) -> list[Candidate]:
     return out if rule.process else []
 
 
+def _absent(s: dict[str, Any], d: int) -> Bool:
+    return and_(*[implies(v, eq(s[f"n{k[7:]}"], -1)) for k, v in s.items() if k.startswith("absent.")])
+
+
 def _of_process(guard: str, fact: Callable[[dict[str, Any]], Bool]) -> Fact:
     def holds(s: dict[str, Any], d: int) -> Bool:
         if d > 0:
@@ -117,7 +123,7 @@ def _threads_agree(guard: str, name: str) -> Candidate:
 
 
 #: how facts begin that say that what is remembered is what the kernel would answer
-MIRROR = "the buffer holds the file from"
+MIRROR = "remembered:"
 
 
 def _mirrors(name: str) -> Fact:

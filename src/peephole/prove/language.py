@@ -81,6 +81,11 @@ class RuleText:
         """Whether it deals with sleeps."""
         return bool(self.handlers.keys() & {"nanosleep", "clock_nanosleep"})
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it answers from what it was told before, which others may have changed since."""
+        return bool(self.mechanisms & {"take", "absent"})
+
     def given_up(self, profile: str) -> frozenset[str]:
         """What the rule says it gives up on file systems of this crash profile."""
         return self.relaxes | self.relaxes_on.get(profile, frozenset())

@@ -148,7 +148,7 @@ def take_interrupted(
         fits = and_(eq(result, opened), not_(_unlike(end.state, off.state, keys)), *answers)
         explained = or_(explained, fits)
         inside.append(off.beyond)
-    return not_(or_(*inside)), not_(explained)
+    return not_(or_(*inside)), and_(on.forwarded, not_(explained))
 
 
 def make_good(m: Machine, rule: RuleText) -> None:
@@ -250,6 +250,10 @@ def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answe
     out = step.differs
     if call.name == "other_reads":
         out["visibility"] = answer
+    known = [k for k in step.before if k.startswith("absent.") and call.by == "other"]
+    if known:
+        changed = [not_(same(step.before[f"n{k[7:]}"], step.after[f"n{k[7:]}"])) for k in known]
+        out["rely"] = or_(*[and_(step.before[k], c) for k, c in zip(known, changed, strict=True)])
     if call.name not in ("other_writes", "other_truncates"):
         out["results"] = and_(call.name != "other_reads", answer)
         out["contents"] = relation

@@ -118,11 +118,11 @@ class _Pool:
     """Runs that ended in states unlike each other; each trial adds one random call to one of them."""
 
     def __init__(self, rule: RuleText, rng: random.Random, focus: frozenset[str]) -> None:
-        if "take" in rule.mechanisms:
-            focus |= {*rule.handlers, "other_writes", "other_truncates"} - {"openat"}
+        if rule.remembers:
+            focus |= {*rule.handlers, "other_writes", "other_truncates", "link"} - {"openat"}
         self.rule, self.rng, self.focus, self.sizes = rule, rng, focus, plain_sizes(rule)
         # A rule that remembers what it read has to be brought to it first.
-        remembers = "take" in rule.mechanisms
+        remembers = rule.remembers
         self.picks, self.calls_max = (8, CALLS_MAX + 2) if remembers else (2, CALLS_MAX)
         self.runs: list[tuple[Run, dict[str, Any]]] = []
         self.seen: set[tuple[Any, ...]] = set()
@@ -141,7 +141,7 @@ class _Pool:
             shape = _shape(self.rule, self.focus, rng)
             if run.stale and rng.random() < 0.7:
                 shape = rng.choice(
-                    [s for s in alphabet_of(self.rule) if s.slots == "d" and s.name in self.rule.handlers]
+                    [s for s in alphabet_of(self.rule) if s.slots in ("d", "") and s.name in self.rule.handlers]
                 )
         m = Machine(dict(state), self.rule, self.sizes)
         call = random_call(rng, shape, m, self.focus)
@@ -164,7 +164,7 @@ class _Pool:
         if any(_is_broken(step, name, run.stale) for name in wanted):
             return run, step
         old = step.differs.get("rely") is True
-        if old and "freshness" in wanted and "take" in self.rule.mechanisms:
+        if old and "freshness" in wanted and self.rule.remembers:
             run.stale, old = True, False
         if not step.failed and not old and len(run.calls) < self.calls_max:
             sign = (run.stale, *_signature(step.after))

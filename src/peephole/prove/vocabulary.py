@@ -43,6 +43,7 @@ _FLAGS = {
     "O_TMPFILE": 0o20000000,  # the bit that O_TMPFILE has beyond O_DIRECTORY
 }
 _ERRNOS = {
+    "ENOENT": 2,
     "EINTR": 4,
     "EIO": 5,
     "EBADF": 9,
@@ -107,6 +108,7 @@ MECHANISMS: dict[str, Mechanism] = {
     "sync_age": Mechanism("ph_sync_age", ("fd",), "num", False),
     "owe": Mechanism("ph_owe", ("fd", "num"), "num", False),
     "now": Mechanism("ph_now_ms", (), "num", False),
+    "absent": Mechanism("ph_absent", ("fd", "path"), "num", True),
     "replaceable": Mechanism("ph_replaceable", ("fd", "path", "fd", "path"), "bool", True),
     "exchange": Mechanism("ph_k_exchange", ("fd", "path", "fd", "path"), "num", True),
     "unlinkat": Mechanism("ph_k_unlinkat", ("fd", "path"), "num", True),
@@ -147,7 +149,7 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
 O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
-EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
+ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]

@@ -14,7 +14,7 @@ from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.kernel import Call, perform
 from peephole.prove.model.machine import DESCRIPTIONS, Machine, Oracle
-from peephole.prove.model.mechanisms import Mechanisms, may_wait, settle, settle_all, settle_owed
+from peephole.prove.model.mechanisms import Mechanisms, forget_absent, may_wait, settle, settle_all, settle_owed
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, or_
 
 #: calls that reach rules under another name
@@ -48,6 +48,8 @@ class _Dispatch:
 
     def run(self) -> Num:
         kind = kind_of(self.call.name)
+        if "absent.0" in self.m.state:
+            forget_absent(self.m, self.call, kind)
         if "owed" in self.m.state:
             with self.m.under(not_(may_wait(self.m, self.call, kind))):
                 settle_owed(self.m, self.rule)

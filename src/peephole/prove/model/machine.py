@@ -14,6 +14,7 @@ State is a flat dict from keys to terms or plain values:
     d{d}.h .err                 the dispatcher's: a rule has state here; an error that no call has reported yet
     d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
     reflink                     the file system has reflinks
+    absent.{j}                  the runtime knows that name j names nothing; only with rules that ask for it
     owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
 
 and for rules with state of the process:
@@ -212,7 +213,11 @@ def kernel_keys(state: dict[str, Any]) -> list[str]:
 @lru_cache(maxsize=8)
 def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
     ours = (".h", ".err", ".len", ".touched", ".dirty")
-    return [k for k in keys if k != "owed" and not k.endswith(ours) and ".f." not in k and ".b" not in k]
+    return [
+        k
+        for k in keys
+        if k != "owed" and not k.startswith("absent.") and not k.endswith(ours) and ".f." not in k and ".b" not in k
+    ]
 
 
 def one_of(name: str, values: tuple[int, ...]) -> Num:
@@ -234,6 +239,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state[f"i{i}.touched"] = False
         if rule.streams:
             state[f"i{i}.stream"] = bool_var(f"i{i}.stream")
+    if "absent" in rule.mechanisms:
+        state |= {f"absent.{j}": bool_var(f"absent.{j}") for j in range(NAMES)}
     if "owe" in rule.mechanisms:
         state["owed"] = one_of("owed", (-1, *range(DESCRIPTIONS)))
     if rule.process:
@@ -283,6 +290,7 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     for i in range(INODES):
         state[f"i{i}.covered"] = True
     state["reflink"] = False
+    state |= {k: False for k in state if k.startswith("absent.")}
     if "owed" in state:
         state["owed"] = -1
     if "t.pid" in state:

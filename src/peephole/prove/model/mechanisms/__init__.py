@@ -11,7 +11,7 @@ from peephole.prove.model.mechanisms.base import OPENS, Base, pending
 from peephole.prove.model.mechanisms.buffers import BufferMechanisms
 from peephole.prove.model.mechanisms.calls import CallMechanisms
 from peephole.prove.model.mechanisms.files import FileMechanisms
-from peephole.prove.model.mechanisms.names import NameMechanisms
+from peephole.prove.model.mechanisms.names import NameMechanisms, forget_absent
 from peephole.prove.model.mechanisms.naps import NapMechanisms
 from peephole.prove.model.mechanisms.owed import OwedMechanisms, may_wait, settle_owed
 from peephole.prove.model.mechanisms.streams import StreamMechanisms
@@ -57,4 +57,4 @@ def settle_all(m: Machine, rule: RuleText) -> None:
             m.set_d(slot, "err", r)
 
 
-__all__ = ["OPENS", "Base", "Mechanisms", "may_wait", "pending", "settle", "settle_all", "settle_owed"]
+__all__ = ["OPENS", "Base", "Mechanisms", "forget_absent", "may_wait", "pending", "settle", "settle_all", "settle_owed"]

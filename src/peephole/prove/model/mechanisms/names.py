@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.prove.model import kernel
-from peephole.prove.model.machine import INODES
+from peephole.prove.model.machine import INODES, NAMES, Machine
 from peephole.prove.model.mechanisms.base import Base
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, not_, or_
 
 
 class NameMechanisms(Base):
-    """`k.replaceable`, `k.exchange`, `k.unlinkat`."""
+    """`k.absent`, `k.replaceable`, `k.exchange`, `k.unlinkat`."""
 
     def refused(self) -> Bool:
         """Whether the kernel refuses this one of the rule's own calls on names."""
@@ -32,6 +32,14 @@ class NameMechanisms(Base):
             fine = and_(not_(m.state[f"i{i}.special"]), m.state[f"i{i}.covered"])
             plain += [or_(not_(or_(eq(a, i), eq(b, i))), fine)]
         return and_(le(0, a), le(0, b), not_(eq(a, b)), *plain)
+
+    def do_absent(self, directory: Any, name: int) -> Num:
+        """Whether a listing of the name's folder, this moment's or an earlier one, lacks it."""
+        m = self.m
+        free = not_(m.is_open(kernel.new_slot(m))) if kernel.new_slot(m) >= 0 else False
+        listed = and_(m.file_given, eq(m.state[f"n{name}"], -1))
+        m.set(f"absent.{name}", or_(m.state[f"absent.{name}"], listed))
+        return ite(and_(m.state[f"absent.{name}"], free), 1, 0)  # type: ignore[no-any-return]
 
     def do_exchange(self, old_dir: Any, old: int, new_dir: Any, new: int) -> Num:
         m = self.m
@@ -57,3 +65,16 @@ class NameMechanisms(Base):
         r = ite(missing, -kernel.ENOENT, ite(refused, -kernel.EIO, 0))
         m.note(kernel.Call("unlink", words={"name": name}), -1, r)
         return r  # type: ignore[no-any-return]
+
+
+def forget_absent(m: Machine, call: kernel.Call, kind: str) -> None:
+    """Before a call that may change a name, or communicate, nothing is known of absent names any more."""
+    keeps: Bool = kind in ("CLOSE", "DUP", "MAPS", "INERT") or call.name == "stat"
+    if call.name == "openat":
+        keeps = not_(call["flags"].has(kernel.CREAT))
+    elif kind == "FD":
+        named = [slot for slot in (call.slot, call.other) if slot >= 0]
+        keeps = and_(*[not_(m.of_file(slot, "special")) for slot in named])
+    with m.under(not_(keeps)):
+        for j in range(NAMES):
+            m.set(f"absent.{j}", False)
