@@ -17,7 +17,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from peephole import native
+from peephole.improve.arm import arm
+from peephole.improve.record import INPROCESS
+from peephole.observe.ring import new_ring
 
 ROUNDS = 5
 JOB_ROUNDS = 3
@@ -60,12 +62,6 @@ def _ours(*options: str) -> Callable[[Path], list[str]]:
     return words
 
 
-def _inprocess(folder: Path) -> list[str]:
-    capture = folder / "inprocess.capture"
-    shutil.rmtree(capture, ignore_errors=True)
-    return [sys.executable, "-m", "peephole", "observe", "--engine", "inprocess", "-o", str(capture), "--"]
-
-
 def _perf(folder: Path) -> list[str]:
     return ["perf", "record", "-q", "-m16M", "-e", "raw_syscalls:*", "-o", str(folder / "perf.data"), "--"]
 
@@ -79,7 +75,7 @@ RECORDERS = (
     Recorder("ebpf", _ours()),
     Recorder("ebpf-full", _ours("--full")),
     Recorder("ebpf-stacks", _ours("--stacks")),
-    Recorder("inprocess", _inprocess),
+    Recorder("inprocess", lambda folder: []),  # without words: see _inprocess()
     Recorder(
         "ptrace", lambda f: ["strace", "-f", "-ttt", "-T", "-yy", "-xx", "-s", "256", "-o", str(f / "t"), "--"], 20
     ),
@@ -98,6 +94,8 @@ def _command(recorder: Recorder, folder: Path, command: list[str]) -> list[str]:
 def _why_not(recorder: Recorder, folder: Path) -> str | None:
     if recorder.needs and shutil.which(recorder.needs) is None:
         return f"{recorder.needs} is not installed"
+    if recorder.name == "inprocess":
+        return INPROCESS.why_not()
     done = subprocess.run(_command(recorder, folder, ["/bin/true"]), capture_output=True, text=True)
     if done.returncode == 0:
         return None
@@ -106,11 +104,15 @@ def _why_not(recorder: Recorder, folder: Path) -> str | None:
 
 def _call_ns(recorder: Recorder, what: str, folder: Path, file: Path) -> float:
     command = [str(native.path("cost_record")), what, str(CALLS[what] // recorder.slower), str(file)]
-    done = subprocess.run(_command(recorder, folder, command), capture_output=True, text=True, env=_environment())
-    for line in done.stderr.splitlines():
+    if recorder.name == "inprocess":
+        said = _inprocess(folder, command, stderr=subprocess.PIPE).stderr.decode()
+    else:
+        words = _command(recorder, folder, command)
+        said = subprocess.run(words, capture_output=True, text=True, env=_environment()).stderr
+    for line in said.splitlines():
         if line.replace(".", "", 1).isdigit():
             return float(line)
-    raise RuntimeError(f"{recorder.name}: {done.stderr.strip()}")
+    raise RuntimeError(f"{recorder.name}: {said.strip()}")
 
 
 def _environment() -> dict[str, str]:
@@ -119,38 +121,33 @@ def _environment() -> dict[str, str]:
 
 def _cpu_s(recorder: Recorder, folder: Path, command: list[str]) -> float:
     """CPU time of the command with its recorder, less what comes when it has ended."""
-    if recorder.name == "inprocess":
-        return _cpu_s_inprocess(folder, command)
-    words = _command(recorder, folder, command)
     before = os.times()
-    subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(), check=False)
-    return _children_since(before)
+    if recorder.name == "inprocess":  # without Python's own start; that its reader makes rows is in it
+        _inprocess(folder, command)
+    else:
+        words = _command(recorder, folder, command)
+        subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(), check=False)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def _cpu_s_inprocess(folder: Path, command: list[str]) -> float:
-    """The same without Python's own start; the ring's reader and its making of rows are in it."""
-    from peephole.improve.arm import arm
-    from peephole.observe.ring import new_ring
-
+def _inprocess(
+    folder: Path, command: list[str], stderr: int = subprocess.DEVNULL
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command recorded by the interposer; the spill is left as its reader made it."""
     spill = folder / "spill"
     shutil.rmtree(spill, ignore_errors=True)
     spill.mkdir()
     with arm([], runtime_dir=Path("/dev/shm")) as armed:
-        before = os.times()
         ring = new_ring(armed.folder / "ring", spill)
         try:
             armed.start_recording(ring.path)
             environment = armed.environment(_environment())
-            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, check=False)
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment, check=False)
             ring.finish()
+            return done
         finally:
             ring.close()
-        return _children_since(before)
-
-
-def _children_since(before: os.times_result) -> float:
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 @contextmanager
