@@ -373,7 +373,8 @@ static enum ph_verdict on_fd(struct ph_call *c)
 		ph_settle_everything(PH_WHY_BLOCKING);
 	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
-	if (!d)
+	/* Nothing to settle, and nobody to ask: no need to hold anything. */
+	if (!d || (!ph_dirty_test(d) && !d->error && !some_layer_handles(d, c->nr)))
 		return PH_PASS;
 	return on_description(c, d);
 }
