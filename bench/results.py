@@ -41,6 +41,8 @@ COLUMNS = {
     "calls_before": "calls before",
     "calls_after": "calls after",
 }
+#: figures of a load that are in its file only
+DETAILS = ("pairs", "_low", "_high", "_before", "_after", "system_cpu_ratio")
 SHOWN = ("kernel", "cpu_model", "cpus", "virtual_machine", "load_average", "started", "peephole")
 BUSY = 1.5  # load average beyond which more ran than the bench
 BEGIN, END = "<!-- from bench/results by python -m bench.results -->\n", "<!-- end -->\n"
@@ -72,7 +74,7 @@ def split(figures: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str,
         load_name, _, column = name.rpartition(".")
         if load_name and column in COLUMNS:
             rows.setdefault(load_name, {})[column] = value
-        elif not load_name or not any(other.startswith(f"{load_name}.") for other in rows):
+        elif load_name not in rows or not column.endswith(DETAILS):
             alone[name] = value
     return rows, alone
 

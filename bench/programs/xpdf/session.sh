@@ -21,11 +21,22 @@ timeout 30 xdotool search --sync --onlyvisible --class xpdf >"$where/window" || 
 timeout 10 xdotool mousemove --sync 400 600
 if [ -n "$pixels" ]; then
 	turn=0
+	xwd -root -silent -out "$where/shown"
 	while [ "$turn" -lt "$turns" ]; do
 		xdotool key n
-		sleep 0.7
 		turn=$((turn + 1))
-		xwd -root -silent -out "$pixels/$turn.xwd"
+		# Until another page is there, and nothing has changed for a while.
+		cp "$where/shown" "$where/before"
+		tries=0
+		while [ "$tries" -lt 100 ]; do
+			tries=$((tries + 1))
+			cp "$where/shown" "$where/earlier"
+			sleep 0.4
+			xwd -root -silent -out "$where/shown"
+			cmp -s "$where/shown" "$where/before" && continue
+			cmp -s "$where/shown" "$where/earlier" && break
+		done
+		cp "$where/shown" "$pixels/$turn.xwd"
 	done
 else
 	timeout 100 xdotool key --delay 60 --repeat "$turns" n
