@@ -1,6 +1,8 @@
 #include "descriptions.h"
 
 #include "dispatch.h"
+#include "engine.h"
+#include "interest.h"
 #include "keeper.h"
 #include "numbers.h"
 
@@ -13,7 +15,7 @@ static unsigned n_free_buffers;
 
 /* --- descriptors ---------------------------------------------------------------------------------------- */
 
-enum fd_kind { FD_NONE, FD_UNKNOWN, FD_REGULAR, FD_OTHER };	/* FD_NONE: closed, or made by no open */
+enum fd_kind { FD_NONE, FD_UNKNOWN, FD_REGULAR, FD_OTHER, FD_EPOLL, FD_NO_EPOLL };	/* FD_NONE: closed, or made by no open */
 
 static uint8_t fd_kind[PH_FDS];
 static struct { uint64_t dev, ino; } fd_file[PH_FDS];
@@ -211,6 +213,44 @@ bool ph_fd_unopened(int64_t fd)
 	return listed && !fds_incomplete && (fd >= PH_FDS || fd_kind[fd] == FD_NONE);
 }
 
+void ph_fd_path(char to[PH_FD_PATH], int64_t fd)
+{
+	static const char folder[] = "/proc/self/fd/";
+	char digits[20];
+	unsigned n = 0;
+
+	for (const char *from = folder; *from;)
+		*to++ = *from++;
+	do
+		digits[n++] = (char)('0' + fd % 10);
+	while (fd /= 10);
+	while (n)
+		*to++ = digits[--n];
+	*to = 0;
+}
+
+enum ph_fd_epoll ph_fd_epoll(int64_t fd)
+{
+	if (fd < 0 || fd >= PH_FDS || fd_kind[fd] == FD_REGULAR || fd_kind[fd] == FD_NO_EPOLL)
+		return PH_FD_IS_NONE;
+	return fd_kind[fd] == FD_EPOLL ? PH_FD_IS_EPOLL : PH_FD_NOT_ASKED;
+}
+
+void ph_fd_ask_epoll(int64_t fd)
+{
+	static const char wanted[] = "anon_inode:[eventpoll]";
+	char path[PH_FD_PATH], name[sizeof(wanted)] = "";
+	bool same;
+
+	if (fd < 0 || fd >= PH_FDS || !fd_known(fd))
+		return;
+	ph_fd_path(path, fd);
+	same = ph_syscall(PH_NR_readlink, (int64_t)path, (int64_t)name, sizeof(name), 0, 0, 0) == sizeof(wanted) - 1;
+	for (unsigned i = 0; same && i < sizeof(wanted) - 1; i++)
+		same = name[i] == wanted[i];
+	fd_kind[fd] = same ? FD_EPOLL : fd_kind[fd] == FD_OTHER ? FD_NO_EPOLL : fd_kind[fd];
+}
+
 bool ph_fd_alone(const struct ph_description *d)
 {
 	unsigned me = ph_description_index(d) + 1;
@@ -277,7 +317,7 @@ struct ph_description *ph_description_new(int64_t fd)
 		d->fds = 1;
 		d->fd = (uint16_t)fd;
 		d->handled = 0;
-		d->identified = false;
+		d->identified = d->plain_connection = false;
 		d->unplaced = false;
 		d->error = 0;
 		ph_region.kept[i].named = 0;

@@ -32,6 +32,7 @@ struct ph_description {
 	uint16_t index;
 	bool identified;	/* dev .. mount below are known */
 	bool regular;
+	bool plain_connection;	/* known by streams.c */
 	uint32_t mount_rules;	/* rules that the mount admits */
 	bool unplaced;		/* nothing may become pending before the keeper knows where it goes (keeper.c) */
 	uint8_t buffer[PH_RULES_MAX];	/* 1 + index in ph_region.buffers, or 0 */

@@ -7,6 +7,7 @@
 #include "absent.h"
 #include "naps.h"
 #include "opens.h"
+#include "interest.h"
 #include "guard.h"
 #include "run.h"
 #include "numbers.h"
@@ -29,9 +30,9 @@ static const struct call_row rows[PH_NR_MAX] = {	/* no row: ANY */
 #undef PH_QUIET
 };
 
-/* Calls that may be answered on trial: which layers can (bit i: layer i), and where the descriptor is. */
+/* Calls that may be answered on trial: which layers can (bit i: layer i), which change no state, and where the descriptor is. */
 static struct answerable {
-	uint32_t layers;
+	uint32_t layers, glance;
 	uint8_t fd_arg;
 } answerable[PH_NR_MAX];
 
@@ -53,8 +54,10 @@ int ph_dispatch_init(struct ph_control *control)
 		r = ph_pay_init();
 	for (int64_t nr = 0; nr < PH_NR_MAX; nr++) {
 		answerable[nr] = (struct answerable){ 0 };
-		if (rows[nr].class == FD && rows[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
-			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr), (uint8_t)rows[nr].fd_arg };
+		if ((rows[nr].class == FD || rows[nr].class == INERT) && rows[nr].fd_arg >= 0 && rows[nr].fd_arg2 < 0 &&
+		    !ph_layers_stateless(nr))
+			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr) | ph_layers_glance(nr),
+							      ph_layers_glance(nr), (uint8_t)rows[nr].fd_arg };
 	}
 	ph_absent_forget();
 	closes_handled = ph_layers_stateless(PH_NR_close) != 0;
@@ -171,6 +174,7 @@ void ph_thread_begin(void)
 		return;
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
+	ph_layers_drop(&walk, ph_interest_layers, PH_WHY_SHARED);
 	ph_hold_threads();
 	ph_walk_end(&walk);
 }
@@ -226,10 +230,17 @@ static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd,
 		walk.process = NULL;
 		walk.adopts = 0;
 		walk.touched = walk.hits = walk.many_hits = 0;
-		walk.held = walk.aborted = false;
+		walk.held = walk.aborted = walk.received = false;
+		walk.glance = !(d->handled & ~answerable[c->nr].glance);
 		walk.trial = true;
 		walk.known_fd = 0;
 		r = call_layers(&walk, d, c);
+		if (walk.received) {
+			if (!ph_trial_end(&trial, false))
+				bury(d);
+			*ret = r;
+			return true;
+		}
 		if (!walk.aborted) {
 			/* Marked before the commit: a settle of nothing harms nobody, a pending effect that no
 			 * settle finds does. */
@@ -297,6 +308,7 @@ static enum ph_verdict on_description(struct ph_call *c, struct ph_description *
 	} else {
 		int64_t r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
 
+		ph_description_forget(&walk, d);
 		ph_keeper_passes(d, c);
 		if (r < 0)
 			verdict = answer(c, r);
@@ -320,6 +332,17 @@ static bool handles_arg(const struct ph_description *d, int64_t nr, int arg)
 	return false;
 }
 
+/* Nothing settles; a rule that has state on the descriptor sees it. */
+static enum ph_verdict on_inert(struct ph_call *c)
+{
+	struct ph_description *d = ph_description_of((int32_t)c->a[rows[c->nr].fd_arg]);
+
+	if (!d || !handles_arg(d, c->nr, rows[c->nr].fd_arg))
+		return PH_PASS;
+	c->a[rows[c->nr].fd_arg] = (int32_t)c->a[rows[c->nr].fd_arg];
+	return on_description(c, d);
+}
+
 /* A call between two descriptions (copy_file_range, splice, sendfile): the rule that handles one of them sees it,
  * the other settles. */
 static enum ph_verdict on_two(struct ph_call *c)
@@ -341,6 +364,8 @@ static enum ph_verdict on_two(struct ph_call *c)
 			walk.d = d;
 		else if (!r)
 			r = ph_description_settle(&walk, d, PH_WHY_UNHANDLED);
+		if (walk.d != d)
+			ph_description_forget(&walk, d);
 		ph_keeper_passes(d, c);
 		if (r < 0)
 			verdict = answer(c, r);
@@ -370,7 +395,7 @@ static enum ph_verdict on_fd(struct ph_call *c)
 	 * block, or be seen by others. A rule that handles it looks to that itself. */
 	if (ph_anything_pending() && ((!(d && some_layer_handles(d, c->nr)) && is_odd(d, fd)) ||
 				      (row->fd_arg2 >= 0 && is_odd(d2, other))))
-		ph_settle_everything(PH_WHY_BLOCKING);
+		ph_settle_seen(PH_WHY_BLOCKING);
 	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
 	/* Nothing to settle, and nobody to ask: no need to hold anything. */
@@ -386,6 +411,9 @@ static enum ph_verdict on_dup(struct ph_call *c, int64_t from, int64_t to)
 	struct ph_walk walk;
 	int64_t r;
 
+	ph_leave_lists(from);
+	if (from != to && to >= 0)
+		ph_leave_epoll(to);
 	if (from != to && to >= 0 && (d = ph_description_of(to))) {
 		ph_walk_begin(&walk, d);
 		ph_walk_hold(&walk);
@@ -421,6 +449,7 @@ static enum ph_verdict on_close(struct ph_call *c)
 	struct ph_description *d = ph_description_of(fd);
 	struct ph_walk walk;
 
+	ph_leave_epoll(fd);
 	if (d) {
 		ph_walk_begin(&walk, d);
 		ph_walk_hold(&walk);
@@ -461,6 +490,7 @@ static enum ph_verdict on_close_range(struct ph_call *c)
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_settle_all_held(&walk, PH_WHY_UNHANDLED);
+	ph_layers_drop(&walk, ph_interest_layers, PH_WHY_UNHANDLED);
 	if (!c->a[2]) {		/* not CLOSE_RANGE_CLOEXEC */
 		for (uint64_t fd = first; fd <= last && fd < PH_FDS; fd++) {
 			struct ph_description *d = ph_description_of((int64_t)fd);
@@ -570,7 +600,7 @@ static bool is_handled(const struct ph_call *c)
 {
 	struct ph_description *d;
 
-	if (c->nr >= PH_NR_MAX || rows[c->nr].class != ANY || !ph_layers_handle(c->nr))
+	if (c->nr >= PH_NR_MAX || rows[c->nr].class != ANY || rows[c->nr].fd_arg < 0 || !ph_layers_handle(c->nr))
 		return false;
 	d = ph_description_of((int32_t)c->a[rows[c->nr].fd_arg]);
 	return d && handles_arg(d, c->nr, rows[c->nr].fd_arg);
@@ -609,6 +639,8 @@ static enum ph_verdict on_any(struct ph_call *c)
 	ph_settle_everything(PH_WHY_BLOCKING);
 	if (c->nr == PH_NR_rename || c->nr == PH_NR_renameat || c->nr == PH_NR_renameat2)
 		ph_keeper_renamed();
+	if (rows[c->nr].fd_arg >= 0)
+		ph_forget_named((int32_t)c->a[rows[c->nr].fd_arg]);
 	if (ph_is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
 		return answer(c, ph_process_call(&as));
 	if (ph_process_handles(c->nr))
@@ -630,22 +662,7 @@ static void leave(uint32_t layers)
 		ph_owed_settle(NULL);
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
-	for (unsigned n = 0; n < ph_descriptions_used; n++) {
-		struct ph_description *d = ph_description_at(n);
-
-		if (!d->fds || !(d->handled & layers))
-			continue;
-		for (unsigned i = 0; i < ph_n_layers; i++) {
-			int64_t r = layers & (1u << i) ? ph_layer_settle(&walk, i, d, PH_WHY_SWITCHED_OFF) : 0;
-
-			if (r < 0 && !d->error)
-				d->error = r;
-		}
-		ph_hits_gather(d);
-		d->handled &= ~layers;
-		if (!d->handled && !d->error)
-			ph_description_drop(d, false);
-	}
+	ph_layers_drop(&walk, layers, PH_WHY_SWITCHED_OFF);
 	ph_layers_on &= ~layers;
 	ph_armed = ph_layers_on != 0;
 	ph_walk_end(&walk);
@@ -748,6 +765,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	}
 	switch ((enum call_class)rows[c->nr].class) {
 	case INERT:
+		if (rows[c->nr].fd_arg >= 0)
+			return on_inert(c);
 		return ph_process_handles(c->nr) ? answer(c, ph_process_call(c)) : PH_PASS;
 	case FD:
 		if (is_dup(c))

@@ -28,6 +28,7 @@ struct shared_page {
 
 static PH_HOT_DATA struct shared_page *page;
 static struct ph_head *const head = &ph_region.head;
+static volatile uint64_t firm_holds;	/* counted by whoever holds */
 static PH_HOT_DATA _Atomic bool threads;
 static _Atomic bool handlers;		/* the program has signal handlers: two calls a hold, which most programs save */
 
@@ -224,6 +225,17 @@ static int taken_over(uint64_t seen)
 	return seen >> 48 ? (int)(seen >> 48) - 1 : take_local();
 }
 
+bool ph_glance_begin(struct ph_glance *glance)
+{
+	*glance = (struct ph_glance){ firm_holds, load(&head->ended) };
+	return !atomic_load(&threads);
+}
+
+bool ph_glance_end(const struct ph_glance *glance)
+{
+	return firm_holds == glance->firm && load(&head->ended) == glance->ended;
+}
+
 static bool take_from_keeper(uint64_t self, struct ph_firm *firm)
 {
 	uint64_t keeper = PH_OWNER_KEEPER;
@@ -251,6 +263,7 @@ int ph_firm_begin(struct ph_firm *firm)
 				firm->signals = hold_signals();
 				firm->blocked = true;
 			}
+			firm_holds++;
 			return taken_over(seen);
 		}
 		if (firm->blocked)

@@ -56,6 +56,14 @@ bool ph_trial_end(const struct ph_trial *trial, bool committed);	/* false: it wa
 int ph_firm_begin(struct ph_firm *firm);
 void ph_firm_end(const struct ph_firm *firm);
 
+/* A look at the states of a program of one thread without a hold: it counts if no signal handler came between that
+ * changed any. */
+struct ph_glance {
+	uint64_t firm, ended;
+};
+bool ph_glance_begin(struct ph_glance *glance);
+bool ph_glance_end(const struct ph_glance *glance);
+
 /* From now on firm holds keep signals back: the program is about to have a handler. True the first time; then a hold
  * that began without may still be on, and has to be waited for before the handler is installed. */
 bool ph_hold_handlers(void);

@@ -1,5 +1,6 @@
 #include "layers.h"
 
+#include "guard.h"
 #include "keeper.h"
 #include "absent.h"
 #include "numbers.h"
@@ -9,10 +10,12 @@
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 uint32_t ph_layers_on;
+uint32_t ph_interest_layers;
 PH_HOT_DATA struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
 static uint32_t may_answer[PH_NR_MAX];
+static uint32_t glance[PH_NR_MAX];
 static uint32_t stateless[PH_NR_MAX];		/* layers whose handler needs no description */
 
 extern const struct ph_rule *const ph_rules[];
@@ -52,10 +55,12 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	ph_control = control;
 	ph_owed_used = ph_absent_used = false;
 	ph_n_layers = 0;
+	ph_interest_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = false;
 		may_answer[nr] = 0;
 		stateless[nr] = 0;
+		glance[nr] = 0;
 	}
 	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++) {
 		const struct ph_rule *rule = rule_named(control->rules[i].name);
@@ -89,9 +94,12 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 			/* What is not trusted is looked at, and that takes the kernel. */
 			if (rule->handles[h].may_answer && layer->control->trust != PH_TRUST_ISOLATED)
 				may_answer[nr] |= 1u << ph_n_layers;
+			if (rule->handles[h].glances)
+				glance[nr] |= 1u << ph_n_layers;
 			if (rule->handles[h].fd_arg < 0)
 				stateless[nr] |= 1u << ph_n_layers;
 		}
+		ph_interest_layers |= rule->interest << ph_n_layers;
 		ph_n_layers++;
 	}
 	ph_layers_on = (1u << ph_n_layers) - 1;
@@ -111,6 +119,11 @@ uint32_t ph_layers_may_answer(int64_t nr)
 uint32_t ph_layers_stateless(int64_t nr)
 {
 	return nr >= 0 && nr < PH_NR_MAX ? stateless[nr] : 0;
+}
+
+uint32_t ph_layers_glance(int64_t nr)
+{
+	return nr >= 0 && nr < PH_NR_MAX ? glance[nr] : 0;
 }
 
 void ph_count_why(unsigned layer, enum ph_why why)
@@ -240,11 +253,12 @@ int64_t ph_layer_call(struct ph_walk *walk, unsigned layer, const struct ph_call
 
 			return ph_run(walk, i, handles, handles->fd_arg < 0 ? NULL : ph_state_for(walk, d, i), call);
 		}
-		if (mine) {
+		if (mine && call->nr != PH_NR_epoll_ctl) {	/* inert */
 			int64_t r = ph_layer_settle(walk, i, d, PH_WHY_UNHANDLED);
 
 			if (r < 0)
 				return r;
+			ph_layer_forget(walk, i, d);
 		}
 	}
 	return kernel_call(walk, call);
@@ -292,6 +306,61 @@ int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, en
 		ph_keeper_unplace(d);
 	}
 	return first;
+}
+
+void ph_layer_forget(struct ph_walk *walk, unsigned layer, struct ph_description *d)
+{
+	struct ph_k k = { .walk = walk, .layer = layer };
+
+	if ((d->handled & (1u << layer)) && ph_layers[layer].rule->forget)
+		ph_guarded(&k, ph_state_for(walk, d, layer), (const void *)(int64_t)d->fd, ph_layers[layer].rule->forget);
+}
+
+void ph_description_forget(struct ph_walk *walk, struct ph_description *d)
+{
+	d->plain_connection = false;
+	for (unsigned layer = 0; layer < ph_n_layers; layer++)
+		ph_layer_forget(walk, layer, d);
+}
+
+void ph_description_lose(struct ph_walk *walk, struct ph_description *d, uint32_t layers, enum ph_why why)
+{
+	if (!(d->handled & layers))
+		return;
+	for (unsigned i = 0; i < ph_n_layers; i++) {
+		int64_t r = layers & (1u << i) ? ph_layer_settle(walk, i, d, why) : 0;
+
+		if (r < 0 && !d->error)
+			d->error = r;
+	}
+	ph_hits_gather(d);
+	d->handled &= ~layers;
+	if (!d->handled && !d->error)
+		ph_description_drop(d, false);
+}
+
+void ph_layers_drop(struct ph_walk *walk, uint32_t layers, enum ph_why why)
+{
+	for (unsigned n = 0; n < ph_descriptions_used; n++)
+		if (ph_description_at(n)->fds)
+			ph_description_lose(walk, ph_description_at(n), layers, why);
+}
+
+void ph_settle_seen_held(struct ph_walk *walk, enum ph_why why)
+{
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
+		struct ph_description *d = ph_description_at(i);
+
+		if (!ph_dirty_test(d))
+			continue;
+		for (unsigned layer = 0; layer < ph_n_layers; layer++) {
+			bool seen = !(ph_interest_layers & (1u << layer));
+			int64_t r = seen ? ph_layer_settle(walk, layer, d, why) : 0;
+
+			if (r < 0 && !d->error)
+				d->error = r;
+		}
+	}
 }
 
 void ph_settle_all_held(struct ph_walk *walk, enum ph_why why)

@@ -16,6 +16,8 @@ struct ph_walk {
 	bool held;		/* firmly */
 	bool trial;		/* on copies of the states, without kernel calls */
 	bool aborted;		/* the trial met something that it can't do */
+	bool glance;		/* no handler on the way changes a state */
+	bool received;		/* so what was received is the answer, whatever becomes of the trial */
 	uint64_t *process;	/* in a trial of the process's states: their copy */
 	uint32_t kernel_calls;	/* made on the way */
 	bool again;		/* a settle that was interrupted: appended bytes may be there already */
@@ -66,6 +68,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen);	/* bit i: rul
 bool ph_layers_handle(int64_t nr);
 uint32_t ph_layers_may_answer(int64_t nr);
 uint32_t ph_layers_stateless(int64_t nr);
+uint32_t ph_layers_glance(int64_t nr);		/* those whose handler changes no state */
 
 /* The state in force; in a trial that works on a copy, the copy. */
 static inline struct ph_state *ph_state_of(const struct ph_walk *walk, struct ph_description *d, unsigned layer)
@@ -109,11 +112,24 @@ int64_t ph_layer_below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64
  * report. */
 int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_description *d, enum ph_why why);
 
+/* A call that no rule sees names d: what rules remember of it may be wrong. Firmly held, or in a trial. */
+void ph_layer_forget(struct ph_walk *walk, unsigned layer, struct ph_description *d);
+void ph_description_forget(struct ph_walk *walk, struct ph_description *d);
+
+/* Of these layers everything is settled, on one or on all descriptions, and their states are gone. */
+void ph_description_lose(struct ph_walk *walk, struct ph_description *d, uint32_t layers, enum ph_why why);
+void ph_layers_drop(struct ph_walk *walk, uint32_t layers, enum ph_why why);
+
 /* All layers, top down; the first error. */
 int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, enum ph_why why);
 
 /* Everything; errors stay with their descriptions. */
 void ph_settle_all_held(struct ph_walk *walk, enum ph_why why);
+
+/* What others could see: all but what is pending in interest lists. */
+void ph_settle_seen_held(struct ph_walk *walk, enum ph_why why);
+
+extern uint32_t ph_interest_layers;
 
 /* What fd names, looked up once a walk: its size may have changed since, the rest not. 0 or -errno. */
 int64_t ph_walk_identify(struct ph_walk *walk, int64_t fd);

@@ -8,7 +8,7 @@ enum {
 	PH_NR_dup2 = 33, PH_NR_getpid = 39, PH_NR_getcwd = 79, PH_NR_kill = 62, PH_NR_pivot_root = 155, PH_NR_chroot = 161, PH_NR_accept = 43, PH_NR_sendto = 44, PH_NR_recvfrom = 45,
 	PH_NR_sendmsg = 46, PH_NR_recvmsg = 47, PH_NR_shutdown = 48, PH_NR_getsockopt = 55, PH_NR_clone = 56, PH_NR_fcntl = 72,
 	PH_NR_fsync = 74, PH_NR_fdatasync = 75, PH_NR_ftruncate = 77, PH_NR_rename = 82, PH_NR_creat = 85,
-	PH_NR_fstatfs = 138, PH_NR_prctl = 157, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_munmap = 11, PH_NR_mremap = 25, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228, PH_NR_epoll_wait = 232,
+	PH_NR_fstatfs = 138, PH_NR_prctl = 157, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_munmap = 11, PH_NR_mremap = 25, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228, PH_NR_epoll_wait = 232, PH_NR_epoll_ctl = 233,
 	PH_NR_openat = 257,
 	PH_NR_newfstatat = 262, PH_NR_readlinkat = 267, PH_NR_unlinkat = 263, PH_NR_renameat = 264, PH_NR_unshare = 272, PH_NR_accept4 = 288, PH_NR_dup3 = 292,
 	PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_setns = 308, PH_NR_process_vm_readv = 310, PH_NR_kcmp = 312, PH_NR_renameat2 = 316, PH_NR_membarrier = 324, PH_NR_statx = 332, PH_NR_fallocate = 285,
@@ -19,7 +19,7 @@ enum {
 
 enum {
 	PH_ENOENT = 2, PH_ESRCH = 3, PH_EINTR = 4, PH_EBADF = 9, PH_EBUSY = 16, PH_EOPNOTSUPP = 95, PH_EAGAIN = 11, PH_ENOMEM = 12, PH_EFAULT = 14, PH_ENOSPC = 28, PH_ECONNRESET = 104,
-	PH_SOL_SOCKET = 1, PH_SO_PROTOCOL = 38, PH_SO_MEMINFO = 55, PH_IPPROTO_TCP = 6, PH_POLLOUT = 4, PH_SHUT_RDWR = 2,
+	PH_SOL_SOCKET = 1, PH_SO_PROTOCOL = 38, PH_SO_MEMINFO = 55, PH_IPPROTO_TCP = 6, PH_TCP_INFO = 11, PH_TCP_NOTSENT_LOWAT = 25, PH_EPOLLOUT = 4, PH_POLLOUT = 4, PH_SHUT_RDWR = 2,
 	PH_MSG_DONTWAIT = 0x40, PH_MSG_NOSIGNAL = 0x4000,
 	PH_AT_FDCWD = -100, PH_AT_EMPTY_PATH = 0x1000, PH_AT_SYMLINK_NOFOLLOW = 0x100, PH_O_PATH = 010000000, PH_RENAME_EXCHANGE = 2,
 	PH_O_RDONLY = 0, PH_O_WRONLY = 1, PH_O_RDWR = 2, PH_O_CREAT = 0100, PH_O_TRUNC = 01000, PH_O_APPEND = 02000,

@@ -2,6 +2,7 @@
  * ones that rules may not act on. */
 #include "opens.h"
 
+#include "engine.h"
 #include "keeper.h"
 #include "numbers.h"
 #include "run.h"
@@ -167,10 +168,9 @@ static void name_duplicates(struct ph_description *d)
 
 void ph_adopt(int64_t fd)
 {
-	enum { PREFIX = 14 };
-	char path[] = "/proc/self/fd/0000000000", *digit = path + sizeof(path) - 1;
+	char path[PH_FD_PATH];
 	struct ph_call c = { .nr = PH_NR_openat, .a = { PH_AT_FDCWD } };
-	int64_t flags, left = fd;
+	int64_t flags;
 	struct ph_identity id;
 	struct ph_walk walk;
 
@@ -180,11 +180,7 @@ void ph_adopt(int64_t fd)
 	flags = ph_syscall(PH_NR_fcntl, fd, PH_F_GETFL, 0, 0, 0, 0);
 	if (flags < 0)
 		return;
-	do
-		*--digit = (char)('0' + left % 10);
-	while (left /= 10);
-	for (char *at = path + PREFIX; (*at++ = *digit++);)
-		;
+	ph_fd_path(path, fd);
 	c.a[1] = (int64_t)path;
 	c.a[2] = flags & ~(int64_t)(PH_O_CREAT | PH_O_EXCL | PH_O_TRUNC);
 	ph_walk_begin(&walk, NULL);

@@ -25,6 +25,7 @@ struct ph_handles {
 	int32_t nr;		/* system call number */
 	int32_t fd_arg;		/* which argument is the descriptor whose state is `f`; -1: called with f == NULL */
 	int32_t may_answer;	/* some path returns without any kernel call: worth trying without a lock on signals */
+	int32_t glances;	/* it changes no state: what it receives at once is the answer, lock or no lock */
 	ph_handler run;
 };
 
@@ -34,9 +35,13 @@ struct ph_rule {
 	uint32_t state_bytes;	/* sizeof the generated struct, <= PH_STATE_MAX */
 	uint32_t process_bytes;	/* 0, or sizeof the generated struct of the process's state, <= PH_STATE_MAX */
 	uint32_t streams;	/* 1: the states are of connected stream sockets, not of regular files */
+	uint32_t interest;	/* 1: the states are of places in interest lists, and only waits could tell what is pending */
+	uint32_t tag_at;	/* where in a state the tag of its events stands, for `ready` */
 	uint32_t buffer_bytes;	/* 0, or the capacity of the buffer of each state */
 	bool (*pending)(struct ph_k *k, struct ph_state *f, int64_t fd);
 	int64_t (*settle)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* 0 or more, or -errno */
+	int64_t (*forget)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* or NULL: nothing is remembered */
+	int64_t (*ready)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* or NULL: which epoll surely has EPOLLOUT of it, or -1 */
 	const struct ph_handles *handles;
 	uint32_t n_handles;
 	bool lists;		/* asks what folders do not have (ph_absent) */
@@ -121,14 +126,28 @@ int64_t ph_k_exchange(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_
 int64_t ph_k_unlinkat(struct ph_k *k, int64_t dir, int64_t path);
 
 /* --- stream sockets -------------------------------------------------------------------------------------- */
-/* 1: the kernel surely takes a whole buffer on this socket without waiting, as long as the connection holds. */
+/* How many bytes, beside those that rules keep, the kernel surely takes on this socket without waiting, as long as the
+ * connection holds; 0 when that can't be said. And what n bytes take of it. */
 int64_t ph_roomy(struct ph_k *k, int64_t fd);
+int64_t ph_cost(struct ph_k *k, int64_t n);
 int64_t ph_k_receive(struct ph_k *k, int64_t fd, int64_t user, int64_t n);	/* read() that does not wait: else -EAGAIN */
 /* epoll_wait() that does not wait: how many events are there, or -errno. 0 also now and then when there are some, so that
  * nothing is kept for ever. */
 int64_t ph_k_ready(struct ph_k *k, int64_t epoll, int64_t events, int64_t n);
 /* The buffer's first `len` bytes to the peer: len, or -errno, and then the connection is over. Raises no SIGPIPE. */
 int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
+
+/* --- interest lists of epolls ---------------------------------------------------------------------------- */
+/* Whether no other thread of the process can wait on this epoll, and it is seen when the number is closed. */
+bool ph_watchable(struct ph_k *k, int64_t epoll);
+/* Of the struct epoll_event at `event`: its mask, or -1 when it can't be read or is not plainly level-triggered; its tag. */
+int64_t ph_level(struct ph_k *k, int64_t event);
+int64_t ph_tag(struct ph_k *k, int64_t event);
+bool ph_asks_out(int64_t mask);			/* EPOLLOUT */
+int64_t ph_k_watch(struct ph_k *k, int64_t epoll, int64_t op, int64_t fd, int64_t mask, int64_t tag);	/* epoll_ctl */
+/* EPOLLOUT of every description whose `ready` names this epoll, as epoll_wait would tell it: how many. 0 also now and
+ * then when there are some, so that the kernel's own events are not kept waiting. */
+int64_t ph_known(struct ph_k *k, int64_t epoll, int64_t events, int64_t n);
 
 /* --- answers that live in the program's memory --------------------------------------------------------- */
 /* After a successful forward of fstat/newfstatat(AT_EMPTY_PATH): set st_size, and st_blocks to 0 when size is 0. */

@@ -61,22 +61,6 @@ size_t ph_strlen(const char *s)
 	return n;
 }
 
-void ph_fd_path(char to[PH_FD_PATH], int64_t fd)
-{
-	static const char folder[] = "/proc/self/fd/";
-	char digits[20];
-	unsigned n = 0;
-
-	memcpy(to, folder, sizeof(folder));
-	to += sizeof(folder) - 1;
-	do
-		digits[n++] = (char)('0' + fd % 10);
-	while (fd /= 10);
-	while (n)
-		*to++ = digits[--n];
-	*to = 0;
-}
-
 const char *ph_after_prefix(const char *s, const char *prefix)
 {
 	while (*prefix)

@@ -119,8 +119,8 @@ static int64_t gather_write(struct ph_k *k, struct ph_state *f, const int64_t a[
 }
 
 static const struct ph_handles gather_handles[] = {
-	{ SYS_openat, -1, 0, gather_openat },
-	{ SYS_write, 0, 1, gather_write },
+	{ SYS_openat, -1, 0, 0, gather_openat },
+	{ SYS_write, 0, 1, 0, gather_write },
 };
 static const struct ph_rule gather = {
 	.name = "gather", .digest = "", .state_bytes = sizeof(struct gather), .buffer_bytes = 65536,

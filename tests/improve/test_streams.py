@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from peephole.improve.arm import arm
 
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
@@ -96,8 +98,8 @@ elif mode == "gone":
 
 
 @contextmanager
-def server(mode: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    with arm(["gather_sends"]) as armed:
+def server(mode: str, *rules: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with arm(rules or ["gather_sends"]) as armed:
         with subprocess.Popen(
             [PYTHON, "-I", "-S", "-c", SERVER, mode],
             env=armed.environment(os.environ),
@@ -109,7 +111,9 @@ def server(mode: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
                 yield child, int(child.stdout.readline())
             finally:
                 child.kill()
-        assert mode not in ("asks", "computes") or armed.stats()["rules"]["gather_sends"]["hits"] > 0
+        stats = armed.stats()["rules"]
+        assert mode not in ("asks", "computes") or stats["gather_sends"]["hits"] > 0
+        assert "epoll_shadow" not in stats or stats["epoll_shadow"]["hits"] > 0
 
 
 def connect(port: int) -> socket.socket:
@@ -125,10 +129,14 @@ def everything(s: socket.socket, most: int | None = None) -> bytes:
     return got
 
 
-def test_an_event_loop_answers_many_peers_byte_for_byte() -> None:
+BOTH = ("epoll_shadow", "gather_sends")
+
+
+@pytest.mark.parametrize("rules", [("gather_sends",), BOTH], ids="+".join)
+def test_an_event_loop_answers_many_peers_byte_for_byte(rules: tuple[str, ...]) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     rng = random.Random(seed)
-    with server("loop") as (_, port):
+    with server("loop", *rules) as (_, port):
         peers = [connect(port) for _ in range(6)]
         for _ in range(40):
             asked = {s: rng.randbytes(rng.choice([1, 50, 3000, 30000])) for s in rng.sample(peers, rng.randint(1, 6))}
@@ -161,9 +169,10 @@ def test_a_full_buffer_and_the_end_send_what_is_kept() -> None:
         assert everything(connect(port)) == b"".join(b"%099d\n" % i for i in range(3000))
 
 
-def test_a_slow_peer_gets_everything() -> None:
+@pytest.mark.parametrize("rules", [("gather_sends",), BOTH], ids="+".join)
+def test_a_slow_peer_gets_everything(rules: tuple[str, ...]) -> None:
     data = random.Random(3).randbytes(50000)
-    with server("loop") as (_, port):
+    with server("loop", *rules) as (_, port):
         s = connect(port)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         for _ in range(20):

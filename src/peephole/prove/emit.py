@@ -41,7 +41,8 @@ def emit_rule(rule: RuleText) -> str:
         ]
         struct += ["};"]
     defines = [f"#define {name} INT64_C({value})" for name, value in rule.constants.items()]
-    functions = [_function(rule, rule.pending), _function(rule, rule.settle)]
+    special = [f for f in (rule.pending, rule.settle, rule.forget, rule.ready) if f]
+    functions = [_function(rule, f) for f in special]
     functions += [_function(rule, h) for h in rule.handlers.values()]
     parts = [
         f"/* {rule.title}\n * Generated from {rule.name}/{rule.path.name} by `python3 -m peephole.prove.emit`. */",
@@ -75,7 +76,8 @@ def _table(rule: RuleText) -> str:
         if name not in call_table():
             raise RuleError(f"{rule.path}:{h.line}: {name} is not in core/runtime/calls.def")
         number = call_table()[name].number
-        rows.append(f"\t{{ {number}, {h.fd_arg}, {int(h.may_answer)}, {rule.name}_on_{name} }},\t/* {name} */")
+        how = f"{h.fd_arg}, {int(h.may_answer)}, {int(h.glances)}"
+        rows.append(f"\t{{ {number}, {how}, {rule.name}_on_{name} }},\t/* {name} */")
     title = rule.title.replace("\\", "\\\\").replace('"', '\\"')
     return "\n".join(
         [
@@ -91,9 +93,13 @@ def _table(rule: RuleText) -> str:
             *([f"\t.process_bytes = sizeof(struct {rule.name}_process),"] if rule.process else []),
             *(["\t.streams = 1,"] if rule.streams else []),
             *([] if rule.alone else ["\t.not_alone = true,"]),
+            *(["\t.interest = 1,"] if rule.interest else []),
             f"\t.buffer_bytes = {rule.buffer[1] if rule.buffer else 0},",
             f"\t.pending = {rule.name}_pending,",
             f"\t.settle = {rule.name}_settle,",
+            *([f"\t.forget = {rule.name}_forget,"] if rule.forget else []),
+            *([f"\t.ready = {rule.name}_ready,"] if rule.ready else []),
+            *([f"\t.tag_at = offsetof(struct {rule.name}, tag),"] if rule.ready else []),
             f"\t.handles = {rule.name}_handles,",
             f"\t.n_handles = {len(rule.handlers)},",
             *(["\t.lists = true,"] if "absent" in rule.mechanisms else []),
@@ -114,7 +120,7 @@ def _function(rule: RuleText, f: Function) -> str:
     printer = _Printer(rule, f)
     printer.block(list(f.body), 1)
     gives = "bool" if f.name == "pending" else "int64_t"
-    if f.name in ("pending", "settle"):
+    if f.name in ("pending", "settle", "forget", "ready"):
         head = f"static {gives} {rule.name}_{f.name}(struct ph_k *k, struct ph_state *state, int64_t fd)"
         unused = [name for name in ("k", "fd") if name not in printer.used]
         parameters: list[str] = []

@@ -17,6 +17,7 @@ from peephole.prove.model.machine import (
     CELLS,
     CHUNK,
     DESCRIPTIONS,
+    EPOLLS,
     IDENTITIES,
     INODES,
     Machine,
@@ -62,10 +63,12 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
     if rule.buffer:
         facts["the buffer is empty"] = lambda s, d: eq(s[f"d{d}.len"], 0)
     for a in nums:
+        facts[f"{a} >= 0"] = _at_least_zero(a)
+        if rule.streams:
+            continue  # they have neither offset nor size
         facts |= {f"{a} is the offset": _relate(a, "pos", eq), f"{a} <= offset": _relate(a, "pos", le)}
         facts |= {f"{a} is the size": _relate_size(a, eq), f"{a} <= size": _relate_size(a, le)}
         facts[f"{a} is what F_GETFL says"] = _status_flags(a)
-        facts[f"{a} >= 0"] = _at_least_zero(a)
         if rule.buffer and "fill" in rule.mechanisms:
             facts[f"{MIRROR} the buffer holds the file from {a} on"] = _mirrors(a)
         for b in nums:
@@ -73,6 +76,8 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
                 facts[f"{a} <= {b}"] = _two(a, b)
             if a < b:
                 facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
+    if rule.streams:
+        facts |= stream_facts(rule, nums)
     if "absent" in rule.mechanisms:
         return [Candidate(f"{MIRROR} absent names name nothing", _absent)]
     if not rule.per_file:
@@ -84,6 +89,46 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         for fact, f in facts.items()
         if fact not in (guard, f"not {guard}")
     ] + process_candidates(rule)
+
+
+def stream_facts(rule: RuleText, nums: list[str]) -> dict[str, Fact]:
+    """What may be remembered of a stream: the room that the kernel has, the socket's place in an interest list."""
+    facts: dict[str, Fact] = {}
+    if rule.interest:
+        facts["the process has one thread"] = lambda s, d: not_(s["threads"])
+    for a in nums:
+        facts[f"{a} and the buffer <= room"] = _within_room(a)
+        for b in nums if rule.interest else ():
+            if a == b:
+                facts[f"{a} is a mask"] = lambda s, d, a=a: and_(le(-1, s[f"d{d}.f.{a}"]), le(s[f"d{d}.f.{a}"], 3))  # type: ignore[misc]
+                facts[f"{a} is 0 or 1"] = lambda s, d, a=a: and_(le(0, s[f"d{d}.f.{a}"]), lt(s[f"d{d}.f.{a}"], EPOLLS))  # type: ignore[misc]
+                facts[f"{a} is an epoll that has it"] = _in_list(a, "in", None)
+                continue
+            facts[f"{b} is the mask in {a}"] = _in_list(a, "mask", b)
+            facts[f"{b} is the tag in {a}"] = _in_list(a, "tag", b)
+    return facts
+
+
+def _within_room(name: str) -> Fact:
+    def holds(s: dict[str, Any], d: int) -> Bool:
+        space, room = s[f"d{d}.f.{name}"], s[f"d{d}.room"]
+        return and_(le(space, room), le(add(space, s[f"d{d}.len"]), room))  # the first keeps the sum from wrapping
+
+    return holds
+
+
+def _in_list(epoll: str, key: str, name: str | None) -> Fact:
+    """In the list of the epoll that one field names, the place is there, or holds what another field says."""
+
+    def holds(s: dict[str, Any], d: int) -> Bool:
+        parts = []
+        for q in range(EPOLLS):
+            value = s[f"d{d}.q{q}.{key}"]
+            right = value if name is None else eq(value, s[f"d{d}.f.{name}"])
+            parts.append(implies(eq(s[f"d{d}.f.{epoll}"], q), right))
+        return and_(*parts)
+
+    return holds
 
 
 def process_candidates(rule: RuleText) -> list[Candidate]:

@@ -38,6 +38,7 @@ class Function:
     body: tuple[ast.stmt, ...]
     may_answer: bool  # some path returns without any kernel call
     line: int
+    glances: bool = False  # it changes no state: what it receives at once may be answered without a lock
 
     @property
     def fd_arg(self) -> int:
@@ -70,6 +71,9 @@ class RuleText:
     alone: bool = True  # it goes when this process has the file open elsewhere, or mapped
     model_only: bool = False  # uses a mechanism that has no C: refuted neighbours only
     mechanisms: frozenset[str] = frozenset()  # that its text uses
+    interest: bool = False  # that state is of a socket's place in the interest list of an epoll
+    forget: Function | None = None  # what is remembered of a description may be wrong from here on
+    ready: Function | None = None  # which epoll is known to have an event of it
 
     @property
     def about_files(self) -> bool:
@@ -138,6 +142,9 @@ def mechanism(node: ast.expr) -> str | None:
     return None
 
 
+#: functions of a rule that are no handlers
+_SPECIAL = ("pending", "settle", "forget", "ready")
+
 #: What a rule without state of open files has in their place.
 _NOTHING_PENDING = [
     s
@@ -153,7 +160,7 @@ class _Reader:
         self.constants: dict[str, int] = {}
         self.fields: dict[str, str] = {}
         self.process: dict[str, str] = {}
-        self.per_file = self.streams = False
+        self.per_file = self.streams = self.interest = False
         self.alone = True
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
@@ -229,11 +236,19 @@ class _Reader:
             self.fail(c, "a rule with alone = False can't ask k.alone")
         doc = ast.get_docstring(c) or self.fail(c, "a rule has a docstring: it is the rule's page")
         pending, settle = read.pop("pending"), read.pop("settle")
+        forget, ready = (self._optional(read.pop(name, None)) for name in ("forget", "ready"))
+        if ready and (not self.interest or "tag" not in self.fields):
+            self.fail(c, "ready belongs to state with base PerInterest that has a field tag")
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
             self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.streams,
-            self.alone, self.model_only, frozenset(self.used),
+            self.alone, self.model_only, frozenset(self.used), self.interest, forget, ready,
         )  # fmt: skip
+
+    def _optional(self, f: Function | None) -> Function | None:
+        if f and (not f.has_state or f.parameters != (("fd", "fd"),)):
+            raise RuleError(f"{self.path}:{f.line}: it is written {f.name}(k, f, fd: fd)")
+        return f
 
     def _guarantees(self, node: ast.expr) -> frozenset[str]:
         if isinstance(node, ast.Call) and ast.unparse(node) == "set()":
@@ -261,10 +276,11 @@ class _Reader:
 
     def _state(self, c: ast.ClassDef) -> None:
         bases = [ast.unparse(b) for b in c.bases]
-        if bases not in (["PerOpenFile"], ["PerStream"], ["PerProcess"]):
-            self.fail(c, "a class of a rule's state has the base PerOpenFile, PerStream or PerProcess")
+        if bases not in ([name] for name in ("PerOpenFile", "PerStream", "PerInterest", "PerProcess")):
+            self.fail(c, "a class of a rule's state has the base PerOpenFile, PerStream, PerInterest or PerProcess")
         per_file = bases != ["PerProcess"]
-        self.streams = self.streams or bases == ["PerStream"]
+        self.interest = self.interest or bases == ["PerInterest"]
+        self.streams = self.streams or self.interest or bases == ["PerStream"]
         fields = self.fields if per_file else self.process
         if fields or (per_file and self.per_file):
             self.fail(c, f"a rule has at most one class with base {bases[0]}")
@@ -314,8 +330,9 @@ class _Reader:
         scope = _Scope(self, dict(parameters), has_state, f.name, has_process)
         if scope.block(body):
             self.fail(f, f"{f.name}: every path ends with return")
-        answers = f.name not in ("pending", "settle") and any(_answering_paths(body))
-        return Function(f.name, has_state, has_process, tuple(parameters), body, answers, f.lineno)
+        answers = f.name not in _SPECIAL and any(_answering_paths(body))
+        glances = has_state and not any(_changes_state(n) for s in body for n in ast.walk(s))
+        return Function(f.name, has_state, has_process, tuple(parameters), body, answers, f.lineno, glances)
 
 
 class _Scope:
@@ -502,8 +519,8 @@ class _Scope:
             self.r.fail(e, f"{name} takes {len(m.takes)} arguments")
         if kernel_call(e) and not alone:
             self.r.fail(e, f"k.{name} calls the kernel: it stands as a statement or alone on the right of `=`")
-        if kernel_call(e) and self.function == "pending":
-            self.r.fail(e, "pending makes no kernel call")
+        if kernel_call(e) and self.function in ("pending", "forget", "ready"):
+            self.r.fail(e, f"{self.function} makes no kernel call")
         for argument, wanted in zip(e.args, m.takes, strict=True):
             if wanted == "state":
                 if ast.unparse(argument) != "f" or not self.state:
@@ -515,6 +532,13 @@ class _Scope:
                 if wanted == "fd" and name != "openat" and ast.unparse(argument) not in self.descriptors:
                     self.r.fail(e, f"{name} takes a descriptor: a parameter of type fd, or what an open gave")
         return "state" if m.gives == "state" else m.gives
+
+
+def _changes_state(node: ast.AST) -> bool:
+    """Whether a node assigns a field, or asks for more than to forward, to receive and to settle."""
+    if isinstance(node, ast.Assign):
+        return isinstance(node.targets[0], ast.Attribute)
+    return isinstance(node, ast.Call) and mechanism(node) not in ("forward", "receive", "settle", "settle_all", "ok")
 
 
 def _answering_paths(body: tuple[ast.stmt, ...] | list[ast.stmt]) -> Iterator[bool]:

@@ -26,6 +26,7 @@ _ERRNOS = {
     17: "EEXIST", 22: "EINVAL", 24: "EMFILE", 25: "ENOTTY", 28: "ENOSPC", 29: "ESPIPE", 95: "EOPNOTSUPP",
 }  # fmt: skip
 _COMMANDS = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL"}
+_EVENTS = {-1: "EPOLLET", 0: "0", 1: "EPOLLIN", 2: "EPOLLOUT", 3: "EPOLLIN|EPOLLOUT"}
 _REQUESTS = {20: "TCGETS", 21: "FICLONE"}
 
 
@@ -87,8 +88,16 @@ def _call(call: Call, before: dict[str, Any]) -> str:
     match call.name:
         case "accept4":
             return "accept()"
-        case "epoll_wait":
-            return "epoll_wait()"
+        case "epoll_wait" | "other_waits":
+            which = w.get("epoll", "")
+            return f"epoll_wait({which})" if call.by == "us" else f"another process: epoll_wait({which})"
+        case "epoll_ctl" | "other_controls":
+            what = {1: "ADD", 2: "DEL", 3: "MOD"}.get(w["op"], "?")
+            return f"{who}epoll_ctl({w['epoll']}, {what}, {call.slot}, {_EVENTS[w['mask']]}, tag {w['tag']})"
+        case "close_epoll":
+            return f"close({w['epoll']}), an epoll"
+        case "thread_begins":
+            return "a second thread begins"
         case "openat":
             return f"open({_NAMES[w['name']]}, {_flags(w['flags'])})"
         case "write" | "writev":
@@ -178,6 +187,8 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
                     ours, theirs = int(step.out.get(k, 0)), int(step.reference_out.get(k, 0))
                     return f"the program sees {k} {ours}; in the original {theirs}"
             return "a descriptor's offset or flags differ, which a later call would show"
+        case "visibility" if call.name == "other_waits":
+            return "its wait goes by another interest list than the original's"
         case "visibility":
             return f"it sees another file than the original would have shown: {_both(step)}"
         case "survival":
@@ -191,6 +202,8 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
         case "durability":
             return f"the sync has returned, and a crash now leaves: {_left(step)}"
         case "timing":
+            if call.name == "epoll_wait":
+                return "it is told some events at once, and others that are there only later"
             return "it sleeps for less than was asked"
         case "ordering":
             made = "was not made" if step.elided else "is made only now, after another file was changed"

@@ -89,6 +89,7 @@ def take_step(
     choice = free.oracle
     told = Oracle(ite(on.forwarded, choice.fail, 0), ite(on.forwarded, choice.short, FAR), choice.fresh)
     off = _machine(None, sizes, start.state, free, crash)
+    off.told = on.known
     reference_result = dispatch(off, call, told)
 
     end = _machine(rule, sizes, on.state, free, crash)
@@ -236,6 +237,9 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
         for name, where in m.wrong.items():
             key = f"{DISCIPLINE}: {name}"
             out[key] = or_(out.get(key, False), where)
+    if "threads" in step.after:
+        kept_back = or_(*[pending(on, rule, d) for d in range(DESCRIPTIONS)])
+        out[f"{DISCIPLINE}: nothing is pending that another thread may wait for"] = and_(on.state["threads"], kept_back)
     if call.by == "us" and call.name in COMMUNICATES and kind_of(call.name) != "INERT":
         left = or_(*[pending(on, rule, d) for d in range(DESCRIPTIONS)])
         out[f"{DISCIPLINE}: nothing is pending across a call that may block or communicate"] = left
@@ -248,14 +252,14 @@ def keys_touched(state: dict[str, Any]) -> list[str]:
 def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answer: Bool, relation: Bool) -> None:
     """What another process does. Relaxing atomicity is a rely: others then leave alone what is pending."""
     out = step.differs
-    if call.name == "other_reads":
+    if call.name in ("other_reads", "other_waits"):
         out["visibility"] = answer
     known = [k for k in step.before if k.startswith("absent.") and call.by == "other"]
     if known:
         changed = [not_(same(step.before[f"n{k[7:]}"], step.after[f"n{k[7:]}"])) for k in known]
         out["rely"] = or_(*[and_(step.before[k], c) for k, c in zip(known, changed, strict=True)])
     if call.name not in ("other_writes", "other_truncates"):
-        out["results"] = and_(call.name != "other_reads", answer)
+        out["results"] = and_(call.name not in ("other_reads", "other_waits"), answer)
         out["contents"] = relation
         return
     before = Machine(dict(step.before), rule, start.sizes)

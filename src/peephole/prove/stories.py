@@ -120,6 +120,8 @@ class _Pool:
     def __init__(self, rule: RuleText, rng: random.Random, focus: frozenset[str]) -> None:
         if rule.remembers:
             focus |= {*rule.handlers, "other_writes", "other_truncates", "link"} - {"openat"}
+        if rule.interest:
+            focus |= {*rule.handlers, "sendmsg", "thread_begins"} - {"accept4", "socket"}
         self.rule, self.rng, self.focus, self.sizes = rule, rng, focus, plain_sizes(rule)
         # A rule that remembers what it read has to be brought to it first.
         remembers = rule.remembers
@@ -185,7 +187,8 @@ def states_reached(rule: RuleText, rng: random.Random, trials: int) -> list[dict
 def _interest(known: tuple[Run, dict[str, Any]]) -> int:
     run, state = known
     kept = sum(state[f"d{d}.h"] + (state[f"d{d}.len"] > 0) for d in range(DESCRIPTIONS))
-    return int(kept) + run.stale
+    places = sum(bool(v) for k, v in state.items() if ".f." in k) if "threads" in state else 0
+    return int(kept) + run.stale + places
 
 
 def _signature(state: dict[str, Any]) -> tuple[Any, ...]:

@@ -67,6 +67,9 @@ _NUMBERS = {
     "TCGETS": (0x5401, 20),
     "FICLONE": (0x40049409, 21),
     "OVERFLOW_ID": (65534, 90),  # of users that a user namespace does not map (yet)
+    "EPOLL_CTL_ADD": (1, 1),
+    "EPOLL_CTL_DEL": (2, 2),
+    "EPOLL_CTL_MOD": (3, 3),
 }
 NUMBERS: dict[str, Number] = (
     {n: Number(v, "flag", v) for n, v in _FLAGS.items()}
@@ -116,6 +119,13 @@ MECHANISMS: dict[str, Mechanism] = {
     "receive": Mechanism("ph_k_receive", ("fd", "buf", "num"), "num", True),
     "ready": Mechanism("ph_k_ready", ("fd", "buf", "num"), "num", True),
     "send_all": Mechanism("ph_k_send_all", ("fd", "state", "num"), "num", True),
+    "cost": Mechanism("ph_cost", ("num",), "num", False),
+    "watchable": Mechanism("ph_watchable", ("num",), "bool", False),
+    "level": Mechanism("ph_level", ("buf",), "num", False),
+    "tag": Mechanism("ph_tag", ("buf",), "num", False),
+    "asks_out": Mechanism("ph_asks_out", ("num",), "bool", False, needs_k=False),
+    "watch": Mechanism("ph_k_watch", ("num", "num", "fd", "num", "num"), "num", True),
+    "known": Mechanism("ph_known", ("num", "buf", "num"), "num", True),
     "stat_set_size": Mechanism("ph_stat_set_size", ("buf", "num"), "num", False),
     "in_a_row": Mechanism("ph_in_a_row", ("buf",), "num", False),
     "nap": Mechanism("ph_nap", ("buf", "num"), "num", True),
@@ -153,7 +163,7 @@ ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNO
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]
-OVERFLOW_ID = 65534
+OVERFLOW_ID, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 65534, 1, 2, 3
 
 SURVIVAL, ERROR_TIMING, FRESHNESS, VISIBILITY, ATOMICITY, APPEND_ATOMICITY, ORDERING = GUARANTEES[2:9]
 DURABILITY, CRASH, IDENTITY, TIMESTAMPS, LOCKING, RESOURCES, TIMING = GUARANTEES[9:]
@@ -170,6 +180,13 @@ class PerOpenFile:
 
 class PerStream:
     """The base of the class that holds a rule's state: one for each stream socket that the process accepted."""
+
+
+class PerInterest:
+    """The base of a state of one TCP socket's place in the interest list of an epoll.
+
+    What it has pending, only waits on that epoll could tell.
+    """
 
 
 class PerProcess:

@@ -34,6 +34,10 @@ _WORDS: dict[str, tuple[int, int]] = {
     "n": (0, CHUNK),
     "offset": (0, CELLS),
     "whence": (0, 3),
+    "epoll": (0, 1),
+    "op": (0, 3),
+    "mask": (-1, 3),
+    "tag": (0, 1),
     "command": (1, 5),
     "request": (20, 22),
     "lock": (0, 2),
@@ -127,12 +131,30 @@ SLEEPS: tuple[Shape, ...] = (
 
 
 #: Calls about stream sockets, for rules that have state of them.
-STREAMS: tuple[Shape, ...] = (Shape("accept4"), Shape("epoll_wait"))
+STREAMS: tuple[Shape, ...] = (
+    Shape("accept4"),
+    Shape("socket"),
+    Shape("epoll_wait"),
+    Shape("sendmsg", "d", ("n", "data")),
+)
+#: Calls about interest lists, for rules that have state of a socket's place in one.
+INTEREST: tuple[Shape, ...] = (
+    Shape("accept4"),
+    Shape("epoll_ctl", "d", ("epoll", "op", "mask", "tag")),
+    Shape("epoll_wait", "", ("epoll",)),
+    Shape("socket"),
+    Shape("close_epoll", "", ("epoll",)),
+    Shape("thread_begins"),
+    Shape("sendmsg", "d", ("n", "data")),
+    Shape("other_waits", "", ("epoll",), by="other"),
+    Shape("other_controls", "d", ("epoll", "op", "mask", "tag"), by="other"),
+)
 
 
 def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
     """The calls that a proof of this rule looks at; the first is the one that gives state."""
-    known = STREAMS + ALPHABET if rule.streams else ALPHABET
+    about = INTEREST if rule.interest else STREAMS if rule.streams else ()
+    known = about + ALPHABET
     return known + (PROCESS if rule.process else ()) + (SLEEPS if rule.about_sleep else ())
 
 

@@ -14,7 +14,7 @@ from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.kernel import Call, perform
 from peephole.prove.model.machine import DESCRIPTIONS, Machine, Oracle
-from peephole.prove.model.mechanisms import Mechanisms, forget_absent, may_wait, settle, settle_all, settle_owed
+from peephole.prove.model.mechanisms import Mechanisms, forget, forget_absent, may_wait, settle, settle_all, settle_owed
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, or_
 
 #: calls that reach rules under another name
@@ -64,18 +64,35 @@ class _Dispatch:
                 return self.dup()
             case "CLOSE":
                 return self.close()
+            case "INERT" if self.call.slot >= 0:
+                return self.inert()
             case "INERT":
                 return self.on_process()
             case "WAIT" if self.handler():
                 return self.on_process()
         settle_all(self.m, self.rule)
-        if kind == "FORK":
+        if kind == "FORK" or self.call.name == "close_epoll":
             for slot in range(DESCRIPTIONS):
                 self.take_away(slot)
         if self.call.name == "fork_child":
             for name, what in self.rule.process.items():
                 self.m.set(f"p.f.{name}", False if what == "bool" else 0)
         return self.on_process()
+
+    def inert(self) -> Num:
+        """Settles nothing: the rule's handler, where it has state, or the kernel."""
+        m, slot, handler = self.m, self.call.slot, self.handler()
+        handled = and_(m.d(slot, "h"), handler is not None)
+        answer: Num = 0
+        with m.under(handled) as guard:
+            if handler and guard is not False:
+                left = self.error_of(slot)
+                with m.under(eq(left, 0)):
+                    answer = self.run_handler(handler)
+                answer = ite(eq(left, 0), answer, left)
+        with m.under(not_(handled)):
+            passed = self.forward()
+        return ite(handled, answer, passed)  # type: ignore[no-any-return]
 
     def on_process(self) -> Num:
         """A call that names no description: the rule's handler, or the kernel."""
@@ -113,6 +130,7 @@ class _Dispatch:
             if other >= 0 and not everything:
                 with m.under(m.is_open(other)):
                     first = settle(m, self.rule, other)
+                    forget(m, self.rule, other)
             with m.under(eq(first, 0)):
                 with m.under(handled) as guard:
                     answer = self.run_handler(handler) if handler and guard is not False else 0
@@ -124,11 +142,12 @@ class _Dispatch:
     def settle_and_pass(self, everything: bool) -> Num:
         m, slot, other = self.m, self.call.slot, self.call.other
         r = settle(m, self.rule, slot)
+        forget(m, self.rule, slot)
         odd: Bool = or_(not_(m.is_open(slot)), m.of_file(slot, "special"))
         if other >= 0:
             odd = or_(odd, not_(m.is_open(other)), m.of_file(other, "special"))
         with m.under(eq(r, 0)):
-            with m.under(True if everything else odd):
+            with m.under(True if everything else and_(odd, not self.rule.interest)):
                 settle_all(m, self.rule)
             passed = self.forward()
         return ite(eq(r, 0), passed, r)  # type: ignore[no-any-return]
@@ -196,6 +215,8 @@ class _Dispatch:
     def dup(self) -> Num:
         m, other = self.m, self.call.other
         r: Num = 0
+        if self.rule.interest:
+            self.settle_and_take(self.call.slot)  # the new descriptor has places of its own
         if other >= 0:
             with m.under(eq(m.d(other, "refs"), 1)):
                 left = self.error_of(other)
@@ -225,7 +246,9 @@ class _Dispatch:
 SHAPES: dict[str, tuple[str, ...]] = {
     "openat": ("dir", "name", "flags", "mode"),
     "accept4": ("dir", "memory", "memory", "mode"),
-    "epoll_wait": ("dir", "memory", "mode", "mode"),
+    "socket": ("mode", "mode", "mode"),
+    "epoll_wait": ("epoll", "memory", "mode", "mode"),
+    "epoll_ctl": ("epoll", "op", "fd", "memory"),
     "write": ("fd", "data", "n"),
     "writev": ("fd", "data", "n"),
     "pwrite64": ("fd", "data", "n", "offset"),
@@ -260,6 +283,8 @@ def _word(call: Call, what: str) -> Any:
             return Descriptor(call.other, call.other)
         case "dir" | "mode" | "memory" | "zero":
             return 0
+        case "epoll":
+            return call.words.get("epoll", 0)
         case "placed" | "append":
             return ite(call[what], 1, 0)
     return call[what]

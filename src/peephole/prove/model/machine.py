@@ -11,11 +11,14 @@ State is a flat dict from keys to terms or plain values:
     d{d}.refs .ino .pos         an open file description: how many descriptors of our process name it, its file, offset
     d{d}.rd .wr .app .sync      readable, writable, O_APPEND, O_SYNC or O_DSYNC
     d{d}.shared .lock .path     reachable from another process; its flock; opened with O_PATH
+    d{d}.room                   how much the kernel surely takes on this stream; only with rules about streams
+    d{d}.q{q}.in .mask .tag     its place in the interest list of epoll q; only with rules about interest
     d{d}.h .err                 the dispatcher's: a rule has state here; an error that no call has reported yet
     d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
     reflink                     the file system has reflinks
     absent.{j}                  the runtime knows that name j names nothing; only with rules that ask for it
     owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
+    threads                     our process has another thread; only with rules about interest
 
 and for rules with state of the process:
 
@@ -37,7 +40,8 @@ from typing import Any
 from peephole.prove.language import RuleText
 from peephole.prove.model.terms import Bool, Num, and_, as_number, bool_var, eq, ite, le, lt, not_, num_var, or_
 
-NAMES, INODES, DESCRIPTIONS, CELLS, CHUNK = 3, 3, 3, 4, 3
+NAMES, INODES, DESCRIPTIONS, CELLS, CHUNK, EPOLLS = 3, 3, 3, 4, 3, 2
+ROOM_MAX = 2 * CHUNK
 BOUNDS = {
     "cells a file": CELLS,
     "names": NAMES,
@@ -111,6 +115,8 @@ class Machine:
     forwarded: Bool = False
     hits: Bool = False
     asleep: Num = 0  # how long the call slept
+    known: dict[int, Bool] = field(default_factory=dict)  # events that a wait was answered with, by description
+    told: dict[int, Bool] = field(default_factory=dict)  # in the plain run: those with which the kernel answers a wait
     later: Bool = False  # the program went on waiting with something pending
     out: dict[str, Any] = field(default_factory=dict)  # what the call wrote into the program's memory
     settling: int | None = None
@@ -231,6 +237,8 @@ def one_of(name: str, values: tuple[int, ...]) -> Num:
 def unknown_state(rule: RuleText) -> dict[str, Any]:
     """A state of which nothing is known but its shape (see `well_formed`)."""
     state: dict[str, Any] = {"reflink": bool_var("reflink")}
+    if rule.interest:
+        state["threads"] = bool_var("threads")
     state |= {f"n{j}": one_of(f"n{j}", (-1, *range(INODES))) for j in range(NAMES)}
     for i in range(INODES):
         state[f"i{i}.size"] = num_var(f"i{i}.size", CELLS)
@@ -255,8 +263,18 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "path", "h")}
         if not rule.per_file:
             state[f"d{d}.h"] = False
+        state |= unknown_stream(rule, d)
         state[f"d{d}.err"] = 0
         state |= unknown_fields(rule, d)
+    return state
+
+
+def unknown_stream(rule: RuleText, d: int) -> dict[str, Any]:
+    """What the kernel knows of a stream: the room that it has, its places in interest lists."""
+    state: dict[str, Any] = {f"d{d}.room": num_var(f"d{d}.room")} if rule.streams else {}
+    for q in range(EPOLLS if rule.interest else 0):
+        state |= {f"d{d}.q{q}.in": bool_var(f"d{d}.q{q}.in")}
+        state |= {f"d{d}.q{q}.{n}": num_var(f"d{d}.q{q}.{n}") for n in ("mask", "tag")}
     return state
 
 
@@ -301,6 +319,8 @@ def start_state(rule: RuleText) -> dict[str, Any]:
 _TRUTHS = (
     "special",
     "stream",
+    "in",
+    "threads",
     "covered",
     "mapped",
     "touched",
@@ -366,6 +386,13 @@ def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Boo
     facts += [or_(not_(at("h")), and_(is_open, not_(at("shared"))))]
     facts += [or_(not_(at("path")), not_(or_(at("rd"), at("wr"))))]
     facts += [le(0, at("len")), le(at("len"), sizes.capacity), or_(at("h"), eq(at("len"), 0))]
+    if f"d{d}.room" in state:
+        facts += [le(0, at("room")), le(at("room"), ROOM_MAX)]
+    for q in range(EPOLLS if "threads" in state else 0):
+        there, mask, tag = (at(f"q{q}.{n}") for n in ("in", "mask", "tag"))
+        facts += [or_(not_(there), is_open), or_(there, and_(eq(mask, 0), eq(tag, 0)))]
+        facts += [le(-1, mask), le(mask, 3), le(0, tag), le(tag, 1)]
+        facts.append(or_(not_(at("h")), eq(at("refs"), 1)))  # a second descriptor has places of its own
     for i in range(INODES):
         here = and_(at("h"), eq(at("ino"), i))
         regular = and_(not_(state[f"i{i}.special"]), state[f"i{i}.covered"])

@@ -26,15 +26,16 @@ class GatherSends(Rule):
     An event loop that sends a large answer piece by piece (squid: 4096 bytes) enters the kernel for each piece, and the
     socket is ready again at once. This rule keeps the pieces and sends them in one call: when the buffer is full, when
     epoll_wait has no event that is there already, or before the program closes the socket, does anything else with it,
-    blocks, forks or ends. A piece is kept only while the kernel surely has room for the whole buffer, so that what the
-    program was told is sent can be sent without waiting. The peer sees the bytes later, and in fewer segments; that it
-    is gone is told to the next call on the socket.
+    blocks, forks or ends. A piece is kept only while the kernel surely has room for it, so that what the program was
+    told is sent can be sent without waiting. The peer sees the bytes later, and in fewer segments; that it is gone is
+    told to the next call on the socket.
     """
 
     relaxes = {VISIBILITY, SURVIVAL, ERROR_TIMING, TIMING}
 
     class Stream(PerStream):
         data: buffer[65536]
+        space: num  # so many bytes more the kernel surely takes
 
     def pending(k, f, fd: fd) -> bool:
         return k.length(f) > 0
@@ -44,6 +45,10 @@ class GatherSends(Rule):
         k.clear(f)
         r = k.send_all(fd, f, n)
         return r
+
+    def forget(k, f, fd: fd) -> result:
+        f.space = 0
+        return 0
 
     def accept4(k, listener: fd, address: buf, size: buf, options: word) -> result:
         k.settle_all()
@@ -61,12 +66,12 @@ class GatherSends(Rule):
                 r = k.settle(fd)
                 if not ok(r):
                     return r
-            room = 1
-            if k.length(f) == 0:
-                room = k.roomy(fd)
-            if room == 1:
+            if f.space < k.cost(n):
+                f.space = k.roomy(fd)
+            if f.space >= k.cost(n):
                 r = k.append(f, buf, n)
                 if ok(r):
+                    f.space = f.space - k.cost(n)
                     k.hit()
                     return r
         # Large, empty, no room for certain, or bad memory, for which the kernel has its own answer.
@@ -74,6 +79,7 @@ class GatherSends(Rule):
         if not ok(r):
             return r
         k.settle_all()
+        f.space = 0
         r = k.forward()
         return r
 

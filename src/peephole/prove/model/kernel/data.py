@@ -37,6 +37,13 @@ def put(m: Machine, slot: int, at: Num, cells: tuple[Num, ...], count: Num) -> N
             m.snapshot()
 
 
+def use_room(m: Machine, slot: int, count: Num) -> None:
+    """The kernel has so much less room for what is sent on a stream."""
+    if "d0.room" in m.state:
+        with m.under(m.is_stream(slot)):
+            m.set_d(slot, "room", most(sub(m.d(slot, "room"), count), 0))
+
+
 def send(m: Machine, slot: int, cells: tuple[Num, ...], count: Num) -> None:
     """Send cells on a stream: no disk holds them, and a socket has no times."""
     start = m.of_file(slot, "size")
@@ -51,6 +58,7 @@ def send(m: Machine, slot: int, cells: tuple[Num, ...], count: Num) -> None:
                         with m.under(eq(start, c - k)):
                             m.set(f"i{i}.c{c}", cell)
             m.set(f"i{i}.size", least(add(start, count), CELLS))
+    use_room(m, slot, count)
 
 
 def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Num:
@@ -73,7 +81,7 @@ def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Nu
     return ite(fine, count, error)  # type: ignore[no-any-return]
 
 
-@kernel_call("write", "writev")
+@kernel_call("write", "writev", "sendmsg")
 def write(m: Machine, call: Call, oracle: Oracle) -> Num:
     at = ite(m.d(call.slot, "app"), m.of_file(call.slot, "size"), m.d(call.slot, "pos"))
     return _store(m, call, oracle, at, advance=True)

@@ -17,8 +17,9 @@ from peephole.prove.model.kernel.call import (
     first_error,
     kernel_call,
 )
-from peephole.prove.model.kernel.data import cell_at, put
-from peephole.prove.model.machine import CELLS, NAMES, Machine, Oracle
+from peephole.prove.model.kernel.data import cell_at, put, use_room
+from peephole.prove.model.kernel.interest import leave_lists
+from peephole.prove.model.machine import CELLS, NAMES, ROOM_MAX, Machine, Oracle
 from peephole.prove.model.terms import Num, add, and_, eq, ite, le, lt, most, not_, or_, sub
 
 
@@ -135,12 +136,14 @@ def dup2(m: Machine, call: Call, oracle: Oracle) -> Num:
     with m.under(room):
         m.set_d(call.other, "refs", sub(m.d(call.other, "refs"), 1))
         m.set_d(call.slot, "refs", add(m.d(call.slot, "refs"), 1))
+        leave_lists(m, call.other)
     return ite(room, 0, -EMFILE)  # type: ignore[no-any-return]
 
 
 @kernel_call("close")
 def close(m: Machine, call: Call, oracle: Oracle) -> Num:
     m.set_d(call.slot, "refs", sub(m.d(call.slot, "refs"), 1))
+    leave_lists(m, call.slot)
     # Locks die with the last descriptor that our process, or one that shares it, has.
     return 0
 
@@ -164,4 +167,5 @@ def opaque(m: Machine, call: Call, oracle: Oracle) -> Num:
     with m.under(and_(m.d(slot, "wr"), not_(m.of_file(slot, "special")), eq(oracle.fail, 0))):
         put(m, slot, call["offset"], call["data"].cells, call["n"])
         m.set_d(slot, "pos", call["offset"])
+    use_room(m, slot, ROOM_MAX)
     return oracle.fail

@@ -6,11 +6,11 @@ from typing import Any
 
 from peephole.prove.model.kernel.call import EMFILE, ENOSPC, Call, first_error, kernel_call
 from peephole.prove.model.kernel.names import free_inode, new_slot
-from peephole.prove.model.machine import CELLS, INODES, Machine, Oracle
-from peephole.prove.model.terms import Num, eq, ite, not_
+from peephole.prove.model.machine import CELLS, INODES, ROOM_MAX, Machine, Oracle
+from peephole.prove.model.terms import Num, eq, ite, least, not_
 
 
-@kernel_call("accept4")
+@kernel_call("accept4", "socket")
 def accept4(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A new connection: what will be sent on it is a stream of cells that the peer reads as they come."""
     slot, fresh = new_slot(m), oracle.fresh
@@ -28,15 +28,10 @@ def accept4(m: Machine, call: Call, oracle: Oracle) -> Num:
                 for name, value in (values | {f"c{c}": 0 for c in range(CELLS)}).items():
                     m.set(f"i{i}.{name}", value)
         fields: dict[str, Any] = {"refs": 1, "ino": fresh, "pos": 0, "wr": True, "rd": True, "app": False}
+        fields["room"] = least(oracle.short, ROOM_MAX)
         for name, value in (
             fields | {"sync": False, "lock": 0, "shared": False, "path": False, "h": False, "err": 0}
         ).items():
             m.set_d(slot, name, value)
         m.snapshot()
     return ite(fine, slot, error)  # type: ignore[no-any-return]
-
-
-@kernel_call("epoll_wait")
-def epoll_wait(m: Machine, call: Call, oracle: Oracle) -> Num:
-    """How many events there are: the kernel's choice, since peers and time decide it."""
-    return ite(eq(oracle.fail, 0), oracle.short, oracle.fail)  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from peephole.prove.model.mechanisms.base import OPENS, Base, pending
 from peephole.prove.model.mechanisms.buffers import BufferMechanisms
 from peephole.prove.model.mechanisms.calls import CallMechanisms
 from peephole.prove.model.mechanisms.files import FileMechanisms
+from peephole.prove.model.mechanisms.interest import InterestMechanisms
 from peephole.prove.model.mechanisms.names import NameMechanisms, forget_absent
 from peephole.prove.model.mechanisms.naps import NapMechanisms
 from peephole.prove.model.mechanisms.owed import OwedMechanisms, may_wait, settle_owed
@@ -19,7 +20,14 @@ from peephole.prove.model.terms import Num, and_, eq, ite, lt
 
 
 class Mechanisms(
-    CallMechanisms, BufferMechanisms, FileMechanisms, OwedMechanisms, NameMechanisms, StreamMechanisms, NapMechanisms
+    CallMechanisms,
+    BufferMechanisms,
+    FileMechanisms,
+    OwedMechanisms,
+    NameMechanisms,
+    StreamMechanisms,
+    InterestMechanisms,
+    NapMechanisms,
 ):
     """The mechanisms that a handler or settle may use."""
 
@@ -57,4 +65,22 @@ def settle_all(m: Machine, rule: RuleText) -> None:
             m.set_d(slot, "err", r)
 
 
-__all__ = ["OPENS", "Base", "Mechanisms", "forget_absent", "may_wait", "pending", "settle", "settle_all", "settle_owed"]
+def forget(m: Machine, rule: RuleText, slot: int) -> None:
+    """A call that the rule does not see names the description: what is remembered of it may be wrong."""
+    if rule.forget:
+        with m.under(m.d(slot, "h")):
+            run_function(m, rule, rule.forget, Base(m, rule, None, IDEAL, slot), {"fd": Descriptor(slot, slot)}, slot)
+
+
+__all__ = [
+    "OPENS",
+    "Base",
+    "Mechanisms",
+    "forget",
+    "forget_absent",
+    "may_wait",
+    "pending",
+    "settle",
+    "settle_all",
+    "settle_owed",
+]

@@ -7,14 +7,14 @@ from typing import Any
 from peephole.errors import RuleError
 from peephole.prove.language import RuleText
 from peephole.prove.model import kernel
-from peephole.prove.model.interpret import Descriptor, run_function, truth
+from peephole.prove.model.interpret import Descriptor, number, run_function, truth
 from peephole.prove.model.kernel import Call, Data, perform
 from peephole.prove.model.machine import CHUNK, DESCRIPTIONS, IDEAL, Machine, Oracle
 from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, least, lt, not_, or_, sub
 
 FULL = 99
 #: calls that give a new description
-OPENS = ("openat", "accept4")
+OPENS = ("openat", "accept4", "socket")
 
 
 def pending(m: Machine, rule: RuleText, slot: int) -> Bool:
@@ -43,6 +43,10 @@ class Pure:
             case "regular":
                 slot = arguments[0].slot
                 return and_(m.is_open(slot), not_(m.of_file(slot, "special")), m.of_file(slot, "covered"))
+            case "asks_out":
+                return kernel.interest.asks_out(number(arguments[0]))
+            case "cost":
+                return number(arguments[0])
             case "private" | "alone":
                 return m.d(arguments[0].slot, "h")
         raise RuleError(f"the model has no mechanism {name}")
@@ -69,6 +73,8 @@ class Base(Pure):
         m = self.m
         if self.call is None or not self.rule.streams or self.call.name in OPENS:
             return
+        if self.rule.interest and self.call.slot >= 0:
+            return  # only waits could tell
         waits = True if self.call.slot < 0 else m.of_file(self.call.slot, "special")
         left = or_(*[pending(m, self.rule, d) for d in range(DESCRIPTIONS)])
         m.broken("nothing is pending across a call that may block or communicate", and_(waits, left))

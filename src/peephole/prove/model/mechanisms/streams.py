@@ -8,7 +8,7 @@ from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number
 from peephole.prove.model.machine import DESCRIPTIONS
 from peephole.prove.model.mechanisms.base import Base, pending
-from peephole.prove.model.terms import Num, and_, ite, or_
+from peephole.prove.model.terms import Num, and_, ite, lt, or_, sub
 
 
 class StreamMechanisms(Base):
@@ -24,7 +24,11 @@ class StreamMechanisms(Base):
         return ite(m.file_given, self.at_once(), 0)  # type: ignore[no-any-return]
 
     def do_roomy(self, fd: Descriptor) -> Num:
-        return ite(self.m.file_given, 1, 0)  # type: ignore[no-any-return]
+        """How much the kernel surely takes beside what is kept here; or 0."""
+        m = self.m
+        return ite(m.file_given, sub(m.d(fd.slot, "room"), m.d(fd.slot, "len")), 0)  # type: ignore[no-any-return]
 
     def do_send_all(self, fd: Descriptor, slot: int, length: Any) -> Num:
-        return self.gathered(fd, slot, number(length), None, advance=False)
+        m, length = self.m, number(length)
+        m.broken("more is sent than there surely is room for", lt(m.d(fd.slot, "room"), length))
+        return self.gathered(fd, slot, length, None, advance=False)

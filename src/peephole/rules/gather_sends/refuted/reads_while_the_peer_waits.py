@@ -24,6 +24,7 @@ class GatherSends(Rule):
 
     class Stream(PerStream):
         data: buffer[65536]
+        space: num  # so many bytes more the kernel surely takes
 
     def pending(k, f, fd: fd) -> bool:
         return k.length(f) > 0
@@ -33,6 +34,10 @@ class GatherSends(Rule):
         k.clear(f)
         r = k.send_all(fd, f, n)
         return r
+
+    def forget(k, f, fd: fd) -> result:
+        f.space = 0
+        return 0
 
     def accept4(k, listener: fd, address: buf, size: buf, options: word) -> result:
         k.settle_all()
@@ -50,12 +55,12 @@ class GatherSends(Rule):
                 r = k.settle(fd)
                 if not ok(r):
                     return r
-            room = 1
-            if k.length(f) == 0:
-                room = k.roomy(fd)
-            if room == 1:
+            if f.space < k.cost(n):
+                f.space = k.roomy(fd)
+            if f.space >= k.cost(n):
                 r = k.append(f, buf, n)
                 if ok(r):
+                    f.space = f.space - k.cost(n)
                     k.hit()
                     return r
         # Large, empty, no room for certain, or bad memory, for which the kernel has its own answer.
@@ -63,6 +68,7 @@ class GatherSends(Rule):
         if not ok(r):
             return r
         k.settle_all()
+        f.space = 0
         r = k.forward()
         return r
 
