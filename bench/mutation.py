@@ -20,11 +20,15 @@ from peephole.prove.certificate import cache_folder, model_digest
 from peephole.prove.equivalence import compare, first_fault, is_story_of_fault
 from peephole.prove.language import RuleText, load_rule
 from peephole.prove.model.alphabet import alphabet_of
+from peephole.prove.model.kernel import OPEN_BITS
 from peephole.prove.mutate import Mutant, mutants
 from peephole.prove.obligations import find_invariant
+from peephole.prove.vocabulary import NUMBERS
 
 FEW, SOME = 300, 1500  # trials of the search for a story, before and after the solver is first asked
-DEAD, SAME, RIGHT = "killed", "the same rule", "another right rule"
+DEAD, SAME, RIGHT, UNSEEN = "killed", "the same rule", "another right rule", "outside the model"
+#: flags of open that the model has not: they are among what every proof says it does not look at
+UNSEEN_FLAGS = [name for name, n in NUMBERS.items() if n.kind == "flag" and n.value not in OPEN_BITS]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def _invariant(path: Path) -> list[str]:
 def judge(right: RuleText, mutant: Mutant) -> Verdict:
     """One mutant. Raises RuleError when the solver gives up."""
     rule, near = mutant.rule, {mutant.function}
+    if mutant.operator == "drop-flag" and any(f": {name} of" in mutant.name for name in UNSEEN_FLAGS):
+        return Verdict(mutant.name, UNSEEN, "a proof does not look at this flag, and says so")
     story = is_story_of_fault(rule, near, FEW)
     if story:
         return Verdict(mutant.name, DEAD, f"a run of calls breaks {story}")
@@ -85,4 +91,4 @@ def judge(right: RuleText, mutant: Mutant) -> Verdict:
     return Verdict(mutant.name, RIGHT, "proved: it keeps what the rule keeps and gives up what the rule gives up")
 
 
-__all__ = ["DEAD", "RIGHT", "SAME", "Verdict", "judge", "judge_all"]
+__all__ = ["DEAD", "RIGHT", "SAME", "UNSEEN", "Verdict", "judge", "judge_all"]

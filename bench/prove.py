@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.mutation import DEAD, RIGHT, SAME, Verdict, judge_all
+from bench.mutation import DEAD, RIGHT, SAME, UNSEEN, Verdict, judge_all
 from peephole.prove.certificate import model_digest, prove_rule
 from peephole.prove.language import load_rule, rule_names
 
@@ -58,14 +58,19 @@ def _mutation(name: str) -> dict[str, Any]:
         every.append(found)
         if found.verdict == DEAD:
             continue
-        explained = found.verdict == SAME or found.mutant in said
+        explained = found.verdict in (SAME, UNSEEN) or found.mutant in said
         figures["unexplained"] += not explained
         print(f"{name}: {found.mutant}: {found.verdict}: {found.why}", file=sys.stderr, flush=True)
         if not explained:
             print(f"{name}: {found.mutant}: not explained in survivors.txt", file=sys.stderr, flush=True)
     write_survivors(name, every)
     count = Counter(found.verdict for found in every)
-    return figures | {"mutants": len(every), "killed": count[DEAD], "same": count[SAME], "right": count[RIGHT]}
+    return figures | {
+        "mutants": len(every),
+        "killed": count[DEAD],
+        "same": count[SAME],
+        "right": count[RIGHT] + count[UNSEEN],
+    }
 
 
 def write_survivors(name: str, every: list[Verdict]) -> None:
