@@ -7,6 +7,7 @@
  * that begins with `signal` runs the rest of its line in a signal handler, `thread` in another thread, `child` in a
  * forked child, each to its end before the next line. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -16,13 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SLOTS 8
@@ -53,6 +57,71 @@ static long got(long r)
 	else
 		say(" %ld", r);
 	return r;
+}
+
+static struct peer {
+	int loop;		/* an epoll instance that waits for room on the connection */
+	pid_t pid;		/* 0: no connection is here */
+	int tells;		/* a pipe by which the child says what it has got */
+} peers[SLOTS];
+
+static void take(const struct sockaddr_in *there, int tell)
+{
+	unsigned long got_so_far[2] = { 0, 5381 };
+	unsigned char buf[4096];
+	ssize_t r;
+	int s;
+
+	/* Not to hold open what the parent closes. */
+	for (int i = 0; i < SLOTS; i++)
+		if (peers[i].pid > 0)
+			close(slot[i]);
+	s = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(s, (const struct sockaddr *)there, sizeof(*there)))
+		_exit(1);
+	while ((r = recv(s, buf, sizeof(buf), 0)) > 0) {
+		got_so_far[0] += (unsigned long)r;
+		for (ssize_t i = 0; i < r; i++)
+			got_so_far[1] = got_so_far[1] * 33 + buf[i];
+	}
+	_exit(write(tell, got_so_far, sizeof(got_so_far)) != sizeof(got_so_far));
+}
+
+static void serve(int i)
+{
+	struct sockaddr_in here = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), ends[2];
+	struct epoll_event event = { .events = EPOLLOUT };
+	socklen_t size = sizeof(here);
+
+	if (bind(listener, (struct sockaddr *)&here, sizeof(here)) || listen(listener, 1) || pipe(ends) ||
+	    getsockname(listener, (struct sockaddr *)&here, &size))
+		exit(2);
+	peers[i].pid = fork();
+	if (peers[i].pid == 0)
+		take(&here, ends[1]);
+	close(ends[1]);
+	peers[i].tells = ends[0];
+	slot[i] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	close(listener);
+	peers[i].loop = epoll_create1(EPOLL_CLOEXEC);
+	got(slot[i] < 0 ? -1 : epoll_ctl(peers[i].loop, EPOLL_CTL_ADD, slot[i], &event));
+}
+
+static void hear(int i)
+{
+	unsigned long said[2] = { 0, 0 };
+	int status = -1;
+
+	got(close(slot[i]));
+	slot[i] = -1;
+	close(peers[i].loop);
+	if (read(peers[i].tells, said, sizeof(said)) != sizeof(said))
+		exit(2);
+	close(peers[i].tells);
+	waitpid(peers[i].pid, &status, 0);
+	peers[i].pid = 0;
+	say(" %lu %lx %d", said[0], said[1], status);
 }
 
 static unsigned long digest(const char *p, long n)
@@ -286,6 +355,19 @@ static void run(char *line)
 		got(pipe(ends));
 		slot[a[0] - '0'] = ends[0];
 		slot[b[0] - '0'] = ends[1];
+	} else if (IS("serve")) {		/* serve SLOT: a connection; its peer, a child, takes what comes */
+		serve(a[0] - '0');
+	} else if (IS("await")) {		/* await SLOT: until the connection takes more */
+		struct epoll_event event;
+
+		got(epoll_wait(peers[a[0] - '0'].loop, &event, 1, 10000));
+	} else if (IS("hear")) {		/* hear SLOT: closes the connection; what the peer has got */
+		hear(a[0] - '0');
+	} else if (IS("nap")) {			/* nap MICROSECONDS COUNT: equal sleeps in a row */
+		struct timespec t1 = { .tv_nsec = 1000 * atol(a) };
+
+		for (long i = 0; i < atol(b); i++)
+			got(nanosleep(&t1, NULL));
 	} else if (IS("who")) {			/* who this process and thread are; the pid is checked another way */
 		char self[32] = "";
 

@@ -24,6 +24,22 @@ def random_script(rng: random.Random, length: int, rich: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
+def stream_script(rng: random.Random, rounds: int) -> str:
+    """A script of answers sent in pieces to peers that take them: less than a socket holds, so none has to wait."""
+    lines = []
+    for _ in range(rounds):
+        slots = rng.sample(range(_SLOTS), rng.randint(1, 3))
+        lines += [f"serve {slot}" for slot in slots]
+        for _ in range(rng.randint(1, 40)):
+            slot = rng.choice(slots)
+            kinds = [f"write {slot} {rng.choice('kmoq')} {rng.choice(_SIZES[:5])}"] * 6
+            kinds += [f"await {slot}"] * 3 + [f"badwrite {slot} 20 {rng.choice((0, 5, 12))}", f"getfl {slot}", "who"]
+            kinds += [f"open 7 {rng.choice(_NAMES)} 102", "write 7 k 100", "close 7", "nap 50 2", f"fstat {slot}"]
+            lines.append(rng.choice(kinds))
+        lines += [f"hear {slot}" for slot in slots]
+    return "\n".join(lines) + "\n"
+
+
 def _small_read(rng: random.Random, slot: int) -> str:
     n, offset = rng.choice(_SIZES[:6]), rng.choice((0, 0, 5, 100, 4096))
     return rng.choice(
@@ -81,6 +97,7 @@ def _call(rng: random.Random) -> str:
         (2, f"badwrite {slot} {rng.choice((20, 600))} {rng.choice((0, 5, 12))}"),
         (1, f"nullwrite {slot} 10"),
         (3, "who"),
+        (1, f"nap {rng.choice((50, 400))} {rng.choice((1, 3, 6))}"),
         (0.2, f"setegid {rng.choice((0, 7))}"),
         (0.1, f"setgids {rng.choice((0, 7))}"),
         (2, f"badread {slot} {rng.choice((20, 600))} {rng.choice((0, 5, 12))}"),

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.prove.scripts import random_script
+from tests.prove.scripts import random_script, stream_script
 
 from peephole import native
 from peephole.errors import MissingToolError
@@ -68,6 +68,16 @@ def test_a_random_script_gives_the_same_results_and_files(
     seed = SEED + number
     print(f"seed {seed}")
     compare(driver, rules, random_script(random.Random(seed), CALLS), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("rules", ["gather_sends", ",".join(rule_names())])
+def test_peers_get_what_the_plain_program_sends(
+    driver: Path, interposer: None, tmp_path: Path, rules: str, number: int
+) -> None:
+    seed = SEED + 2000 + number
+    print(f"seed {seed}")
+    compare(driver, rules, stream_script(random.Random(seed), 12), tmp_path, tmp_path)
 
 
 @pytest.mark.root
