@@ -398,8 +398,8 @@ static enum ph_verdict on_fd(struct ph_call *c)
 		ph_settle_seen(PH_WHY_BLOCKING);
 	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
-	/* Nothing to settle, and nobody to ask: no need to hold anything. */
-	if (!d || (!ph_dirty_test(d) && !d->error && !some_layer_handles(d, c->nr)))
+	/* Nothing to settle or to forget, and nobody to ask: no need to hold anything. */
+	if (!d || (!ph_dirty_test(d) && !d->error && !(d->handled & ph_memory_layers) && !some_layer_handles(d, c->nr)))
 		return PH_PASS;
 	return on_description(c, d);
 }

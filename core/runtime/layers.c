@@ -10,7 +10,7 @@
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 uint32_t ph_layers_on;
-uint32_t ph_interest_layers;
+uint32_t ph_interest_layers, ph_memory_layers;
 PH_HOT_DATA struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
@@ -55,7 +55,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	ph_control = control;
 	ph_owed_used = ph_absent_used = false;
 	ph_n_layers = 0;
-	ph_interest_layers = 0;
+	ph_interest_layers = ph_memory_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = false;
 		may_answer[nr] = 0;
@@ -100,6 +100,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 				stateless[nr] |= 1u << ph_n_layers;
 		}
 		ph_interest_layers |= rule->interest << ph_n_layers;
+		ph_memory_layers |= (uint32_t)(rule->forget != NULL) << ph_n_layers;
 		ph_n_layers++;
 	}
 	ph_layers_on = (1u << ph_n_layers) - 1;

@@ -46,11 +46,12 @@ for step in range(600):
     i, e = rng.randrange(3), rng.choice(epolls)
     s, peer = pairs[i]
     mask = rng.choice(MASKS)
-    match rng.choice("aaammmmmmmmmmddwwwwwpppprccofts"):
+    match rng.choice("aaammmmmmmmmmddwwwwwvpppprccofts"):
         case "a": print(step, "add", said(lambda: e.register(s, mask)))
         case "m": print(step, "mod", said(lambda: e.modify(s, mask)))
         case "d": print(step, "del", said(lambda: e.unregister(s)))
         case "w": print(step, "write", said(lambda: os.write(s.fileno(), b"x" * rng.choice([1, 100, 5000]))))
+        case "v": print(step, "writev", said(lambda: os.writev(s.fileno(), [b"x" * 300, b"y" * 3000])))
         case "p": print(step, "wait", waits(e))
         case "r":
             peer.sendall(b"ping")
