@@ -382,6 +382,20 @@ def test_a_library_with_calls_of_its_own_is_patched_whenever_it_came(
     assert process.returncode == 0
 
 
+def test_a_library_is_learnt_with_those_that_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peephole.improve import sites
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source, inner, outer = tmp_path / "library.c", tmp_path / "inner.so", tmp_path / "outer.so"
+    source.write_text(RAW)
+    gcc = ["gcc", "-shared", "-fPIC", "-O1", "-Wl,--build-id"]
+    subprocess.run([*gcc, "-o", inner, source], check=True)
+    (tmp_path / "outer.c").write_text("int outer(void) { return 1; }")
+    subprocess.run([*gcc, "-Wl,--no-as-needed", "-o", outer, tmp_path / "outer.c", inner], check=True)
+    sites.learn(outer)
+    assert sites.sites_of(inner) in sites.learned()
+
+
 def test_a_rule_that_does_not_pay_ends_in_a_process_that_ran_already(tmp_path: Path) -> None:
     writes = (
         "import os, sys; print('ready', flush=True); sys.stdin.readline()\n"

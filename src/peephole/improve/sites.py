@@ -193,27 +193,27 @@ def _system(listed: list[Path]) -> list[Path]:
 
 
 def learn(path: Path) -> None:
-    """Remember a library that a program loaded while it ran, and that makes calls of its own.
+    """Remember a library that a program loaded while it ran, and those that come with it, if calls are in them.
 
-    Its list goes along from now on. What is no library is left alone.
+    Their lists go along from now on. What is no library is left alone.
     """
-    if ".so" not in path.name or not path.is_absolute() or not path.is_file():
-        return
-    wanted = build_id(path)
-    if not wanted:
+    if ".so" not in path.name or not path.is_absolute() or not path.is_file() or not build_id(path):
         return
     folder = cache_folder() / "late"
     folder.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.suppress(EngineError, OSError):
-        sites_of(path)
-        (folder / wanted.hex()).touch(mode=0o600)
+    for one in dict.fromkeys((path, *(with_it.resolve() for with_it in _listed(_DEFAULT_LINKER, path)[1:]))):
+        with contextlib.suppress(EngineError, OSError):
+            wanted = build_id(one)
+            if wanted and _INSTRUCTION in one.read_bytes():
+                sites_of(one)
+                (folder / wanted.hex()).touch(mode=0o600)
 
 
 def learned() -> bytes:
-    """The lists of libraries that programs were seen to load while they ran."""
+    """The lists of libraries that programs were seen to load while they ran, those seen last first."""
     folder = cache_folder()
-    names = sorted(path.name for path in folder.glob("late/*"))[:_LATE_MAX]
-    return b"".join(_valid(folder / f"{name}.{VERSION}", bytes.fromhex(name)) or b"" for name in names)
+    seen = sorted(folder.glob("late/*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)[:_LATE_MAX]
+    return b"".join(_valid(folder / f"{path.name}.{VERSION}", bytes.fromhex(path.name)) or b"" for path in seen)
 
 
 def lists_for(linker: Path | None, program: Path | None) -> bytes:
