@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from peephole.errors import RuleError
 from peephole.prove.certificate import cache_folder, model_digest
 from peephole.prove.equivalence import compare, first_fault, is_story_of_fault
 from peephole.prove.language import RuleText, load_rule
@@ -27,6 +28,7 @@ from peephole.prove.vocabulary import NUMBERS
 
 FEW, SOME = 300, 1500  # trials of the search for a story, before and after the solver is first asked
 DEAD, SAME, RIGHT, UNSEEN = "killed", "the same rule", "another right rule", "outside the model"
+UNKNOWN = "unknown"  # the solver gave up: neither killed nor explained
 #: flags of open that the model has not: they are among what every proof says it does not look at
 UNSEEN_FLAGS = [name for name, n in NUMBERS.items() if n.kind == "flag" and n.value not in OPEN_BITS]
 
@@ -54,7 +56,10 @@ def _judge_kept(name: str, mutant: Mutant) -> Verdict:
     if place.is_file():
         kept = json.loads(place.read_text())
         return Verdict(mutant.name, kept["verdict"], kept["why"])
-    found = judge(load_rule(name), mutant)
+    try:
+        found = judge(load_rule(name), mutant)
+    except RuleError as e:
+        return Verdict(mutant.name, UNKNOWN, str(e))  # not kept: on a machine with less to do it may be known
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.with_suffix(f".{os.getpid()}")
     beside.write_text(json.dumps(asdict(found)))
