@@ -382,6 +382,20 @@ def test_a_library_with_calls_of_its_own_is_patched_whenever_it_came(
     assert process.returncode == 0
 
 
+def test_the_keeper_goes_when_the_last_process_is_let_go(tmp_path: Path) -> None:
+    forks = "import os, sys; os.fork(); print('ready', flush=True); sys.stdin.readline()"
+    with running("/usr/bin/python3", "-c", forks) as process:
+        attach(process.pid, ["coalesce_writes"])
+        beside = covered(process.pid)[0].page.keeper_pid
+        assert Path(f"/proc/{beside}/exe").readlink().name == "peephole-keeper"
+        detach(process.pid)
+        assert not Path(f"/proc/{beside}").exists()
+        attach(process.pid, ["coalesce_writes"])
+        assert covered(process.pid)[0].page.keeper_pid not in (0, beside)
+        detach(process.pid)
+        process.communicate("\n", timeout=20)
+
+
 def test_a_library_is_learnt_with_those_that_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from peephole.improve import sites
 

@@ -6,10 +6,13 @@ counters read, whoever started it and whatever became of the folder that the pag
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,9 +126,31 @@ def attach(
 def detach(pid: int) -> Change:
     """Settle what is pending in process `pid` and give every byte of its code back. Raises EngineError."""
     _maps_of(pid)
+    was = _covered(pid)
     change = _run("detach", pid)
+    if was is not None and not any(one.tree == was.tree for one in covered()):
+        _dismiss(was.page.keeper_pid, was.tree)
     folders.sweep()
     return change
+
+
+def _dismiss(pid: int, tree: str) -> None:
+    """End the keeper `pid` of a tree whose last process was let go, and settled.
+
+    The number comes out of a program's memory: what is no keeper of that tree is left alone.
+    """
+    with contextlib.suppress(OSError):
+        one = os.pidfd_open(pid)
+        try:
+            if Path(f"/proc/{pid}/exe").readlink().name.split(" ")[0] == "peephole-keeper" and any(
+                f"{m.device}:{m.inode}" == tree for m in mappings(pid)
+            ):
+                signal.pidfd_send_signal(one, signal.SIGKILL)
+                select.select([one], [], [], 1)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        finally:
+            os.close(one)
 
 
 def _maps_of(pid: int) -> list[Mapped]:
