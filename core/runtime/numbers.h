@@ -4,7 +4,7 @@
 
 enum {
 	PH_NR_read = 0, PH_NR_write = 1, PH_NR_open = 2, PH_NR_stat = 4, PH_NR_lstat = 6, PH_NR_ioctl = 16, PH_NR_access = 21, PH_NR_readlink = 89, PH_NR_faccessat2 = 439, PH_NR_close = 3, PH_NR_fstat = 5, PH_NR_poll = 7, PH_NR_lseek = 8, PH_NR_mmap = 9,
-	PH_NR_rt_sigprocmask = 14, PH_NR_pread64 = 17, PH_NR_pwrite64 = 18, PH_NR_madvise = 28, PH_NR_nanosleep = 35, PH_NR_dup = 32,
+	PH_NR_rt_sigaction = 13, PH_NR_rt_sigprocmask = 14, PH_NR_pread64 = 17, PH_NR_pwrite64 = 18, PH_NR_madvise = 28, PH_NR_nanosleep = 35, PH_NR_dup = 32,
 	PH_NR_dup2 = 33, PH_NR_getpid = 39, PH_NR_getcwd = 79, PH_NR_kill = 62, PH_NR_pivot_root = 155, PH_NR_chroot = 161, PH_NR_accept = 43, PH_NR_sendto = 44, PH_NR_recvfrom = 45,
 	PH_NR_sendmsg = 46, PH_NR_recvmsg = 47, PH_NR_shutdown = 48, PH_NR_getsockopt = 55, PH_NR_clone = 56, PH_NR_fcntl = 72,
 	PH_NR_fsync = 74, PH_NR_fdatasync = 75, PH_NR_ftruncate = 77, PH_NR_rename = 82, PH_NR_creat = 85,
