@@ -16,6 +16,7 @@
 #define PAGE 4096ull
 #define STACK_BYTES (64 * 1024ull)
 #define REACH (1ull << 30)	/* of a jump is twice that */
+#define BESIDE (32ull << 20)	/* where jumps lead whose upper bytes are those of instructions that stay */
 #define MARGIN (64ull << 20)	/* kept from what may grow towards us */
 #define FAR (768ull << 20)	/* the same from a static program's heap */
 
@@ -167,10 +168,10 @@ static void relocate(const struct library *lib, uint8_t *image, uint64_t base)
 	}
 }
 
-/* Room without neighbours that grow into it, as close to `near` as can be. */
+/* Room without neighbours that grow into it, as close to `near` as can be without taking what short jumps from there reach. */
 static uint64_t find_gap(const struct target *t, uint64_t near, uint64_t bytes)
 {
-	uint64_t best = 0, best_distance = UINT64_MAX;
+	uint64_t best = 0, best_cost = UINT64_MAX;
 
 	for (size_t i = 0; i + 1 < t->n_maps; i++) {
 		uint64_t from = t->maps[i].end, to = t->maps[i + 1].start, at;
@@ -180,13 +181,13 @@ static uint64_t find_gap(const struct target *t, uint64_t near, uint64_t bytes)
 		if (to - from > bytes + 4 * MARGIN)
 			at = to <= near ? to - MARGIN - bytes : from + (to - from > 2 * REACH ? FAR : 2 * MARGIN);
 		else
-			at = from + PAGE;
+			at = from + (to - from - bytes) / 2;
 		at = pages(at);
-		uint64_t distance = at > near ? at - near : near - at;
+		uint64_t distance = at > near ? at - near : near - at, cost = distance < BESIDE ? REACH - distance : distance;
 
-		if (distance < best_distance && distance + bytes < REACH) {
+		if (cost < best_cost && distance + bytes < REACH) {
 			best = at;
-			best_distance = distance;
+			best_cost = cost;
 		}
 	}
 	return best;

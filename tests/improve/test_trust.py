@@ -140,8 +140,9 @@ def test_status_names_the_trust(tmp_path: Path) -> None:
             assert process.stderr is not None and "trusted" in process.stderr.readline()
             for _ in range(100):
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                done = peephole("status", *children[:1], cwd=tmp_path) if children else None
-                if done is not None and RULE in done.stdout:
+                found = [peephole("status", child, cwd=tmp_path) for child in children]  # the program, and its keeper
+                done = next((one for one in found if RULE in one.stdout), None)
+                if done is not None:
                     break
                 time.sleep(0.1)
             assert done is not None and f"{RULE} [trusted, not verified]: 0 hits" in done.stdout
