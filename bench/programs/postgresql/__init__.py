@@ -6,8 +6,6 @@
 
     kill       SIGKILL at random moments (--moments, default 10): what was acknowledged is there afterwards
     power_cut  the same, and what had not reached the disk is gone; says how old the oldest lost commit was
-    hostile_cut  the log lies on a file system of its own: what was not synced of it is gone, and every write to a data
-               file stays. No page may then be newer than the log
 
 Each load with 1 and 8 clients. Commits are shown beside the disk's flush latency and beside `synchronous_commit=off`,
 which gives up the same and needs no Peephole: the honest comparison.
@@ -17,7 +15,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,12 +27,9 @@ from bench import servers
 from bench.servers import Bench, Ground, Load, NoBench, Options
 
 LOADS = ("select", "prepared", "tpcb", "insert", "seqscan")
-CHECKS = ("kill", "power_cut", "hostile_cut")
+CHECKS = ("kill", "power_cut")
 COMMITS = ("tpcb", "insert")
 IMAGE_BYTES = 1500 << 20
-WAL_BYTES = 800 << 20
-#: so small a cache that pages are written out all the time
-WRITING = {"shared_buffers": "1MB", "bgwriter_delay": "10ms", "bgwriter_lru_maxpages": "1000", "max_wal_size": "256MB"}
 SCALE = 10  # of pgbench: a million accounts
 WIDE_ROWS = 300_000  # 40 MB in a table of its own; read through the page cache, past shared_buffers
 TRANSACTIONS = {"select": 20000, "prepared": 25000, "tpcb": 2500, "insert": 8000, "seqscan": 16}
@@ -92,7 +86,6 @@ class Postgres:
         self.bench = bench
         self.port = servers.free_port()
         self.programs = binaries()
-        self.consistent = CONSISTENT
         for name, text in (("insert.sql", INSERT), ("scan.sql", SCAN)):
             (bench.folder / name).write_text(text)
 
@@ -178,33 +171,12 @@ class Postgres:
         asked = self.bench.asked.rules
         named = asked.split(",") if asked else sorted({r for rules in RULES.values() for r in rules})
         rules = [r for r in named if r in servers.known_rules()]
-        if name == "hostile_cut":
-            self.hostile_cut(ground, rules)
-            return
         found = checks.die(self, ground, rules, self.bench.asked.moments, power=name == "power_cut")
         self.bench.figures |= {f"{name}.{what}": value for what, value in found.items()}
         if name == "power_cut" and self.bench.asked.controls:
             off = checks.die(self, ground, [], self.bench.asked.moments, power=True, synchronous_commit="off")
             self.bench.figures |= {f"{name}.synchronous_commit_off_{what}": value for what, value in off.items()}
         self.bench.conditions[f"{name}.rules"] = ",".join(rules) or "none"
-
-    def hostile_cut(self, ground: Ground, rules: Sequence[str]) -> None:
-        """The check of that name; and once with fsync=off, where pages must be found that are newer than the log."""
-        from bench.programs.postgresql import checks
-
-        def fill(top: Path) -> None:
-            shutil.copytree(ground.folder / "data" / "pg_wal", top / "pg_wal")
-            for path in (top / "pg_wal", *(top / "pg_wal").rglob("*")):
-                os.chown(path, self.bench.who.uid, self.bench.who.gid)
-
-        disk = Path(tempfile.gettempdir())
-        with servers.ground(WAL_BYTES, fill, self.bench.who, self.bench.folder, disk) as wal:
-            moments = self.bench.asked.moments
-            found = checks.die(self, ground, rules, moments, True, wal, **WRITING)
-            unsafe = checks.die(self, ground, [], 1, True, wal, **WRITING, fsync="off")
-        self.bench.figures |= {f"hostile_cut.{what}": value for what, value in found.items()}
-        self.bench.figures["hostile_cut.fsync_off_newer_pages"] = unsafe["newer_pages"]
-        self.bench.conditions["hostile_cut.rules"] = ",".join(rules) or "none"
 
 
 def measure(asked: Options | None = None) -> dict[str, Any]:

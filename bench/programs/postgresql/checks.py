@@ -6,14 +6,12 @@ import contextlib
 import fcntl
 import os
 import random
-import shutil
 import signal
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bench import drive, servers
@@ -22,7 +20,6 @@ from bench.servers import Ground, NoBench
 
 EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 NO_LOG_FLUSH = 2
-PAGE = 8192
 INSERTS = 200_000  # more than any moment allows
 SEED = 1
 
@@ -84,17 +81,8 @@ def remount(ground: Ground) -> None:
     _run("mount", ground.image.device, ground.image.point)
 
 
-def busy(postgres: Any) -> subprocess.Popen[bytes]:
-    """Sessions that change so many pages that the server has to write some out."""
-    words = postgres.client("pgbench", "-n", "-c", "3", "-j", "1", "-T", "60", "postgres")
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def survivors(postgres: Any, ground: Ground) -> tuple[set[int], int]:
-    """The rows that a plain server has after its recovery, and the log's end then.
-
-    Raises NoBench when the cluster is not consistent.
-    """
+def survivors(postgres: Any, ground: Ground) -> set[int]:
+    """The rows that a plain server has after its recovery; raises NoBench when the cluster is not consistent."""
     command = postgres.command(ground.folder / "data")
     pid_file = ground.folder / "data" / "postmaster.pid"
     pid_file.unlink(missing_ok=True)
@@ -108,84 +96,40 @@ def survivors(postgres: Any, ground: Ground) -> tuple[set[int], int]:
         def ask(words: str) -> str:
             return who.run(postgres.client("psql", "-qAt", "-d", "postgres", "-c", words)).stdout.strip()
 
-        end = ask("SELECT checkpoint_lsn - '0/0' FROM pg_control_checkpoint()")
         # Every page of table and index is read, and the index agrees with the table.
         ask("REINDEX TABLE bench_insert")
-        if ask(postgres.consistent) != "t":
-            raise NoBench("pgbench's sums do not agree after the recovery")
-        return {int(line) for line in ask("SELECT id FROM bench_insert").splitlines()}, int(end)
-
-
-def own_log(ground: Ground, wal: Ground) -> None:
-    """Put the cluster's log on a file system of its own."""
-    servers.reset(wal)
-    inside = ground.folder / "data" / "pg_wal"
-    shutil.rmtree(inside)
-    inside.symlink_to(wal.folder / "pg_wal")
-
-
-def newest_pages(data: Path) -> list[int]:
-    """The log position (LSN) that each page of tables and indexes was last changed at: its first eight bytes."""
-    found = []
-    for path in (data / "base").glob("*/[0-9]*"):
-        fd = os.open(path, os.O_RDONLY)
-        for at in range(0, os.fstat(fd).st_size, PAGE):
-            high, low = struct.unpack("<II", os.pread(fd, 8, at))
-            found.append(high << 32 | low)
-        os.close(fd)
-    return found
+        return {int(line) for line in ask("SELECT id FROM bench_insert").splitlines()}
 
 
 def die(
-    postgres: Any,
-    ground: Ground,
-    rules: Sequence[str],
-    moments: int,
-    power: bool,
-    wal: Ground | None = None,
-    **settings: str,
+    postgres: Any, ground: Ground, rules: Sequence[str], moments: int, power: bool, **settings: str
 ) -> dict[str, float]:
-    """Kill the server, or cut the power, at random moments; how much of what was acknowledged is lost, and how old.
-
-    With a `wal` of its own the cut is hostile: what was written to data files stays, of the log only what was synced.
-    `newer_pages` then counts pages that are newer than the log is long; there must be none.
-    """
-    if power and (wal or ground).image is None:
+    """Kill the server, or cut the power, at random moments; how much of what was acknowledged is lost, and how old."""
+    if power and ground.image is None:
         raise NoBench(f"a power cut needs an image ({ground.why_not})")
     source = random.Random(SEED)
     acknowledged = lost = 0
     oldest_ms = 0.0
-    pages = newer = 0
     for _ in range(moments):
         servers.reset(ground)
-        if wal:
-            own_log(ground, wal)
         command = postgres.command(ground.folder / "data", **settings)
         with servers.improved(command, postgres.bench.who, postgres.port, rules) as child:
             session = Acknowledged(postgres)
-            others = busy(postgres) if wal else None
             try:
                 time.sleep(source.uniform(0.5, 1.5))
                 at = time.monotonic()
                 if power:
-                    cut(wal or ground)
+                    cut(ground)
                 kill_tree(child.pid)
                 child.wait()
             finally:
                 session.stop()
-                if others:
-                    others.kill()
-                    others.wait()
         if power:
-            remount(wal or ground)
-        changed = newest_pages(ground.folder / "data") if wal else []
-        there, end = survivors(postgres, ground)
-        pages += len(changed)
-        newer += sum(lsn > end for lsn in changed)
+            remount(ground)
+        there = survivors(postgres, ground)
         before = [(row, when) for row, when in session.rows if when < at]
         missing = [when for row, when in before if row not in there]
         acknowledged += len(before)
         lost += len(missing)
         oldest_ms = max([oldest_ms, *[(at - when) * 1000 for when in missing]])
-    found = {"moments": moments, "acknowledged": acknowledged, "lost": lost, "oldest_lost_ms": oldest_ms}
-    return found | ({"pages": pages, "newer_pages": newer} if wal else {})
+    return {"moments": moments, "acknowledged": acknowledged, "lost": lost, "oldest_lost_ms": oldest_ms}
