@@ -65,12 +65,15 @@ static void *cancelled(void *argument)
 	return NULL;
 }
 
+static bool looping;
+
 static void *cancelled_at_once(void *argument)
 {
 	__attribute__((cleanup(cleaned_variable))) int outer = 1;
 
 	(void)argument;
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	__atomic_store_n(&looping, true, __ATOMIC_RELEASE);
 	for (;;)
 		getppid();
 	outer = 2;
@@ -89,8 +92,12 @@ static void cancel(void)
 		void *result;
 
 		pthread_create(&thread, NULL, functions[round % 2], &ends[0]);
+		/* In its read or on the way there, that is the same; but not before it may be cancelled at once. */
+		while (round % 2 && !__atomic_load_n(&looping, __ATOMIC_ACQUIRE))
+			;
 		usleep(20000);
 		pthread_cancel(thread);
+		looping = false;
 		pthread_join(thread, &result);
 		say("  cancelled %d\n", result == PTHREAD_CANCELED);
 	}
