@@ -2,6 +2,7 @@
  * of one thread: a signal handler that changes names in the middle of a listing is noticed, another thread would not be. */
 #include "absent.h"
 
+#include "calls.h"
 #include "numbers.h"
 
 #define FOLDERS 256
@@ -277,17 +278,6 @@ int64_t ph_absent(struct ph_k *k, int64_t dir, int64_t user)
 
 /* --- what makes it unknown --------------------------------------------------------------------------------------- */
 
-enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT, WAIT };
-
-static const struct {
-	uint8_t class;
-	int8_t fd_arg, fd_arg2;
-} rows[PH_NR_MAX] = {
-#define PH_CALL(nr, name, class, fd_arg, fd_arg2) [nr] = { class, fd_arg, fd_arg2 },
-#define PH_QUIET(nr, name)
-#include "calls.def"
-};
-
 static bool only_looks(int64_t nr)
 {
 	return nr == PH_NR_stat || nr == PH_NR_lstat || nr == PH_NR_access || nr == PH_NR_newfstatat || nr == PH_NR_readlink ||
@@ -296,20 +286,20 @@ static bool only_looks(int64_t nr)
 
 static bool keeps(const struct ph_call *c)
 {
-	const int8_t *args;
+	const struct call_row *row;
 
 	if (c->nr < 0 || c->nr >= PH_NR_MAX)
 		return false;
-	args = &rows[c->nr].fd_arg;
-	switch ((enum call_class)rows[c->nr].class) {
+	row = &ph_calls[c->nr];
+	switch ((enum call_class)row->class) {
 	case INERT:
 	case MAPS:
 	case DUP:
 	case CLOSE:
 		return true;
 	case FD:
-		return ph_fd_regular((int32_t)c->a[args[0]]) &&
-		       (rows[c->nr].fd_arg2 < 0 || ph_fd_regular((int32_t)c->a[rows[c->nr].fd_arg2]));
+		return ph_fd_regular((int32_t)c->a[row->fd_arg]) &&
+		       (row->fd_arg2 < 0 || ph_fd_regular((int32_t)c->a[row->fd_arg2]));
 	case OPEN:
 		return (c->nr == PH_NR_open && !(c->a[1] & (PH_O_CREAT | TMPFILE))) ||
 		       (c->nr == PH_NR_openat && !(c->a[2] & (PH_O_CREAT | TMPFILE)));

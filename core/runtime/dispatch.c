@@ -2,33 +2,19 @@
  * the call's description are asked; everything else passes through. */
 #include "dispatch.h"
 
+#include "absent.h"
+#include "calls.h"
+#include "guard.h"
+#include "interest.h"
 #include "keeper.h"
 #include "messages.h"
-#include "absent.h"
 #include "naps.h"
-#include "opens.h"
-#include "interest.h"
-#include "guard.h"
-#include "run.h"
 #include "numbers.h"
+#include "opens.h"
 #include "owed.h"
 #include "process.h"
+#include "run.h"
 #include "spelling.h"
-
-enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT, WAIT };
-
-struct call_row {
-	uint8_t class;
-	int8_t fd_arg, fd_arg2;
-};
-
-static const struct call_row rows[PH_NR_MAX] = {	/* no row: ANY */
-#define PH_CALL(nr, name, class, fd_arg, fd_arg2) [nr] = { class, fd_arg, fd_arg2 },
-#define PH_QUIET(nr, name)
-#include "calls.def"
-#undef PH_CALL
-#undef PH_QUIET
-};
 
 /* Calls that may be answered on trial: which layers can (bit i: layer i), which change no state, and where the descriptor is. */
 static struct answerable {
@@ -54,10 +40,10 @@ int ph_dispatch_init(struct ph_control *control)
 		r = ph_pay_init();
 	for (int64_t nr = 0; nr < PH_NR_MAX; nr++) {
 		answerable[nr] = (struct answerable){ 0 };
-		if ((rows[nr].class == FD || rows[nr].class == INERT) && rows[nr].fd_arg >= 0 && rows[nr].fd_arg2 < 0 &&
+		if ((ph_calls[nr].class == FD || ph_calls[nr].class == INERT) && ph_calls[nr].fd_arg >= 0 && ph_calls[nr].fd_arg2 < 0 &&
 		    !ph_layers_stateless(nr))
 			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr) | ph_layers_glance(nr),
-							      ph_layers_glance(nr), (uint8_t)rows[nr].fd_arg };
+							      ph_layers_glance(nr), (uint8_t)ph_calls[nr].fd_arg };
 	}
 	ph_absent_forget();
 	closes_handled = ph_layers_stateless(PH_NR_close) != 0;
@@ -69,7 +55,7 @@ bool ph_wants(int64_t nr)
 {
 	if (!ph_armed)
 		return false;
-	return nr < 0 || nr >= PH_NR_MAX || rows[nr].class != INERT || ph_layers_handle(nr);
+	return nr < 0 || nr >= PH_NR_MAX || ph_calls[nr].class != INERT || ph_layers_handle(nr);
 }
 
 /* --- holding, settling ------------------------------------------------------------------------------------- */
@@ -285,7 +271,7 @@ static enum ph_verdict answer(struct ph_call *c, int64_t r)
 /* A call on a description with state. */
 static enum ph_verdict on_description(struct ph_call *c, struct ph_description *d)
 {
-	int64_t fd = c->a[rows[c->nr].fd_arg], error;
+	int64_t fd = c->a[ph_calls[c->nr].fd_arg], error;
 	enum ph_verdict verdict = PH_PASS;
 	struct ph_walk walk;
 
@@ -335,11 +321,11 @@ static bool handles_arg(const struct ph_description *d, int64_t nr, int arg)
 /* Nothing settles; a rule that has state on the descriptor sees it. */
 static enum ph_verdict on_inert(struct ph_call *c)
 {
-	struct ph_description *d = ph_description_of((int32_t)c->a[rows[c->nr].fd_arg]);
+	struct ph_description *d = ph_description_of((int32_t)c->a[ph_calls[c->nr].fd_arg]);
 
-	if (!d || !handles_arg(d, c->nr, rows[c->nr].fd_arg))
+	if (!d || !handles_arg(d, c->nr, ph_calls[c->nr].fd_arg))
 		return PH_PASS;
-	c->a[rows[c->nr].fd_arg] = (int32_t)c->a[rows[c->nr].fd_arg];
+	c->a[ph_calls[c->nr].fd_arg] = (int32_t)c->a[ph_calls[c->nr].fd_arg];
 	return on_description(c, d);
 }
 
@@ -347,7 +333,7 @@ static enum ph_verdict on_inert(struct ph_call *c)
  * the other settles. */
 static enum ph_verdict on_two(struct ph_call *c)
 {
-	const int args[2] = { rows[c->nr].fd_arg, rows[c->nr].fd_arg2 };
+	const int args[2] = { ph_calls[c->nr].fd_arg, ph_calls[c->nr].fd_arg2 };
 	enum ph_verdict verdict = PH_PASS;
 	struct ph_walk walk;
 
@@ -385,7 +371,7 @@ static bool is_odd(const struct ph_description *d, int64_t fd)
 
 static enum ph_verdict on_fd(struct ph_call *c)
 {
-	const struct call_row *row = &rows[c->nr];
+	const struct call_row *row = &ph_calls[c->nr];
 	int64_t fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
 	int64_t other = row->fd_arg2 >= 0 ? (int32_t)c->a[row->fd_arg2] : -1;
 	struct ph_description *d = ph_description_of(fd), *d2 = ph_description_of(other);
@@ -600,10 +586,10 @@ static bool is_handled(const struct ph_call *c)
 {
 	struct ph_description *d;
 
-	if (c->nr >= PH_NR_MAX || rows[c->nr].class != ANY || rows[c->nr].fd_arg < 0 || !ph_layers_handle(c->nr))
+	if (c->nr >= PH_NR_MAX || ph_calls[c->nr].class != ANY || ph_calls[c->nr].fd_arg < 0 || !ph_layers_handle(c->nr))
 		return false;
-	d = ph_description_of((int32_t)c->a[rows[c->nr].fd_arg]);
-	return d && handles_arg(d, c->nr, rows[c->nr].fd_arg);
+	d = ph_description_of((int32_t)c->a[ph_calls[c->nr].fd_arg]);
+	return d && handles_arg(d, c->nr, ph_calls[c->nr].fd_arg);
 }
 
 /* A rule that handles the wait settles before it really waits. */
@@ -639,8 +625,8 @@ static enum ph_verdict on_any(struct ph_call *c)
 	ph_settle_everything(PH_WHY_BLOCKING);
 	if (c->nr == PH_NR_rename || c->nr == PH_NR_renameat || c->nr == PH_NR_renameat2)
 		ph_keeper_renamed();
-	if (rows[c->nr].fd_arg >= 0)
-		ph_forget_named((int32_t)c->a[rows[c->nr].fd_arg]);
+	if (ph_calls[c->nr].fd_arg >= 0)
+		ph_forget_named((int32_t)c->a[ph_calls[c->nr].fd_arg]);
 	if (ph_is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
 		return answer(c, ph_process_call(&as));
 	if (ph_process_handles(c->nr))
@@ -763,9 +749,9 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		ph_settle_everything(PH_WHY_BLOCKING);
 		return PH_PASS;
 	}
-	switch ((enum call_class)rows[c->nr].class) {
+	switch ((enum call_class)ph_calls[c->nr].class) {
 	case INERT:
-		if (rows[c->nr].fd_arg >= 0)
+		if (ph_calls[c->nr].fd_arg >= 0)
 			return on_inert(c);
 		return ph_process_handles(c->nr) ? answer(c, ph_process_call(c)) : PH_PASS;
 	case FD:
@@ -775,7 +761,7 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	case MAPS:
 		return on_mmap(c);
 	case DUP:
-		return on_dup(c, (int32_t)c->a[0], rows[c->nr].fd_arg2 >= 0 ? (int32_t)c->a[1] : -1);
+		return on_dup(c, (int32_t)c->a[0], ph_calls[c->nr].fd_arg2 >= 0 ? (int32_t)c->a[1] : -1);
 	case CLOSE:
 		return on_close(c);
 	case CLOSES:

@@ -1,6 +1,7 @@
 /* Syncs that are made later: see owed.h and rule.h. */
 #include "owed.h"
 
+#include "calls.h"
 #include "numbers.h"
 #include "opens.h"
 
@@ -15,19 +16,6 @@ _Static_assert(PH_FDS <= 1 << FD_BITS, "a descriptor's place");
 enum { TMPFS_MAGIC = 0x01021994, SHARED = 1, SHARED_VALIDATE = 3, MAP_TYPE = 0xf, ACCMODE = 3, NONBLOCK = 04000, NOCTTY = 0400 };
 
 bool ph_owed_used;
-
-enum call_class { ANY, INERT, FD, MAPS, DUP, CLOSE, CLOSES, OPEN, FORK, EXEC, EXIT, WAIT };
-
-static const struct {
-	uint8_t class;
-	int8_t fd_arg, fd_arg2;
-} rows[PH_NR_MAX] = {
-#define PH_CALL(nr, name, class, fd_arg, fd_arg2) [nr] = { class, fd_arg, fd_arg2 },
-#define PH_QUIET(nr, name)
-#include "calls.def"
-#undef PH_CALL
-#undef PH_QUIET
-};
 
 static const bool quiet[PH_NR_MAX] = {
 #define PH_CALL(nr, name, class, fd_arg, fd_arg2)
@@ -132,23 +120,23 @@ static bool closes_it(struct debt owed, int64_t fd)
 bool ph_owed_may_wait(const struct ph_call *c)
 {
 	struct debt owed = owed_now();
-	const int8_t *args;
+	const struct call_row *row;
 
 	if (c->nr < 0 || c->nr >= PH_NR_MAX)
 		return false;
 	if (quiet[c->nr])
 		return true;
-	args = &rows[c->nr].fd_arg;
-	switch ((enum call_class)rows[c->nr].class) {
+	row = &ph_calls[c->nr];
+	switch ((enum call_class)row->class) {
 	case INERT:
 		return true;
 	case FD:
-		return harmless((int32_t)c->a[args[0]], owed.file) &&
-		       (rows[c->nr].fd_arg2 < 0 || harmless((int32_t)c->a[rows[c->nr].fd_arg2], owed.file));
+		return harmless((int32_t)c->a[row->fd_arg], owed.file) &&
+		       (row->fd_arg2 < 0 || harmless((int32_t)c->a[row->fd_arg2], owed.file));
 	case CLOSE:
-		return !closes_it(owed, (int32_t)c->a[args[0]]);
+		return !closes_it(owed, (int32_t)c->a[row->fd_arg]);
 	case DUP:
-		return rows[c->nr].fd_arg2 < 0 || !closes_it(owed, (int32_t)c->a[rows[c->nr].fd_arg2]);
+		return row->fd_arg2 < 0 || !closes_it(owed, (int32_t)c->a[row->fd_arg2]);
 	case MAPS:
 		return (c->a[3] & PH_MAP_ANONYMOUS) != 0;
 	case ANY:
