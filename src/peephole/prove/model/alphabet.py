@@ -183,7 +183,7 @@ def plain_sizes(rule: RuleText) -> Sizes:
     """The constants scaled to the model's few cells, for runs on plain values."""
     if rule.buffer is None:
         return Sizes(dict(rule.constants), CHUNK)
-    return Sizes({n: CHUNK for n in rule.constants}, CHUNK)
+    return Sizes({n: min(value, CHUNK) for n, value in rule.constants.items()}, CHUNK)
 
 
 def unknown_call(shape: Shape) -> tuple[Call, Bool]:
