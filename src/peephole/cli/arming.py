@@ -62,7 +62,7 @@ def arming(plan: Plan, workload: Workload) -> Callable[[], Any]:
 
 def given_up(plan: Plan) -> list[GivenUp]:
     """What the plan gives up, for the result."""
-    return [GivenUp(g.guarantee, g.bound, g.profile, list(g.rules), list(g.where)) for g in plan.given_up()]
+    return [GivenUp(g.guarantee, g.bound, g.profile or None, list(g.rules), list(g.where)) for g in plan.given_up()]
 
 
 def stories(plan: Plan) -> list[dict[str, Any]]:
@@ -94,9 +94,9 @@ def proofs(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def used(plan: Plan, armed: Any) -> dict[str, Any]:
-    """What the rules did in the improved runs, and which processes were not covered."""
-    stats = armed.stats()
+def used(plan: Plan, armed: Any, runs: Path) -> dict[str, Any]:
+    """What the rules did in the improved runs, whose folders are in `runs`, and which processes were not covered."""
+    stats = armed.stats() if armed is not None else {"rules": {}, "not_covered": []}
     found: dict[str, Any]
     rules = []
     for rule in plan.rules:
@@ -112,12 +112,25 @@ def used(plan: Plan, armed: Any) -> dict[str, Any]:
                 seen.get("switched_off"),
             )
         )
+    if plan.ahead is not None:
+        rules.append(_read_ahead(runs))
     found = {"rules": rules, "not_covered": not_covered(stats)}
     found["warnings"] = [Warning("trusted-rule", said) for said in plan.on_trust()]
     if rules and not any(rule.hits for rule in rules):
         advice = "no rule acted in any improved run; see why under the rules, and what was not covered"
         found["warnings"].append(Warning("no-hits", advice))
     return found
+
+
+def _read_ahead(runs: Path) -> RuleUse:
+    """What was read ahead beside the improved runs: a hit is a file that was cold."""
+    from peephole.evaluate.run import BESIDE
+    from peephole.improve.ahead import NAME, said
+
+    told = [said(path.read_bytes()) for path in sorted(runs.glob(f"*/{BESIDE}"))]
+    why_not = {why: sum(one.get(why, 0) for one in told) for why in ("warm", "gone")}
+    killed = sum(one["ended"] == "killed" for one in told)
+    return RuleUse(NAME, "isolated", sum(one.get("cold", 0) for one in told), 0, why_not | {"killed": killed})
 
 
 #: peephole.improve.control.UNCOVERED in words

@@ -24,6 +24,13 @@ def chosen(
     if plan is not None:
         return load(plan, force=force, again=again)
     names = [word for word in words(rules) if word != "none"]
+    from peephole.improve.ahead import NAME
+
+    if NAME in (*names, *force):
+        raise UsageError(
+            f"{NAME} reads ahead what a plan lists; make one with peephole tune, or with observe and plan, "
+            "and give it with --plan"
+        )
     if not names and not force:
         return Plan()
     from peephole.improve.places import mounted

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,32 +29,37 @@ def _write_stats(path: Path, stats: Any) -> None:
     path.write_text(json.dumps({"schema": "peephole/stats", "version": 1, **stats}, indent=1) + "\n")
 
 
-def _beside(schedule: bool) -> Any:
-    from contextlib import nullcontext
+@contextmanager
+def _beside(schedule: bool, ahead: Any) -> Iterator[dict[str, Callable[[], Any]]]:
+    """What is done beside the command; after the end of the context, each says what it did."""
+    from peephole.improve import ahead as reading
+    from peephole.improve import scheduling as priorities
 
-    if not schedule:
-        return nullcontext()
-    from peephole.improve.scheduling import Beside
+    told: dict[str, Callable[[], Any]] = {}
+    with ExitStack() as stack:
+        if schedule:
+            told["scheduling"] = stack.enter_context(priorities.Beside()).watch.report
+        if ahead is not None:
+            told["ahead"] = stack.enter_context(reading.Beside(ahead)).report
+        yield told
 
-    return Beside()
 
-
-def _scheduled(command: tuple[str, ...], stats: Path | None) -> int:
-    """Run the command as it is: only its threads' priorities are looked after."""
+def _as_it_is(command: tuple[str, ...], ahead: Any, stats: Path | None, schedule: bool) -> int:
+    """Run the command as it is: all that is done for it is beside it."""
     from peephole.improve import launch
 
     path = launch.find(command[0], os.environ)
     if path is None:
         print(f"peephole: {command[0]}: not found", file=sys.stderr)
         return NOT_FOUND
-    with _beside(True) as beside:
+    with _beside(schedule, ahead) as beside:
         try:
             status = launch.run(command, path, os.environ)
         except OSError as e:
             print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
             return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
     if stats is not None:
-        _write_stats(stats, {"scheduling": beside.watch.report()})
+        _write_stats(stats, {name: said() for name, said in beside.items()})
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -80,7 +87,7 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
         return NOT_FOUND
     target = launch.examine(path)
     own = owned((1, 2)) if plan.rules else ()
-    with _armed(plan, target, trapping) as armed, _beside(schedule) as beside:
+    with _beside(schedule, plan.ahead) as beside, _armed(plan, target, trapping) as armed:
         try:
             argv, program = armed.command(command, path, target)
             status = launch.run(argv, program, armed.environment(os.environ, target, own, by_command=True))
@@ -94,8 +101,9 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
                 print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
                 return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
         armed.settle()
-        if stats is not None:
-            _write_stats(stats, {**armed.stats(), **({"scheduling": beside.watch.report()} if beside else {})})
+        counted = armed.stats()
+    if stats is not None:
+        _write_stats(stats, {**counted, **{name: said() for name, said in beside.items()}})
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -157,12 +165,13 @@ def command(
         planned = chosen(rest, plan, allow, (*force, *isolate), recheck).isolated(isolate)
         _say_trusted(planned)
         if print_env:
-            if schedule:
-                raise UsageError("realtime_audio can't be had from an environment; use improve or attach")
+            if schedule or planned.ahead:
+                what = "realtime_audio" if schedule else "prefetch_cold"
+                raise UsageError(f"{what} can't be had from an environment; use improve")
             _print_environment(planned, engine == "sud")
             return 0
-        if schedule and not planned.rules:
-            return _scheduled(command, stats)
+        if (schedule or planned.ahead) and not planned.rules:
+            return _as_it_is(command, planned.ahead, stats, schedule)
         return _run(command, planned, stats, schedule, engine == "sud")
     except PeepholeError as e:
         print(f"peephole: {e}", file=sys.stderr)

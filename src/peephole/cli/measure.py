@@ -144,13 +144,16 @@ class Session:
         self.extra["proofs"] = proofs(plan)
 
         def after(armed: Any) -> None:
-            found = used(plan, armed)
+            found = used(plan, armed, self.folder / "runs")
             found["warnings"] = [*self.extra.get("warnings", []), *found.get("warnings", [])]
             self.extra |= found
 
-        arm = arming(plan, self.workload)
+        if plan.ahead is not None:
+            self.evaluation.pairs.beside = plan.ahead.helper()
+        # What is only read ahead needs nothing in the program, and changes no call.
+        arm = arming(plan, self.workload) if plan.rules or plan.ahead is None else None
         self.measure(arm, after)
-        if self.evaluation.verdict not in ("failed", "different"):
+        if arm is not None and self.evaluation.verdict not in ("failed", "different"):
             self.count(arm)
 
     def count(self, arm: Callable[[], Any] | None) -> None:

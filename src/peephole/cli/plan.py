@@ -16,7 +16,7 @@ def command(capture: Path, out: Path, allow: str | None) -> None:
     from peephole.cli.tune import declined_json
     from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
-    from peephole.improve import consent, places, plan
+    from peephole.improve import ahead, consent, places, plan
     from peephole.observe.capture import open_capture
     from peephole.report.words import plain
 
@@ -24,9 +24,13 @@ def command(capture: Path, out: Path, allow: str | None) -> None:
     opened = open_capture(capture)
     found = diagnose([opened], prices_for)
     chosen, declined = plan.choose(found.findings, places.written(opened), allowed, opened.meta.command)
+    chosen, more = plan.with_ahead(chosen, found.findings, opened, out)
+    declined += more
     plan.save(chosen, out)
     for rule in chosen.rules:
         print(f"applied: {rule.name}, for {', '.join(rule.findings)}")
+    if chosen.ahead is not None:
+        print(f"applied: {ahead.NAME}, for {', '.join(chosen.ahead.findings)}: {chosen.ahead.files:,} files")
     for one in declined:
         print(plain(f"not applied: {one.rule}: {declined_json(one)['why']}"))
-    print(plain(f"plan: {out}" if chosen.rules else f"plan: {out} (no rules: nothing worth changing)"))
+    print(plain(f"plan: {out}" if chosen.rules or chosen.ahead else f"plan: {out} (no rules: nothing worth changing)"))

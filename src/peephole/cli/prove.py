@@ -33,6 +33,7 @@ def command(
     Each guarantee that is given up comes with a counterexample: a short run of calls. Exits with 1 when a rule is not
     proved.
     """
+    from peephole.diagnose.gives_up import acts_beside
     from peephole.prove.certificate import prove_rule
     from peephole.prove.language import rule_names
 
@@ -41,6 +42,9 @@ def command(
     names = rule_names() if every else list(rules)
     if not names:
         raise UsageError("name a rule, or say --all; `peephole rules` lists them")
+    for name in names:
+        if acts_beside(name):
+            raise UsageError(f"{name} acts beside the program and rewrites nothing; `peephole rules {name}` says why")
     profiles = (profile,) if profile else PROFILE_CHOICES
     proofs = [prove_rule(n, profiles, cached=not recheck, progress=_progress(n)) for n in names]
     saved = {p.name: _guards(n, p) for n, p in zip(names, proofs, strict=True)} if guards else {}

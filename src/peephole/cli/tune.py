@@ -55,6 +55,8 @@ class _Tuning:
 
     def run(self) -> None:
         """Observe, diagnose, plan, and measure what the plan changes."""
+        from peephole.improve import ahead
+
         recorded = self.session.observe()
         if recorded is None:
             return
@@ -63,12 +65,12 @@ class _Tuning:
             self.session.conclude("no-gain", "observed and diagnosed only (--once)")
             return
         plan = self._plan(diagnosis, recorded)
-        if not plan.rules:
+        names = [*plan.names(), *([ahead.NAME] if plan.ahead else [])]
+        if not names:
             self.session.conclude("no-gain", self._why_nothing(recorded.capture.meta.lost, diagnosis.withheld))
         elif self.dry_run:
-            names = ", ".join(plan.names())
-            self.session.conclude("no-gain", f"nothing was applied (--dry-run); the plan has {names}")
-        elif (why := self._why_not_here()) is not None:
+            self.session.conclude("no-gain", f"nothing was applied (--dry-run); the plan has {', '.join(names)}")
+        elif plan.rules and (why := self._why_not_here()) is not None:
             self.session.conclude("no-gain", f"no rule can act in this program: {why}")
         else:
             self.session.measure_plan(plan)
@@ -94,16 +96,20 @@ class _Tuning:
         return diagnosis
 
     def _plan(self, diagnosis: Any, recorded: Any) -> Any:
-        from peephole.improve import places, plan
+        from peephole.improve import ahead, places, plan
         from peephole.improve.losses import losses_of
 
-        for name in dict.fromkeys(finding.rule for finding in diagnosis.findings if finding.rule):
+        for name in dict.fromkeys(
+            finding.rule for finding in diagnosis.findings if finding.rule not in (None, ahead.NAME)
+        ):
             # The first time takes a while; the certificate is kept.
             self.session.step(f"proving {name}")
             losses_of(name)
         self.session.step("planning")
         written = places.written(recorded.capture)
         chosen, declined = plan.choose(diagnosis.findings, written, self.allowed, self.session.workload.command)
+        chosen, more = plan.with_ahead(chosen, diagnosis.findings, recorded.capture, self.session.folder / "plan.toml")
+        declined += more
         plan.save(chosen, self.session.folder / "plan.toml")
         self.session.extra["declined"] = [declined_json(one) for one in declined]
         return chosen

@@ -10,12 +10,21 @@ RULES = Path(__file__).resolve().parent.parent / "rules"
 
 def exists(rule: str) -> bool:
     """Whether there is such a rule."""
-    return (RULES / rule / "rule.py").exists()
+    return _text(rule).exists()
+
+
+def acts_beside(rule: str) -> bool:
+    """Whether a rule acts beside the program: none of its calls is rewritten, and nothing is to be proved of it."""
+    return (RULES / rule / "beside.py").exists()
+
+
+def _text(rule: str) -> Path:
+    return RULES / rule / ("beside.py" if acts_beside(rule) else "rule.py")
 
 
 def gives_up(rule: str) -> list[str]:
     """The guarantees in the rule's `relaxes` and `relaxes_on`, by the names that --allow takes."""
-    source = RULES / rule / "rule.py"
+    source = _text(rule)
     if not source.exists():
         return []
     names: set[str] = set()

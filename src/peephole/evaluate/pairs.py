@@ -72,6 +72,7 @@ class Pairs:
     seed: int
     primary: str = "cpu"
     fixed: int | None = None  # this many pairs; None: until the answer is clear
+    beside: tuple[str, ...] = ()  # runs beside the improved side, see `run`
     repeat: int | None = None  # runs a side in each pair; None: chosen after the warm-up
     on_run: Callable[[str], None] = lambda what: None
     done: list[Pair] = field(default_factory=list)
@@ -188,7 +189,8 @@ class Pairs:
 
     def _one(self, number: int, side: str, name: str) -> same.Outcome:
         self.on_run("warm-up" if number == 0 else f"pair {number} of at most {self.most()}")
-        one = run(self.workload, self.before if side == "A" else self.after, self.folder / name)
+        env, beside = (self.before, ()) if side == "A" else (self.after, self.beside)
+        one = run(self.workload, env, self.folder / name, beside)
         self.runs += 1
         which = "unchanged" if side == "A" else "improved"
         self._check(one, which)

@@ -15,6 +15,7 @@ from peephole.evaluate.ready import check_free
 from peephole.evaluate.workload import Workload
 
 LAST_BYTES = 1 << 16  # a line of figures is not longer
+BESIDE = "beside.stdout"  # what ran beside an improved run says
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 #: figures of a run in the result's order: name -> (unit, better)
@@ -75,7 +76,7 @@ def _is_memory(folder: Path) -> bool:
     return False
 
 
-def _job(workload: Workload, env: dict[str, str], folder: Path) -> dict[str, Any]:
+def _job(workload: Workload, env: dict[str, str], folder: Path, beside: tuple[str, ...]) -> dict[str, Any]:
     return {
         "argv": list(workload.command),
         "env": env,
@@ -84,6 +85,8 @@ def _job(workload: Workload, env: dict[str, str], folder: Path) -> dict[str, Any
         "timeout_s": workload.timeout_s,
         "grace_s": workload.grace_s,
         "user": workload.user,
+        "beside": list(beside),
+        "beside_streams": [os.devnull, str(folder / BESIDE), os.devnull],
         "drive": list(workload.drive),
         "drive_env": workload.env,
         "drive_streams": [os.devnull, str(folder / "driver.stdout"), str(folder / "driver.stderr")],
@@ -170,8 +173,9 @@ def unit_of(figure: str) -> tuple[str, str]:
     return ("1/s", "higher") if figure.endswith("_per_s") else ("", "lower")
 
 
-def run(workload: Workload, env: dict[str, str], folder: Path) -> Run:
-    """Run the workload once in environment `env`; its streams go to fresh files in `folder`.
+def run(workload: Workload, env: dict[str, str], folder: Path, beside: tuple[str, ...] = ()) -> Run:
+    """Run the workload once in environment `env`; its streams go to fresh files in `folder`. `beside`, a command that
+    ends with the process whose number is its last word, runs beside it; what it costs counts, too.
 
     The state is made fresh first. A command that fails or is killed by the timeout is a Run all the same: the caller
     judges. Raises RunError when it could not be started, or a server did not become ready.
@@ -179,7 +183,7 @@ def run(workload: Workload, env: dict[str, str], folder: Path) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     freshen(workload)
     check_free(workload)
-    out = _supervise(_job(workload, env, folder))
+    out = _supervise(_job(workload, env, folder, beside))
     if out["trouble"] is not None:
         raise RunError(f"{workload.command[0]}: {out['trouble']}{_hint(out, folder)}")
     figures = {

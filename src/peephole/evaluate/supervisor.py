@@ -314,6 +314,8 @@ def work(job: dict, tree: Tree, out: dict) -> None:  # type: ignore[type-arg]
     begin_ns = time.monotonic_ns()
     pid = tree.start(job["argv"], job["env"], job["streams"], user=job["user"])
     out["started"] = True
+    if job["beside"]:
+        tree.start([*job["beside"], str(pid)], {}, job["beside_streams"], user=job["user"])
     if job["drive"]:
         out["trouble"] = wait_ready(tree, pid, job)
         if out["trouble"] is None:

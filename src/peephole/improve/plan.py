@@ -16,12 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from peephole.errors import PlanError, RuleError
+from peephole.improve import ahead as reading
 from peephole.improve.consent import Consent
 from peephole.improve.losses import Losses, losses_of, recheck, unproved_losses
 from peephole.improve.own import folder_of
 from peephole.improve.places import Place, mounted
 from peephole.improve.private import check_private
-from peephole.trace import Finding, Saving
+from peephole.trace import Capture, Finding, Saving
 
 SCHEMA = "peephole/plan"
 VERSION = 1
@@ -89,6 +90,7 @@ class Plan:
     mounts: tuple[PlannedMount, ...] = ()
     consent: str = ""
     command: tuple[str, ...] = field(default=())
+    ahead: reading.Ahead | None = None  # what is read ahead beside the program
 
     def prices(self) -> dict[str, int]:
         """What one call may save at most, by rule, in nanoseconds, where that is known."""
@@ -130,7 +132,11 @@ class Plan:
                     rules, where = found.setdefault((guarantee, bound, mount.profile), ([], []))
                     rules += [name] if name not in rules else []
                     where += [mount.point] if mount.point not in where else []
-        return [Given(*key, tuple(rules), tuple(where)) for key, (rules, where) in sorted(found.items(), key=str)]
+        beside = [Given(g, None, "", (reading.NAME,), ()) for g in reading.GIVES_UP] if self.ahead else []
+        return [
+            *(Given(*key, tuple(rules), tuple(where)) for key, (rules, where) in sorted(found.items(), key=str)),
+            *beside,
+        ]
 
 
 def choose(
@@ -164,6 +170,25 @@ def choose(
         if place.dev in allowed
     ]
     return Plan(tuple(rules), tuple(mounts), str(consent), tuple(command)), declined
+
+
+def with_ahead(plan: Plan, findings: Iterable[Finding], capture: Capture, path: Path) -> tuple[Plan, list[Declined]]:
+    """`plan`, which will lie at `path`, with a list beside it of what to read ahead, where findings ask for that.
+
+    Raises PlanError when the list can't be written.
+    """
+    slugs = tuple(dict.fromkeys(finding.slug for finding in findings if finding.rule == reading.NAME))
+    if not slugs:
+        return plan, []
+    if missing := _lacking_for_ahead(plan):
+        return plan, [Declined(reading.NAME, "it gives up more than is allowed", missing)]
+    return replace(plan, ahead=reading.write_list(capture, path.with_suffix(".ahead"), slugs)), []
+
+
+def _lacking_for_ahead(plan: Plan) -> tuple[str, ...]:
+    from peephole.improve.consent import parse
+
+    return tuple(g for g in reading.GIVES_UP if not parse(plan.consent).covers(g, None))
 
 
 def of_rules(
@@ -240,7 +265,7 @@ def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
 def _by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     found: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.rule is not None:
+        if finding.rule is not None and finding.rule != reading.NAME:
             found.setdefault(finding.rule, []).append(finding)
     return found
 
@@ -337,6 +362,9 @@ def to_toml(plan: Plan) -> str:
         lines += ["", "[[mount]]", f"point = {_quote(mount.point)}", f"dev = {mount.dev}"]
         lines += [f"fstype = {_quote(mount.fstype)}", f"profile = {_quote(mount.profile)}"]
         lines += [f"rules = {_list(mount.rules)}"]
+    if plan.ahead is not None:
+        lines += ["", "[ahead]", f"list = {_quote(plan.ahead.path.name)}", f"sha256 = {_quote(plan.ahead.digest)}"]
+        lines += [f"files = {plan.ahead.files}", f"findings = {_list(plan.ahead.findings)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -379,7 +407,7 @@ def load(path: Path, *, force: Sequence[str] = (), again: bool = False) -> Plan:
     if found.get("version") != VERSION:
         raise PlanError(f"{path}: a plan of version {found.get('version')!r}, and this peephole reads {VERSION}")
     try:
-        plan = _parse(found)
+        plan = _parse(found, path)
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise PlanError(f"{path}: damaged ({e!r}); make it again with peephole plan") from e
     for rule in plan.rules:
@@ -391,7 +419,7 @@ def load(path: Path, *, force: Sequence[str] = (), again: bool = False) -> Plan:
     return forced(plan, force, mounted())
 
 
-def _parse(found: dict[str, Any]) -> Plan:
+def _parse(found: dict[str, Any], path: Path) -> Plan:
     rules = tuple(
         PlannedRule(
             _str(rule["name"]),
@@ -407,7 +435,11 @@ def _parse(found: dict[str, Any]) -> Plan:
         PlannedMount(int(m["dev"]), _str(m["point"]), _str(m["fstype"]), _str(m["profile"]), _strs(m["rules"]))
         for m in found.get("mount", [])
     )
-    return Plan(rules, mounts, _str(found.get("consent", "")), _strs(found.get("command", [])))
+    listed = None
+    if (one := found.get("ahead")) is not None:
+        name = path.with_name(_str(one["list"]))  # a name only: with_name refuses a path
+        listed = reading.Ahead(name, _str(one["sha256"]), int(one["files"]), _strs(one.get("findings", [])))
+    return Plan(rules, mounts, _str(found.get("consent", "")), _strs(found.get("command", [])), listed)
 
 
 def _str(value: Any) -> str:
@@ -432,6 +464,10 @@ def _check(plan: Plan, path: Path, force: Sequence[str]) -> None:
     for rule in plan.rules:
         if rule.name not in by_force and losses_of(rule.word).digest != rule.certificate:
             raise PlanError(f"{path}: the certificate of {rule.name} is not the one planned with; make the plan again")
+    if plan.ahead is not None:
+        plan.ahead.check()
+        if missing := _lacking_for_ahead(plan):
+            raise PlanError(f"{path}: {reading.NAME} gives up {missing[0]}, which the plan's consent does not cover")
     now = {place.dev: place for place in mounted()}
     for mount in plan.mounts:
         place = now.get(mount.dev)

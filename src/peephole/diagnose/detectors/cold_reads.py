@@ -5,7 +5,7 @@ Why it costs
     time; warm, the same reading ahead costs 40 % more, so it must switch itself off.
 
 Rewritten by
-    `prefetch_cold`: what is going to be read is asked of the disk beforehand.
+    `prefetch_cold`: a process beside the program asks the disk for what the last run read, before the program does.
 
 Gives up
     Nothing in results; memory and disk bandwidth of others.
