@@ -30,6 +30,7 @@ class Job:
     fresh: str | None = None
     primary: str = "cpu"
     pairs: int | None = None  # fewer than asked, for long ones
+    plan: Path | None = None  # instead of the rules by name
     program: str | None = None  # of several that run: the one whose calls are counted by themselves, too
 
 
@@ -62,7 +63,8 @@ def evaluate(job: Job, rules: str, asked: Options) -> dict[str, Any]:
     """The result of `peephole evaluate` on a job, with `program_calls`. Raises NoBench when it gives none."""
     with memory_folder() as out:
         pairs = min(asked.pairs, job.pairs or asked.pairs)
-        words = [sys.executable, "-m", "peephole", "evaluate", "--json", "--rules", rules, "--allow", "all"]
+        words = [sys.executable, "-m", "peephole", "evaluate", "--json"]
+        words += ["--rules", rules, "--allow", "all"] if job.plan is None else ["--plan", str(job.plan)]
         words += ["-n", str(pairs), "--primary", job.primary, "--timeout", str(servers.RUN_S), "-o", str(out)]
         for same in job.same:
             words += ["--same", same]

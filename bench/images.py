@@ -190,6 +190,33 @@ def file_system(kind: str, size: int = 512 << 20) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def cold_disk(size: int) -> Iterator[tuple[Path, str]]:
+    """A fresh, empty ext4 on the disk of temporary files, and the --fresh command after which nothing of it is cached.
+
+    The loop device goes past the page cache, so that a read waits for the disk. Raises NoImage when that can't be had.
+    """
+    if os.geteuid() != 0:
+        raise NoImage("mounting needs root")
+    folder = Path(tempfile.mkdtemp(prefix="peephole-image-", dir=tempfile.gettempdir()))
+    point, device = folder / "mnt", ""
+    try:
+        point.mkdir()
+        with (folder / "image").open("wb") as f:
+            os.posix_fallocate(f.fileno(), 0, size)
+        device = _run("losetup", "--find", "--show", "--direct-io=on", str(folder / "image"))
+        _run(*KINDS["ext4"][0], device)
+        _run("mount", device, str(point))
+        tools = [_tool(name) for name in ("umount", "blockdev", "mount")]
+        yield point, f"sh -c '{tools[0]} {point} && {tools[1]} --flushbufs {device} && {tools[2]} {device} {point}'"
+    finally:
+        if os.path.ismount(point):
+            subprocess.run([_tool("umount"), "-l", str(point)], check=False)
+        if device:
+            subprocess.run([_tool("losetup"), "-d", device], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     if len(sys.argv) != 3 or sys.argv[1] != "reset":
         print("usage: python -m bench.images reset FOLDER", file=sys.stderr)

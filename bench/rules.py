@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import servers
+from bench import cold, servers
 from bench.commands import Commands, Job, run
 from bench.demo import python
 from bench.images import NoImage, file_system
@@ -31,6 +31,7 @@ LOADS = (
     "close_unopened.python_daemon",
     "exchange_rename.sed",
     "exchange_rename.python_save",
+    *cold.LOADS,
 )
 SAVE = """import os, sys
 for i in range(int(sys.argv[2])):
@@ -115,9 +116,10 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
             known = jobs(top)
             for load in asked.loads or LOADS:
                 rule = load.split(".")[0]
-                if rule in known_rules():
+                if rule in known_rules() and load in known:
                     job = known[load]
                     bench.measure(Job(load, job.command, (rule,), job.same, job.fresh, job.primary))
     except NoImage as e:
         raise NoBench(str(e)) from None
+    cold.measure(bench, [load for load in asked.loads or LOADS if load in cold.LOADS])
     return {"figures": bench.figures, "conditions": bench.conditions}
