@@ -14,6 +14,7 @@
 #define DEAD_NS 200000000	/* a writer is not away for so long between two stores, unless it is dead */
 #define PIDS (1u << PH_LANE_PID_BITS)
 #define LANES_MAX 4096u
+#define DRAINS_MAX 16
 
 static int64_t now_ns(void)
 {
@@ -198,7 +199,7 @@ static long drain_lane(struct ph_lanes *lanes, uint32_t lane, int final)
 	return err ? err : taken;
 }
 
-long ph_lanes_drain(struct ph_lanes *lanes, int final)
+static long drain_once(struct ph_lanes *lanes, int final)
 {
 	long taken = 0;
 
@@ -210,4 +211,17 @@ long ph_lanes_drain(struct ph_lanes *lanes, int final)
 		taken += n;
 	}
 	return taken;
+}
+
+/* Until everything was read for a moment, which lets the lanes start again: memory that was written before costs the
+ * writers no page fault. */
+long ph_lanes_drain(struct ph_lanes *lanes, int final)
+{
+	long taken = drain_once(lanes, final), more = taken;
+
+	for (int i = 0; i < DRAINS_MAX && more > 0; i++) {
+		more = drain_once(lanes, final);
+		taken += more > 0 ? more : 0;
+	}
+	return more < 0 ? more : taken;
 }

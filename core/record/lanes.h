@@ -34,7 +34,7 @@ struct ph_lanes {
 
 int ph_lanes_init(struct ph_lanes *lanes, const char *file, struct ph_spill_file *to);
 void ph_lanes_fini(struct ph_lanes *lanes);
-/* Once through all lanes; `final`: nobody writes any more. How many bytes there were, or -errno. */
+/* What all lanes have; `final`: nobody writes any more. How many bytes there were, or -errno. */
 long ph_lanes_drain(struct ph_lanes *lanes, int final);
 /* Processes that wrote something and still run. */
 int ph_lanes_living(const struct ph_lanes *lanes);
