@@ -139,7 +139,7 @@ void ph_handler_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!ph_armed || !ph_hold_handlers())
+	if (!ph_armed || !ph_hold_mask())
 		return;
 	adopt_child();
 	if (!ph_armed)

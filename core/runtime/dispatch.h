@@ -51,7 +51,7 @@ void ph_fork_end(void);
 /* Before exec and exit_group. */
 void ph_settle_everything(enum ph_why why);
 
-/* Before the program installs a signal handler. */
+/* Before the program installs a signal handler that may interrupt anything (signals.c defers the others). */
 void ph_handler_begin(void);
 
 /* A descriptor that this program was started with, and whose description no other process uses (the launcher, which

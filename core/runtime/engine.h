@@ -123,7 +123,7 @@ void ph_uncovered(enum ph_uncovered_why why, const char *exe);
 int ph_faults_install(void);
 int ph_faults_prepare(void);	/* looks, changes nothing; then install costs one call a signal */
 void ph_faults_remove(void);
-bool ph_faults_action(struct ph_frame *f, bool vfork_child);	/* rt_sigaction of ours: answered */
+void ph_faults_action(struct ph_frame *f, bool vfork_child);	/* rt_sigaction: answered, or what is wrong with it the kernel says */
 void ph_faults_before_exec(void);
 void ph_faults_after_exec(void);
 

@@ -88,21 +88,31 @@ ph_entry_forked:
 	into_c	ph_trap_forked
 	.size	ph_entry_forked, . - ph_entry_forked
 
-	.globl	ph_syscall
-	.hidden	ph_syscall
+/* The number stays on the stack: a call that a signal has ended may be made once more (signals.c). */
+	.globl	ph_syscall, ph_syscall_made, ph_syscall_once_more
+	.hidden	ph_syscall, ph_syscall_made, ph_syscall_once_more
 	.type	ph_syscall, @function
 	.balign	16
 ph_syscall:
 	.cfi_startproc
+	push	%rdi
+	.cfi_adjust_cfa_offset 8
 	mov	%rdi, %rax
 	mov	%rsi, %rdi
 	mov	%rdx, %rsi
 	mov	%rcx, %rdx
 	mov	%r8, %r10
 	mov	%r9, %r8
-	mov	8(%rsp), %r9
-	syscall
+	mov	16(%rsp), %r9
+1:	syscall
+ph_syscall_made:
+	lea	8(%rsp), %rsp
+	.cfi_adjust_cfa_offset -8
 	ret
+	.cfi_adjust_cfa_offset 8
+ph_syscall_once_more:
+	mov	(%rsp), %rax
+	jmp	1b
 	.cfi_endproc
 	.size	ph_syscall, . - ph_syscall
 
@@ -151,21 +161,17 @@ ph_copy_fault:
 	.cfi_endproc
 	.size	ph_copy, . - ph_copy
 
-/* Our handler of SIGSEGV and SIGBUS: rdi signal, rsi siginfo, rdx ucontext. ph_fault says where to go on: NULL is
- * back to the interrupted code, else the program's handler, which finds registers and stack as the kernel gave them. */
-	.globl	ph_fault_entry
-	.hidden	ph_fault_entry
-	.type	ph_fault_entry, @function
-	.balign	16
-ph_fault_entry:
-	.cfi_startproc
+/* Handlers of signals: rdi signal, rsi siginfo, rdx ucontext. The function says where to go on: NULL is back to the
+ * interrupted code, else the program's handler, which finds registers and stack as the kernel gave them. The way back is not the
+ * program's own, since that may be trapped while SIGSYS is held back. */
+	.macro	handler function
 	push	%rdi
 	.cfi_adjust_cfa_offset 8
 	push	%rsi
 	.cfi_adjust_cfa_offset 8
 	push	%rdx
 	.cfi_adjust_cfa_offset 8
-	call	ph_fault
+	call	\function
 	pop	%rdx
 	.cfi_adjust_cfa_offset -8
 	pop	%rsi
@@ -177,9 +183,49 @@ ph_fault_entry:
 	mov	%rax, %rcx
 	xor	%eax, %eax
 	jmp	*%rcx
-1:	ret
+1:	lea	8(%rsp), %rsp
+	mov	$15, %eax
+	syscall
+	.endm
+
+	.globl	ph_fault_entry
+	.hidden	ph_fault_entry
+	.type	ph_fault_entry, @function
+	.balign	16
+ph_fault_entry:
+	.cfi_startproc
+	handler	ph_fault
 	.cfi_endproc
 	.size	ph_fault_entry, . - ph_fault_entry
+
+/* What the kernel has for handlers of the program's (signals.c): ENTRIES of ENTRY_BYTES each. Those from ONCE on always go
+ * through C; the others only while somebody holds the dispatcher's state firmly, bit 0 of the word at OWNER in it. */
+	.set	ENTRIES, 128
+	.set	ONCE, 96
+	.set	OWNER, 24
+	.globl	ph_signal_entries
+	.hidden	ph_signal_entries, ph_signal_handlers, ph_region
+	.type	ph_signal_entries, @function
+	.balign	32
+ph_signal_entries:
+	.cfi_startproc
+	.set	entry, 0
+	.rept	ENTRIES
+	.balign 32
+	.if	entry < ONCE
+	testb	$1, ph_region + OWNER(%rip)
+	jnz	1f
+	jmp	*ph_signal_handlers + entry * 8(%rip)
+	.endif
+1:	lea	ph_signal_handlers + entry * 8(%rip), %rcx
+	jmp	signal_in_c
+	.set	entry, entry + 1
+	.endr
+	.balign	32
+signal_in_c:
+	handler	ph_signal
+	.cfi_endproc
+	.size	ph_signal_entries, . - ph_signal_entries
 
 	.globl	ph_restorer
 	.hidden	ph_restorer

@@ -3,30 +3,16 @@
 #include "engine.h"
 
 #include "guard.h"
+#include "hold.h"
 #include "linux.h"
-#include "trap.h"
+#include "signals.h"
 
-#define SA_NOCLDSTOP 1ull
-#define SA_SIGINFO 4ull
-#define SA_ONSTACK 0x08000000ull
-#define SA_RESTART 0x10000000ull
-#define SA_NODEFER 0x40000000ull
-#define SA_RESETHAND 0x80000000ull
-#define SA_RESTORER 0x04000000ull
-#define SIG_DFL 0ull
-#define SIG_IGN 1ull
-#define UC_RIP 21		/* words: uc_flags, uc_link, uc_stack (3), r8 ... rip */
-#define UC_MASK 37		/* uc_sigmask, behind uc_mcontext (32 words) */
 #define SPINS 100000
-
-struct action {			/* the kernel's struct sigaction */
-	uint64_t handler, flags, restorer, mask;
-};
 
 struct watched {
 	int32_t signal;
 	uint32_t lock;
-	struct action theirs;
+	struct ph_action theirs;
 };
 
 static struct watched watched[] = { { .signal = SIGSEGV }, { .signal = SIGBUS }, { .signal = SIGSYS } };
@@ -39,11 +25,6 @@ void ph_fault_entry(void);
 uint64_t ph_fault(int32_t signal, struct ph_siginfo *info, uint64_t *context);
 extern const char ph_copy_end[], ph_copy_fault[], __ehdr_start[];
 
-static int64_t kernel_action(int64_t signal, const struct action *act, struct action *old)
-{
-	return ph_syscall(NR_rt_sigaction, signal, (int64_t)act, (int64_t)old, 8, 0, 0);
-}
-
 static struct watched *watch_of(int64_t signal)
 {
 	for (unsigned i = 0; i < n_watched; i++)
@@ -53,9 +34,9 @@ static struct watched *watch_of(int64_t signal)
 }
 
 /* What the kernel is told when the program wants `theirs`. */
-static struct action ours(const struct watched *w, const struct action *theirs)
+static struct ph_action ours(const struct watched *w, const struct ph_action *theirs)
 {
-	struct action a = { .handler = (uint64_t)ph_fault_entry, .flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
+	struct ph_action a = { .handler = (uint64_t)ph_fault_entry, .flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
 			    .mask = theirs->mask };
 
 	if (theirs->handler > SIG_IGN)
@@ -66,8 +47,9 @@ static struct action ours(const struct watched *w, const struct action *theirs)
 	if (ph_engine.trapping)
 		a.mask &= ~PH_SIGSYS_BIT;
 	if (w->signal == SIGSYS) {
-		/* A handler that interrupts ours makes calls too; and the return from ours must not be trapped. */
-		a.flags |= SA_NODEFER;
+		a.flags |= SA_NODEFER;	/* a handler that interrupts it makes calls too */
+		if (theirs->handler <= SIG_IGN)	/* none does: it would be on another stack, and return to another mask */
+			a.mask = PH_HELD_BACK & ~PH_SIGSYS_BIT;
 		a.restorer = (uint64_t)ph_restorer;
 	}
 	a.flags |= SA_RESTORER;
@@ -89,8 +71,8 @@ int ph_faults_prepare(void)
 	if (ph_engine.trapping)
 		n_watched = sizeof(watched) / sizeof(watched[0]);
 	for (unsigned i = 0; i < n_watched; i++) {
-		struct action now;
-		int64_t r = kernel_action(watched[i].signal, NULL, &now);
+		struct ph_action now;
+		int64_t r = ph_kernel_action(watched[i].signal, NULL, &now);
 
 		if (r < 0)
 			return (int)r;
@@ -101,7 +83,7 @@ int ph_faults_prepare(void)
 	return 0;
 }
 
-static bool same_action(const struct action *a, const struct action *b)
+static bool same_action(const struct ph_action *a, const struct ph_action *b)
 {
 	return a->handler == b->handler && a->flags == b->flags && a->restorer == b->restorer && a->mask == b->mask;
 }
@@ -110,13 +92,13 @@ int ph_faults_install(void)
 {
 	for (unsigned i = 0; i < n_watched; i++) {
 		struct watched *w = &watched[i];
-		struct action a = ours(w, &w->theirs), before;
-		int64_t r = kernel_action(w->signal, &a, &before);
+		struct ph_action a = ours(w, &w->theirs), before;
+		int64_t r = ph_kernel_action(w->signal, &a, &before);
 
 		if (r == 0 && before.handler != (uint64_t)ph_fault_entry && !same_action(&before, &w->theirs)) {
 			w->theirs = before;
 			a = ours(w, &before);
-			r = kernel_action(w->signal, &a, NULL);
+			r = ph_kernel_action(w->signal, &a, NULL);
 		}
 		if (r < 0)
 			return (int)r;
@@ -127,12 +109,13 @@ int ph_faults_install(void)
 /* SIGSYS's handler stays: a thread may have been stopped on the way to it. */
 void ph_faults_remove(void)
 {
+	ph_signals_unwrap();
 	for (unsigned i = 0; ph_engine.faults && i < n_watched; i++) {
-		struct action before;
+		struct ph_action before;
 
-		if (watched[i].signal != SIGSYS && kernel_action(watched[i].signal, &watched[i].theirs, &before) == 0 &&
+		if (watched[i].signal != SIGSYS && ph_kernel_action(watched[i].signal, &watched[i].theirs, &before) == 0 &&
 		    before.handler != (uint64_t)ph_fault_entry)
-			kernel_action(watched[i].signal, &before, NULL);
+			ph_kernel_action(watched[i].signal, &before, NULL);
 	}
 	ph_engine.faults = false;
 }
@@ -155,16 +138,16 @@ static void unlock(struct watched *w, uint64_t mask)
 	ph_syscall(NR_rt_sigprocmask, SIG_SETMASK, (int64_t)&mask, 0, 8, 0, 0);
 }
 
-static int64_t change(struct watched *w, const struct action *wish, struct action *before)
+static int64_t change(struct watched *w, const struct ph_action *wish, struct ph_action *before)
 {
 	uint64_t mask = lock(w);
 	int64_t r = 0;
 
 	*before = w->theirs;
 	if (wish) {
-		struct action a = ours(w, wish);
+		struct ph_action a = ours(w, wish);
 
-		r = kernel_action(w->signal, &a, NULL);
+		r = ph_kernel_action(w->signal, &a, NULL);
 		if (r == 0) {
 			w->theirs = *wish;
 			w->theirs.mask &= ~(1ull << 8 | 1ull << 18);	/* as the kernel keeps it: no KILL, no STOP */
@@ -175,63 +158,47 @@ static int64_t change(struct watched *w, const struct action *wish, struct actio
 }
 
 /* In a vfork child the kernel's table is the child's own, ours its parent's: it asks and sets its own. */
-static int64_t ask_as_child(const struct watched *w, struct action *before)
+static int64_t ask_as_child(const struct watched *w, struct ph_action *before)
 {
-	int64_t r = kernel_action(w->signal, NULL, before);
+	int64_t r = ph_kernel_action(w->signal, NULL, before);
 
 	if (r == 0 && before->handler == (uint64_t)ph_fault_entry)
 		*before = w->theirs;
 	return r;
 }
 
-bool ph_faults_action(struct ph_frame *f, bool vfork_child)
+void ph_faults_action(struct ph_frame *f, bool vfork_child)
 {
-	struct watched *w = ph_engine.faults ? watch_of((int32_t)f->a[0]) : NULL;
-	struct action wish, before;
+	struct watched *w = watch_of((int32_t)f->a[0]);
+	struct ph_action wish, before;
 	int64_t r = 0;
 
-	if (ph_engine.faults && !vfork_child && f->a[1] && f->a[3] == 8 &&
-	    ph_copy_in(&wish, (const void *)f->a[1], sizeof(wish)) == 0 && wish.handler > SIG_IGN)
-		ph_handler_begin();
-	if (!w || f->a[3] != 8)
-		return false;	/* not ours; the kernel says what is wrong */
+	if (!ph_engine.faults || f->a[3] != 8)
+		return;		/* nothing is ours; or the kernel says what is wrong */
+	if (!w) {
+		ph_signals_action(f, vfork_child);
+		return;
+	}
 	if (f->a[1] && ph_copy_in(&wish, (const void *)f->a[1], sizeof(wish)) < 0)
 		r = -EFAULT;
 	if (r == 0 && vfork_child) {
 		r = ask_as_child(w, &before);
 		if (r == 0 && f->a[1] && w->signal != SIGSYS)	/* which exec makes the default, if it was handled */
-			r = kernel_action(w->signal, &wish, NULL);
+			r = ph_kernel_action(w->signal, &wish, NULL);
 	} else if (r == 0) {
 		r = change(w, f->a[1] ? &wish : NULL, &before);
 	}
 	/* As in the kernel: the action has changed even when the old one can't be stored. */
 	if (r == 0 && f->a[2] && ph_copy_out((void *)f->a[2], &before, sizeof(before)) < 0)
 		r = -EFAULT;
-	f->rax = r;
-	f->target += 2;
-	return true;
+	ph_answered(f, r);
 }
 
 static void become_default(int32_t signal)
 {
-	struct action dfl = { .handler = SIG_DFL, .flags = SA_RESTORER, .restorer = (uint64_t)ph_restorer };
+	struct ph_action dfl = { .handler = SIG_DFL, .flags = SA_RESTORER, .restorer = (uint64_t)ph_restorer };
 
-	kernel_action(signal, &dfl, NULL);
-}
-
-static void send_again(const struct ph_siginfo *info)
-{
-	ph_syscall(NR_rt_tgsigqueueinfo, ph_syscall(NR_getpid, 0, 0, 0, 0, 0, 0),
-		   ph_syscall(NR_gettid, 0, 0, 0, 0, 0, 0), info->signo, (int64_t)info, 0, 0);
-}
-
-/* Whether what was interrupted holds the dispatcher's state, with every other signal held back (hold.c). */
-static bool holds_signals_back(const uint64_t *context)
-{
-	const uint64_t always_open = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << 8 | 1ull << 18;
-
-	return context[UC_RIP] >= (uint64_t)__ehdr_start && context[UC_RIP] < (uint64_t)ph_stubs &&
-	       (context[UC_MASK] | always_open) == ~0ull;
+	ph_kernel_action(signal, &dfl, NULL);
 }
 
 /* Where to go on: the program's handler, or 0 for what was interrupted. */
@@ -239,7 +206,7 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct ph_siginfo *info,
 {
 	struct watched *w = watch_of(signal);
 	uint64_t ip = context[UC_RIP];
-	struct action theirs;
+	struct ph_action theirs;
 	bool sent = info->code <= 0;
 
 	if (signal == SIGSYS && ph_trap_caught(info, context))
@@ -250,16 +217,14 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct ph_siginfo *info,
 	}
 	if (!sent && ip >= (uint64_t)__ehdr_start && ip < (uint64_t)ph_stubs && ph_guard_recover(context))
 		return 0;
-	if (sent && holds_signals_back(context)) {
-		/* It waits, as the others do, for the mask that comes back afterwards. */
-		context[UC_MASK] |= 1ull << (signal - 1);
-		send_again(info);
+	if (sent && ph_hold_mine()) {
+		ph_signal_defer(signal, info, context);
 		return 0;
 	}
 	theirs = w->theirs;
 	if (theirs.handler > SIG_IGN) {
 		if (theirs.flags & SA_RESETHAND) {
-			struct action dfl = { .handler = SIG_DFL };
+			struct ph_action dfl = { .handler = SIG_DFL };
 
 			change(w, &dfl, &theirs);
 		}
@@ -269,7 +234,7 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct ph_siginfo *info,
 		return 0;
 	become_default(signal);
 	if (sent || signal == SIGSYS)
-		send_again(info);
+		ph_signal_again(info);
 	return 0;	/* a real fault happens again */
 }
 
@@ -277,21 +242,21 @@ __attribute__((used)) uint64_t ph_fault(int32_t signal, struct ph_siginfo *info,
 void ph_faults_before_exec(void)
 {
 	for (unsigned i = 0; ph_engine.faults && i < n_watched; i++) {
-		struct action now;
+		struct ph_action now;
 
 		/* Not SIGSYS: other threads still make calls. */
-		if (watched[i].signal != SIGSYS && watched[i].theirs.handler == SIG_IGN && kernel_action(watched[i].signal, NULL, &now) == 0 &&
+		if (watched[i].signal != SIGSYS && watched[i].theirs.handler == SIG_IGN && ph_kernel_action(watched[i].signal, NULL, &now) == 0 &&
 		    now.handler == (uint64_t)ph_fault_entry)
-			kernel_action(watched[i].signal, &watched[i].theirs, NULL);
+			ph_kernel_action(watched[i].signal, &watched[i].theirs, NULL);
 	}
 }
 
 void ph_faults_after_exec(void)
 {
 	for (unsigned i = 0; ph_engine.faults && i < n_watched; i++) {
-		struct action a = ours(&watched[i], &watched[i].theirs);
+		struct ph_action a = ours(&watched[i], &watched[i].theirs);
 
 		if (watched[i].signal != SIGSYS && watched[i].theirs.handler == SIG_IGN)
-			kernel_action(watched[i].signal, &a, NULL);
+			ph_kernel_action(watched[i].signal, &a, NULL);
 	}
 }

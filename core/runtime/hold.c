@@ -9,6 +9,7 @@
 
 #define ALIVE 0x70656570686f6c65ull
 #define FIRM 1ull
+#define DEFERRED 2ull		/* a signal waits for the end of the hold, and with it all others */
 _Static_assert(PH_OWNER_KEEPER & FIRM, "nobody takes over from the keeper");
 #define SELF_BITS 0x0000fffffffffff0ull
 #define LOCAL_COMMITS 48		/* bits of a local ticket below the index */
@@ -30,7 +31,8 @@ static PH_HOT_DATA struct shared_page *page;
 static struct ph_head *const head = &ph_region.head;
 static volatile uint64_t firm_holds;	/* counted by whoever holds */
 static PH_HOT_DATA _Atomic bool threads;
-static _Atomic bool handlers;		/* the program has signal handlers: two calls a hold, which most programs save */
+static _Atomic bool masking;		/* the program has a signal handler that can't be deferred: two calls a hold */
+static volatile uint64_t deferred_mask;	/* where DEFERRED is set: what signals the program itself holds back */
 
 int ph_hold_init(void)
 {
@@ -163,7 +165,7 @@ bool ph_trial_end(const struct ph_trial *trial, bool committed)
 	return true;
 }
 
-static uint64_t hold_signals(void)
+uint64_t ph_hold_signals(void)
 {
 	/* Not SIGBUS and SIGSEGV: a copy of bad user memory raises them, and blocked they would kill (faults.c). */
 	uint64_t most = ~(1ull << 6 | 1ull << 10), old = 0;
@@ -172,7 +174,7 @@ static uint64_t hold_signals(void)
 	return old;
 }
 
-static void open_signals(uint64_t old)
+void ph_hold_open_signals(uint64_t old)
 {
 	ph_syscall(PH_NR_rt_sigprocmask, PH_SIG_SETMASK, (int64_t)&old, 0, 8, 0, 0);
 }
@@ -241,10 +243,10 @@ static bool take_from_keeper(uint64_t self, struct ph_firm *firm)
 	uint64_t keeper = PH_OWNER_KEEPER;
 
 	firm->blocked = true;
-	firm->signals = hold_signals();
+	firm->signals = ph_hold_signals();
 	if (atomic_compare_exchange_strong(&head->owner, &keeper, self | FIRM))
 		return true;
-	open_signals(firm->signals);
+	ph_hold_open_signals(firm->signals);
 	return false;
 }
 
@@ -255,19 +257,19 @@ int ph_firm_begin(struct ph_firm *firm)
 	int naps = 0;
 
 	for (;;) {
-		firm->blocked = atomic_load(&handlers);
-		firm->signals = firm->blocked ? hold_signals() : 0;
+		firm->blocked = atomic_load(&masking);
+		firm->signals = firm->blocked ? ph_hold_signals() : ~0ull;
 		if (take(self, naps >= NAPS_BEFORE_TAKEOVER, &seen)) {
-			/* Another thread may be installing the first handler just now; it waits for this hold. */
-			if (!firm->blocked && atomic_load(&handlers)) {
-				firm->signals = hold_signals();
+			/* Another thread may be installing the first such handler just now; it waits for this hold. */
+			if (!firm->blocked && atomic_load(&masking)) {
+				firm->signals = ph_hold_signals();
 				firm->blocked = true;
 			}
 			firm_holds++;
 			return taken_over(seen);
 		}
 		if (firm->blocked)
-			open_signals(firm->signals);
+			ph_hold_open_signals(firm->signals);
 		naps = seen == stuck ? naps + 1 : 0;
 		stuck = seen;
 		if (seen == PH_OWNER_KEEPER && naps % NAPS_BEFORE_ASKING == NAPS_BEFORE_ASKING - 1 && ph_keeper_gone() &&
@@ -279,11 +281,32 @@ int ph_firm_begin(struct ph_firm *firm)
 
 void ph_firm_end(const struct ph_firm *firm)
 {
-	atomic_store(&head->owner, 0);
+	uint64_t owner = ph_self() | FIRM, mask = firm->signals;
+	bool deferred = false;
+
+	if (!atomic_compare_exchange_strong(&head->owner, &owner, 0)) {	/* from here on no other comes */
+		deferred = owner & DEFERRED;
+		if (deferred)
+			mask &= deferred_mask;
+		atomic_store(&head->owner, 0);
+	}
 	if (atomic_load(&page->sleepers))
 		released();
-	if (firm->blocked)
-		open_signals(firm->signals);
+	if (deferred || firm->blocked)
+		ph_hold_open_signals(mask);
+}
+
+bool ph_hold_mine(void)
+{
+	/* A fork's child that has done nothing yet may look at its parent's word. */
+	return (load(&head->owner) & ~DEFERRED) == (ph_self() | FIRM) && !ph_hold_forked();
+}
+
+void ph_hold_defer(uint64_t mask)
+{
+	/* Of several that came at once, the last one is the first to be here: what stood in its context holds the others back. */
+	deferred_mask = load(&head->owner) & DEFERRED ? deferred_mask & mask : mask;
+	atomic_fetch_or(&head->owner, DEFERRED);
 }
 
 void ph_hold_threads(void)
@@ -296,9 +319,9 @@ bool ph_hold_threaded(void)
 	return atomic_load(&threads);
 }
 
-bool ph_hold_handlers(void)
+bool ph_hold_mask(void)
 {
-	return page && !atomic_exchange(&handlers, true);
+	return page && !atomic_exchange(&masking, true);
 }
 
 void ph_window_open(void)

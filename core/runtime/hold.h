@@ -4,11 +4,11 @@
  *   trial   signals open; works on copies of one description's states and commits by one compare-and-swap on
  *           that description's word. Anyone who finds the trial in the way (a signal handler on the same thread, or another
  *           thread after a bounded wait) takes over: marks the description dead, so that the commit fails.
- *   firm    signals held back (if the program has any handler); nobody takes over; ends with the owner's own kernel
- *           calls.
+ *   firm    nobody takes over; ends with the owner's own kernel calls. A signal handler that would interrupt it waits for its end
+ *           (signals.c), or signals are held back.
  *
  * The owner word, for firm holds, and for trials once the program has threads: the thread's number (ph_self, 48 bits,
- * low 4 zero), bit 0 firm, top 16 bits 1 + the index of the description under trial.
+ * low 4 zero), bit 0 firm, bit 1 a signal is deferred, top 16 bits 1 + the index of the description under trial.
  *
  * The local word, for trials while there is one thread: top 16 bits 1 + the index, below them the description's commits
  * when the trial began. The trial is on as long as the description still counts as many; so the commit ends it, and
@@ -64,9 +64,17 @@ struct ph_glance {
 bool ph_glance_begin(struct ph_glance *glance);
 bool ph_glance_end(const struct ph_glance *glance);
 
-/* From now on firm holds keep signals back: the program is about to have a handler. True the first time; then a hold
- * that began without may still be on, and has to be waited for before the handler is installed. */
-bool ph_hold_handlers(void);
+/* For a signal handler: whether what it interrupts is a firm hold of its own thread. Then the signal may be deferred: its
+ * context gets to hold all signals back, and `mask`, which stood there, comes back with the end of the hold. */
+bool ph_hold_mine(void);
+void ph_hold_defer(uint64_t mask);
+
+/* From now on firm holds keep signals back: the program is about to have a handler that can't be deferred. True the first time;
+ * then a hold that began without may still be on, and has to be waited for before the handler is installed. */
+bool ph_hold_mask(void);
+
+uint64_t ph_hold_signals(void);		/* all of them back; the mask before */
+void ph_hold_open_signals(uint64_t mask);
 
 /* From now on the program may have more than one thread. Firmly held. */
 void ph_hold_threads(void);

@@ -6,7 +6,7 @@
 #include "delay.h"
 #include "linux.h"
 #include "ring.h"
-#include "trap.h"
+#include "signals.h"
 
 #define VFORKS 64
 #define ANY_PID (-1)
@@ -238,6 +238,7 @@ static void enter_sandbox(bool vfork_child)
 		ph_trap_stop();
 	ph_engine.rules = false;
 	ph_engine.sandboxed = true;
+	ph_signals_unwrap();
 	ph_uncovered(PH_UNCOVERED_SANDBOX, ph_engine.exe);
 }
 

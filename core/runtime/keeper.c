@@ -131,6 +131,7 @@ static void copy_region(struct ph_region *to)
 	atomic_store(&to->head.ended, atomic_load(&ph_region.head.ended));
 }
 
+/* Signals held back: one that is deferred says so in what is copied. */
 static void map_slot(int64_t memory, unsigned slot, uint32_t pid)
 {
 	int64_t at = ph_syscall(PH_NR_mmap, 0, sizeof(ph_region), PH_PROT_READ | PH_PROT_WRITE, PH_MAP_SHARED | PH_MAP_NORESERVE,
@@ -172,8 +173,12 @@ static void join(void)
 		return;
 	pid = (uint32_t)ph_syscall(PH_NR_getpid, 0, 0, 0, 0, 0, 0);
 	slot = take_slot(memory, pid);
-	if (slot >= 0)
+	if (slot >= 0) {
+		uint64_t mask = ph_hold_signals();
+
 		map_slot(memory, (unsigned)slot, pid);
+		ph_hold_open_signals(mask);
+	}
 	ph_syscall(PH_NR_close, memory, 0, 0, 0, 0, 0);
 }
 

@@ -9,12 +9,12 @@ enum {
 	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_pread64 = 17, NR_madvise = 28, NR_getpid = 39, NR_getppid = 110, NR_clock_gettime = 228, NR_clone = 56,
 	NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_prctl = 157, NR_arch_prctl = 158, NR_gettid = 186,
 	NR_geteuid = 107, NR_fgetxattr = 193, NR_exit_group = 231, NR_openat = 257, NR_faccessat = 269, NR_newfstatat = 262, NR_readlinkat = 267,
-	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435, NR_ptrace = 101,
+	NR_rt_tgsigqueueinfo = 297, NR_process_vm_readv = 310, NR_seccomp = 317, NR_execveat = 322, NR_clone3 = 435, NR_ptrace = 101, NR_tgkill = 234,
 	NR_rt_sigsuspend = 130, NR_pselect6 = 270, NR_ppoll = 271, NR_epoll_pwait = 281, NR_epoll_pwait2 = 441
 };
 
 enum {
-	EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, EFAULT = 14, EINVAL = 22, EBUSY = 16,
+	EPERM = 1, ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, EFAULT = 14, EINVAL = 22, EBUSY = 16,
 	X_OK = 1, R_OK = 4, AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000, AT_SYMLINK_NOFOLLOW = 0x100,
 	O_RDONLY = 0, O_RDWR = 2, O_CLOEXEC = 02000000, O_NOFOLLOW = 0400000, O_PATH = 010000000,
 	O_NONBLOCK = 04000, O_NOCTTY = 0400,

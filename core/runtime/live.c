@@ -5,7 +5,7 @@
 
 #include "linux.h"
 #include "owed.h"
-#include "trap.h"
+#include "signals.h"
 #include "peephole/abi_live.h"
 
 #define PAGE 4096ull
@@ -377,8 +377,7 @@ static int64_t begin(struct ph_live *live)
 			return r;
 	}
 	if (rules) {
-		/* It may have handlers, threads, descriptors and mappings already. */
-		ph_handler_begin();
+		/* It may have threads, descriptors and mappings already. */
 		ph_thread_begin();
 		ph_owed_blind(1);	/* nothing is known of the other processes of its tree */
 		for (uint32_t i = 0; i < live->n_mapped && i < PH_LIVE_MAPPED; i++)
@@ -410,8 +409,11 @@ static int64_t commit(struct ph_live *live)
 		r = ph_trap_start();
 	if (r < 0)
 		return r;
-	if (ph_engine.rules)
+	if (ph_engine.rules) {
 		ph_fds_unknown();
+		if (!live->fresh)
+			ph_signals_wrap();
+	}
 	if (live->own_calls && ph_rules_enabled())
 		ph_uncovered(PH_UNCOVERED_SITES, ph_engine.exe);
 	__atomic_fetch_add(&control->processes, 1, __ATOMIC_RELAXED);

@@ -17,7 +17,7 @@ Runner = Callable[..., Any]
 
 
 @pytest.mark.parametrize("how", ["improved", "ruled", "trapped"])
-@pytest.mark.parametrize("part", ["registers", "errors", "signals", "processes", "threads", "limits"])
+@pytest.mark.parametrize("part", ["registers", "errors", "signals", "handlers", "processes", "threads", "limits"])
 def test_a_program_sees_the_same_kernel(part: str, how: str, plain: Runner, request: pytest.FixtureRequest) -> None:
     program = str(native.path(f"conform_{part}"))
     expected, got = plain(program), request.getfixturevalue(how)(program)
