@@ -107,9 +107,8 @@ def diagnosed(folder: Path) -> dict[str, float]:
     from peephole.diagnose.prices import Price, Prices
     from peephole.observe.capture import open_capture
 
-    prices = Prices(
-        "1 us each", {n: Price(1000, 900, 1100) for d in detectors().values() for n in (*d.before, *d.after)}
-    )
+    names = {name for d in detectors().values() for name in (*d.before, *d.after)}
+    prices = Prices("1 us each", {name: Price(1000, 900, 1100) for name in names if ":" not in name})
     start, cpu = time.monotonic(), time.process_time()
     found = diagnose([open_capture(folder)], prices)
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu

@@ -18,13 +18,12 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.demo import python
 from bench.images import NoImage, ext4
-from bench.servers import SKEWING
+from bench.predicted import Pair, fill, pairs
+from bench.servers import SKEWING, NoBench
 
 HERE = Path(__file__).resolve().parent
 WITHIN, SURE = 0.20, 0.10
@@ -32,74 +31,6 @@ PAIRS = 9
 IMAGE_BYTES = 400 << 20
 #: an interrupted peephole has this long to stop what it measures
 GRACE_S = 15
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A program that works in the current folder, and the rule that is predicted for it."""
-
-    name: str
-    rule: str
-    command: list[str]
-    fresh: str = ""
-    needs: tuple[str, ...] = field(default=())
-
-
-def _sh(text: str, shell: str = "/bin/sh") -> list[str]:
-    return [shell, "-c", text]
-
-
-def pairs(top: Path) -> list[Pair]:
-    """The pairs; files are made below `top`."""
-    write, truncate, identity = "coalesce_writes", "truncate_in_place", "memo_identity"
-    lines = f"{top}/lines.txt"
-    rewrite = (
-        "import sys\nfor n in range(4000):\n f = open(sys.argv[1] + str(n % 50), 'w'); f.write('x' * 5000); f.close()"
-    )
-    asks = "import os\nfor n in range(400000): os.getpid()"
-    shell_file = f"exec >{top}/out; i=0; while [ $i -lt 60000 ]; do echo line $i; i=$((i+1)); done"
-    redirect = f"i=0; while [ $i -lt 4000 ]; do echo text >{top}/f$((i%40)); i=$((i+1)); done"
-    awk = f'BEGIN {{ for (i = 0; i < 150000; i++) {{ print i > "{top}/out"; fflush("{top}/out") }} }}'
-    perl = f'open(F, ">", "{top}/out"); F->autoflush(1); for ($i=0;$i<200000;$i++) {{ print F "$i\\n" }}'
-    window, exchange = "read_window", "exchange_rename"
-    sysread = f'open(F, "<", "{lines}"); 1 while sysread(F, $x, 64);'
-    unbuffered = f"f = open('{lines}', 'rb', buffering=0)\nwhile f.read(100): pass"
-    save = (
-        "import os, sys\nfor n in range(1500):\n f = open(sys.argv[1] + '.new', 'w'); f.write('x' * 5000); f.close()\n"
-        " os.replace(sys.argv[1] + '.new', sys.argv[1])"
-    )
-    log_lines = HERE / "programs" / "log_lines.py"
-    return [
-        Pair("python_print", write, [python(), str(HERE / "programs" / "print_flush.py"), f"{top}/out", "150000"]),
-        Pair("python_logging", write, [python(), str(log_lines), f"{top}/out", "40000"]),
-        Pair("dd_512", write, ["dd", f"if={lines}", f"of={top}/out", "bs=512", "status=none"], needs=("dd",)),
-        Pair("dd_128", write, ["dd", f"if={lines}", f"of={top}/out", "bs=128", "status=none"], needs=("dd",)),
-        Pair("perl_autoflush", write, ["perl", "-MIO::Handle", "-e", perl], needs=("perl",)),
-        Pair("awk_fflush", write, ["awk", awk], needs=("awk",)),
-        Pair("dash_echo", write, _sh(shell_file, "/bin/dash"), needs=("dash",)),
-        Pair("bash_echo", write, _sh(shell_file, "/bin/bash"), needs=("bash",)),
-        Pair("sed_unbuffered", write, _sh(f"exec sed -u s/a/b/ {lines} >{top}/out"), needs=("sed",)),
-        Pair("grep_lines", write, _sh(f"exec grep --line-buffered a {lines} >{top}/out"), needs=("grep",)),
-        Pair("cp_over", truncate, ["cp", "-rT", f"{top}/from", f"{top}/to"], needs=("cp",)),
-        Pair("python_rewrite", truncate, [python(), "-c", rewrite, f"{top}/save"]),
-        Pair("dash_redirect", truncate, _sh(redirect, "/bin/dash"), needs=("dash",)),
-        Pair("bash_redirect", truncate, _sh(redirect, "/bin/bash"), needs=("bash",)),
-        Pair("python_getpid", identity, [python(), "-c", asks]),
-        Pair("dd_read_256", window, ["dd", f"if={lines}", "of=/dev/null", "bs=256", "status=none"], needs=("dd",)),
-        Pair("perl_sysread", window, ["perl", "-e", sysread], needs=("perl",)),
-        Pair("python_unbuffered", window, [python(), "-c", unbuffered]),
-        Pair("python_save", exchange, [python(), "-c", save, f"{top}/prefs"]),
-        Pair("gzip", write, _sh(f"exec gzip -c {lines} >{top}/out"), needs=("gzip",)),
-    ]
-
-
-def fill(top: Path) -> None:
-    """What the programs work on."""
-    (top / "lines.txt").write_text("".join(f"{n} a line of text\n" for n in range(250_000)))
-    for tree in ("from", "to"):
-        (top / tree).mkdir()
-        for n in range(1500):
-            (top / tree / f"f{n}").write_bytes(b"z" * (1000 + n % 7000))
 
 
 def _peephole(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -130,8 +61,8 @@ def _peephole(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def predicted(pair: Pair, own: Path) -> tuple[float, bool]:
     """Seconds of CPU that `diagnose` expects the rule to save, arming paid; whether it is worth saying at all."""
-    from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
+    from peephole.improve.armed import prices_for
     from peephole.observe.capture import open_capture
 
     capture = own / "capture"
@@ -185,9 +116,10 @@ def judged(estimate: float, told: bool, found: dict[str, float]) -> dict[str, An
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """`--only NAME,...`: these pairs; `--save FILE`: where the figures so far are kept."""
+    """`--only NAME,...`: these pairs; `--save FILE`: where the figures so far are kept; `--resume`: go on."""
     parser = argparse.ArgumentParser(prog="python -m bench predict")
     parser.add_argument("--only", default="", help="names of pairs, with commas")
+    parser.add_argument("--resume", action="store_true", help="keep the figures so far, and measure the other pairs")
     saved = HERE.parent / "build" / "predict-so-far.json"
     parser.add_argument("--save", type=Path, default=saved, help=f"where the figures so far are kept ({saved})")
     return parser.parse_args(words)
@@ -196,7 +128,7 @@ def options(words: list[str]) -> argparse.Namespace:
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Figures: `pairs` that count, `within_20` of them, `missed_gain_max`; `PAIR.*` for each."""
     only = set(filter(None, given.only.split(",")))
-    each: dict[str, dict[str, Any]] = {}
+    each: dict[str, dict[str, Any]] = _so_far(given.save) if given.resume else {}
     skipped: dict[str, str] = {}
     with ExitStack() as stack:
         try:
@@ -207,10 +139,15 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             top = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             fill(top)
             where = f"the temporary folder ({e})"
-        _say(f"working in {top}")
+        _say(f"working in {top}; measuring prices")
+        done = _peephole("calibrate", "--dir", str(top), cwd=top)
+        if done.returncode:
+            raise NoBench(done.stderr.strip())
         own = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         planned = pairs(top)
         for number, pair in enumerate(planned, start=1):
+            if pair.name in each:
+                continue
             why_not = _why_not(pair, only)
             if why_not:
                 skipped[pair.name] = why_not
@@ -239,6 +176,18 @@ def answer(each: dict[str, dict[str, Any]], skipped: dict[str, str], where: str)
     figures |= {f"{name}.{key}": value for name, one in each.items() for key, value in one.items()}
     conditions = {"where": where, "pairs_run": PAIRS, "load": os.getloadavg()[0], "skipped": dict(skipped)}
     return {"figures": figures, "conditions": conditions}
+
+
+def _so_far(path: Path) -> dict[str, dict[str, Any]]:
+    """The pairs that an earlier run has measured."""
+    if not path.exists():
+        return {}
+    each: dict[str, dict[str, Any]] = {}
+    for name, value in json.loads(path.read_text())["figures"].items():
+        pair, dot, key = name.partition(".")
+        if dot:
+            each.setdefault(pair, {})[key] = value
+    return each
 
 
 def told(one: dict[str, Any]) -> str:

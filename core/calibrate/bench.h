@@ -6,7 +6,8 @@
 
 #define NAME_BYTES 4096
 #define PIECE_MAX 65536
-#define SAVE_BYTES 4096		/* what a save of a file writes, in every way of saving it */
+#define FILE_BYTES (4L * PIECE_MAX)	/* of the file that is read and written in pieces */
+#define SAVE_BYTES 4096		/* what a save of a file writes, where no other size is said */
 #define REGION_BYTES (64L << 20)
 #define MANY 64			/* files that are saved in turn */
 #define WORK_BYTES (64 << 10)
@@ -16,6 +17,7 @@ struct bench {
 	char file[NAME_BYTES + 16];
 	char other[NAME_BYTES + 16];
 	char absent[NAME_BYTES + 16];
+	char next[NAME_BYTES + 16];	/* one of the many */
 	char *bytes;
 	int fd, other_fd;
 	int pipe[2], pipe2[2];

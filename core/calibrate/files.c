@@ -23,6 +23,22 @@ int ph_fill_file(struct bench *b)
 	return ph_result(pwrite(b->fd, b->bytes, PIECE_MAX, 0));
 }
 
+/* As programs read: one piece behind the other, of a file that is in memory. */
+static int begin_of_file(struct bench *b)
+{
+	long at;
+
+	for (at = lseek(b->fd, 0, SEEK_END); at >= 0 && at < FILE_BYTES; at += PIECE_MAX)
+		if (pwrite(b->fd, b->bytes, PIECE_MAX, at) < 0)
+			return -errno;
+	return ph_result(lseek(b->fd, 0, SEEK_SET));
+}
+
+static int run_read(struct bench *b, long n)
+{
+	return ph_result(read(b->fd, b->bytes, n));
+}
+
 static int run_write(struct bench *b, long n)
 {
 	return ph_result(write(b->fd, b->bytes, n));
@@ -117,11 +133,13 @@ static int run_close_unopened(struct bench *b, long fd)
 }
 
 const struct op ph_file_ops[] = {
-	{ "write_64", 256, empty_file, run_write, 64, 0 },
+	{ "write_64", FILE_BYTES / 64, empty_file, run_write, 64, 0 },
 	{ "write_512", 256, empty_file, run_write, 512, 0 },
+	{ "write_2048", FILE_BYTES / 2048, empty_file, run_write, 2048, 0 },
 	{ "write_4096", 64, empty_file, run_write, 4096, 0 },
 	{ "write_65536", 8, empty_file, run_write, 65536, 0 },
-	{ "pread_256", 256, ph_fill_file, run_pread, 256, 0 },
+	{ "read_64", FILE_BYTES / 64, begin_of_file, run_read, 64, 0 },
+	{ "read_2048", FILE_BYTES / 2048, begin_of_file, run_read, 2048, 0 },
 	{ "pread_4096", 64, ph_fill_file, run_pread, 4096, 0 },
 	{ "pread_8192", 64, ph_fill_file, run_pread, 8192, 0 },
 	{ "pread_16384", 32, ph_fill_file, run_pread, 16384, 0 },

@@ -22,6 +22,13 @@ static int run_getppid(struct bench *b, long arg)
 	return ph_result(syscall(SYS_getppid));
 }
 
+static int run_getpid(struct bench *b, long arg)
+{
+	(void)b;
+	(void)arg;
+	return ph_result(getpid());
+}
+
 static int run_clock(struct bench *b, long kernel)
 {
 	struct timespec t;
@@ -80,6 +87,7 @@ static int run_fork(struct bench *b, long shared)
 
 const struct op ph_memory_ops[] = {
 	{ "getppid", 1024, NULL, run_getppid, 0, 0 },
+	{ "getpid", 1024, NULL, run_getpid, 0, 0 },
 	{ "clock_gettime", 1024, NULL, run_clock, 1, 0 },
 	{ "clock_vdso", 1024, NULL, run_clock, 0, 0 },
 	{ "rt_sigprocmask", 1024, NULL, run_sigprocmask, SIGCHLD, 0 },

@@ -8,6 +8,8 @@
 
 #include "bench.h"
 
+#define LARGE_BYTES 32768
+
 static int run_open_close(struct bench *b, long flags)
 {
 	int fd = open(b->file, flags | O_CLOEXEC);
@@ -46,72 +48,91 @@ static int run_getxattr(struct bench *b, long arg)
 /* The next of many files: a program saves one after the other, and each has long been on the disk. */
 static const char *next_path(struct bench *b)
 {
-	snprintf(b->other, sizeof(b->other), "%s/%d", b->folder, b->turn++ % MANY);
-	return b->other;
+	snprintf(b->next, sizeof(b->next), "%s/%d", b->folder, b->turn++ % MANY);
+	return b->next;
 }
 
-/* The same bytes over a file, two ways: truncate_in_place is about the difference. */
-static int overwrite(struct bench *b, const char *path, long truncating)
+static int save(struct bench *b, const char *path, int flags, long n)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC | (truncating ? O_TRUNC : 0));
+	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0600);
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	r = ph_result(write(fd, b->bytes, SAVE_BYTES));
-	if (!r && !truncating)
-		r = ph_result(ftruncate(fd, SAVE_BYTES));
+	r = ph_result(write(fd, b->bytes, n));
 	close(fd);
 	return r;
 }
 
-static int run_overwrite(struct bench *b, long truncating)
+/* A file that has long been on the disk gets as many bytes, and is emptied first. */
+static int run_overwrite(struct bench *b, long n)
 {
-	return overwrite(b, next_path(b), truncating);
+	return save(b, next_path(b), O_TRUNC, n);
 }
 
 /* One file again and again: what was written last is still on its way to the disk. */
-static int run_overwrite_again(struct bench *b, long truncating)
+static int run_overwrite_again(struct bench *b, long n)
 {
-	return overwrite(b, b->file, truncating);
+	return save(b, b->file, O_TRUNC, n);
 }
 
-static int make(struct bench *b, const char *path, int flags)
+static int make_one(struct bench *b)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600);
+	b->turn = 0;
+	return save(b, next_path(b), O_CREAT, SAVE_BYTES);
+}
+
+/* Six calls of no rule's: each rule that looks at them lets them pass. */
+static int run_passed(struct bench *b, long n)
+{
+	int fd = open(b->next, O_RDONLY | O_CLOEXEC);
+	struct stat st;
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	r = ph_result(write(fd, b->bytes, SAVE_BYTES));
+	r = fstat(fd, &st) || read(fd, b->bytes, n) < 0 || lseek(fd, 0, SEEK_END) < 0 ? -errno : 0;
 	close(fd);
-	return r;
+	return r ? r : ph_result(stat(b->folder, &st));
 }
 
-static int make_many(struct bench *b)
+/* What reuse_inode makes of the removal and the creation of a file. */
+static int run_overwrite_in_place(struct bench *b, long n)
+{
+	return save(b, next_path(b), 0, n);
+}
+
+static int make_many(struct bench *b, long n)
 {
 	int i, r;
 
 	b->turn = 0;
 	for (i = 0; i < MANY; i++) {
-		r = make(b, next_path(b), 0);
+		r = save(b, next_path(b), O_CREAT, n);
+		if (!r)
+			r = ph_result(truncate(b->next, n));
 		if (r)
 			return r;
 	}
 	return ph_result(syncfs(b->fd));
 }
 
-/* The pair that exchange_rename is about. */
-static int run_rename(struct bench *b, long exchange)
+static int make_small(struct bench *b)
 {
-	int r = make(b, b->absent, O_EXCL);
+	return make_many(b, SAVE_BYTES);
+}
 
-	if (r)
-		return r;
-	r = ph_result(renameat2(AT_FDCWD, b->absent, AT_FDCWD, next_path(b), exchange ? RENAME_EXCHANGE : 0));
-	if (r || exchange)
-		unlink(b->absent);
-	return r;
+static int make_large(struct bench *b)
+{
+	return make_many(b, LARGE_BYTES);
+}
+
+/* Saved beside the old file and renamed over it: exchange_rename has another way. */
+static int run_rename(struct bench *b, long n)
+{
+	int r = save(b, b->absent, O_CREAT | O_EXCL, n);
+
+	return r ? r : ph_result(rename(b->absent, next_path(b)));
 }
 
 /* What reuse_inode makes an overwriting in place of. */
@@ -122,10 +143,11 @@ static int run_unlink_create(struct bench *b, long arg)
 	(void)arg;
 	if (unlink(path))
 		return -errno;
-	return make(b, path, 0);
+	return save(b, path, O_CREAT, SAVE_BYTES);
 }
 
 const struct op ph_name_ops[] = {
+	{ "passed", 64, make_one, run_passed, SAVE_BYTES, 6 },
 	{ "open_close", 64, NULL, run_open_close, O_RDONLY, 0 },
 	{ "open_absent", 64, NULL, run_open_absent, O_RDONLY, 0 },
 	{ "stat", 64, NULL, run_stat, 0, 0 },
@@ -133,11 +155,11 @@ const struct op ph_name_ops[] = {
 	{ "access", 64, NULL, run_access, R_OK, 0 },
 	{ "chmod", 64, NULL, run_chmod, 0600, 0 },
 	{ "getxattr_absent", 64, NULL, run_getxattr, 0, 0 },
-	{ "overwrite_truncating", MANY, make_many, run_overwrite, 1, 0 },
-	{ "overwrite_in_place", MANY, make_many, run_overwrite, 0, 0 },
-	{ "overwrite_again", 16, ph_fill_file, run_overwrite_again, 1, 0 },
-	{ "rename_over", MANY, make_many, run_rename, 0, 0 },
-	{ "rename_exchange", MANY, make_many, run_rename, 1, 0 },
-	{ "unlink_create", MANY, make_many, run_unlink_create, 0, 0 },
+	{ "overwrite_4096", MANY, make_small, run_overwrite, SAVE_BYTES, 0 },
+	{ "overwrite_32768", MANY, make_large, run_overwrite, LARGE_BYTES, 0 },
+	{ "overwrite_again_4096", 16, ph_fill_file, run_overwrite_again, SAVE_BYTES, 0 },
+	{ "overwrite_in_place", MANY, make_small, run_overwrite_in_place, SAVE_BYTES, 0 },
+	{ "rename_over", MANY, make_small, run_rename, SAVE_BYTES, 0 },
+	{ "unlink_create", MANY, make_small, run_unlink_create, 0, 0 },
 	{ 0 },
 };

@@ -13,6 +13,7 @@
 #include "bench.h"
 
 #define SEND_ROOM (1 << 20)
+#define OBJECT_PIECES 4
 
 static int connected(int pair[2])
 {
@@ -88,6 +89,35 @@ static int run_send(struct bench *b, long n)
 	return ph_result(send(b->near[0], b->bytes, n, 0));
 }
 
+static int drain_back(struct bench *b)
+{
+	while (recv(b->near[0], b->bytes, PIECE_MAX, MSG_DONTWAIT) > 0)
+		;
+	return errno == EAGAIN ? 0 : -errno;
+}
+
+/* A server's answer in pieces; then it looks whether there is more to do. */
+static int answer(struct bench *b, int pieces, long n)
+{
+	struct epoll_event event;
+	int i;
+
+	for (i = 0; i < pieces; i++)
+		if (write(b->near[1], b->bytes, n) < 0)
+			return -errno;
+	return ph_result(epoll_wait(b->epoll, &event, 1, 0));
+}
+
+static int run_object(struct bench *b, long n)
+{
+	return answer(b, OBJECT_PIECES, n);
+}
+
+static int run_header_and_body(struct bench *b, long n)
+{
+	return answer(b, 2, n);
+}
+
 static int run_recv_eagain(struct bench *b, long arg)
 {
 	(void)arg;
@@ -103,7 +133,7 @@ static int run_poll(struct bench *b, long events)
 
 static int run_epoll_ctl(struct bench *b, long events)
 {
-	struct epoll_event event = { .events = events };
+	struct epoll_event event = { .events = EPOLLIN | (b->turn++ & 1 ? events : 0) };
 
 	return ph_result(epoll_ctl(b->epoll, EPOLL_CTL_MOD, b->near[1], &event));
 }
@@ -189,10 +219,11 @@ static int run_pipe_peek(struct bench *b, long n)
 
 const struct op ph_socket_ops[] = {
 	{ "send_512", 64, drain, run_send, 512, 0 },
-	{ "send_4096", 16, drain, run_send, 4096, 0 },
+	{ "answer_512", 16, drain_back, run_header_and_body, 512, 2 },
+	{ "answer_4096", 4, drain_back, run_object, 4096, OBJECT_PIECES },
 	{ "recv_eagain", 256, drain, run_recv_eagain, 0, 0 },
 	{ "poll", 256, NULL, run_poll, POLLOUT, 0 },
-	{ "epoll_ctl", 256, NULL, run_epoll_ctl, EPOLLIN | EPOLLET, 0 },
+	{ "epoll_ctl", 256, NULL, run_epoll_ctl, EPOLLPRI, 0 },
 	{ "relay_65536", 1, offer, run_relay, PIECE_MAX, 0 },
 	{ "splice_65536", 1, offer, run_splice, PIECE_MAX, 0 },
 	{ "read_send_16384", 8, drain_and_fill, run_read_send, 16384, 0 },

@@ -140,7 +140,7 @@ def test_on_the_command_line_it_is_that_line_and_the_exit_code(
 def test_what_losses_withhold_is_said_on_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peephole.diagnose.calibrate.prices_for", lambda place: PRICES)
+    monkeypatch.setattr("peephole.improve.armed.prices_for", lambda place: PRICES)
     lines = [b'7 open("/var/log/app", O_WRONLY|O_CREAT|O_APPEND, 0644) = 3\n', *[b'7 write(3, "line", 4) = 4\n'] * 500]
     capture = capture_of(lines, tmp_path / "c")
     gap = {"cpu": [0], "after_ns": [None], "before_ns": [None], "missing": [5]}

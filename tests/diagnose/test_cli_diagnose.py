@@ -92,9 +92,11 @@ def test_prices_are_measured_kept_privately_and_found_again(tmp_path: Path, cach
     done = _run("calibrate", "--dir", tmp_path, "--json", XDG_CACHE_HOME=str(cache))
     assert done.returncode == 0, done.stderr
     prices = json.loads(done.stdout)["prices"]
-    for name in ("getppid", "write_64", "stat", "open_close", "overwrite_truncating", "overwrite_in_place"):
+    for name in ("getppid", "write_64", "stat", "open_close", "overwrite_4096", "overwrite_in_place"):
         price = prices[name]
         assert 0 < price["low"] <= price["ns"] <= price["high"], name
+    assert prices["coalesce_writes:write_64"]["ns"] < prices["write_64"]["ns"]
+    assert prices["coalesce_writes:start"]["ns"] > 0
     assert list(tmp_path.iterdir()) == [], "nothing is left where it was measured"
     kept = list((cache / "peephole" / "prices").iterdir())
     assert kept and all(file.stat().st_mode & 0o077 == 0 for file in kept)

@@ -11,11 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from helpers_capture import PRICES, capture_of
 
+from peephole.diagnose import duck
+from peephole.diagnose.detectors import detectors, example
 from peephole.diagnose.engine import Diagnosis, diagnose
 from peephole.diagnose.gives_up import exists, gives_up
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.prices import Price, Prices
-from peephole.diagnose.tables import INERT, ON_DESCRIPTOR
+from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, tables_of
 from peephole.observe.capture import schema, write_capture
 from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, PROCESS_COLUMNS, Capture, Finding, Meta
 
@@ -50,7 +52,7 @@ def test_files_of_one_folder_are_one_finding_with_its_saving(tmp_path: Path) -> 
     assert finding.object == "/mnt/copy/** (200 files)"
     assert (finding.rule, finding.kind, finding.pids) == ("truncate_in_place", "guarantee", [7])
     assert finding.saving is not None
-    assert finding.saving.ns == 200 * (50_000 - 1000)
+    assert finding.saving.ns == 200 * (50_000 - 60)
     assert finding.saving.low < finding.saving.ns < finding.saving.high
     assert finding.kernel_ns == 200 * 50_000 and finding.kernel_ns_estimated
     assert "visibility" in finding.gives_up
@@ -113,6 +115,18 @@ def test_new_files_are_no_finding(tmp_path: Path) -> None:
     assert diagnose([capture_of(lines, tmp_path / "c")], PRICES).findings == []
 
 
+def test_many_calls_are_first_sorted_by_name_and_stay_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [text for d in detectors().values() for text in d.fires.values()]
+    capture = capture_of([line for text in texts for line in example(text)], tmp_path / "c")
+    seen = []
+    for many in (duck.MANY_CALLS, 0):
+        monkeypatch.setattr(duck, "MANY_CALLS", many)
+        with tables_of(capture) as tables:
+            rows = tables.calls.to_pyarrow().to_pylist()
+        seen.append(sorted((sorted(row.items()) for row in rows), key=str))
+    assert seen[0] == seen[1] and len(seen[0]) == capture.meta.events
+
+
 def test_hostile_names_are_shown_as_text() -> None:
     assert readable("/a\\x1B[31m\\xC3\\xA9\\xFF") == "/a\\x1b[31mé\\xff"
 
@@ -166,7 +180,7 @@ def test_without_times_a_program_is_not_judged_by_its_time(tmp_path: Path) -> No
 
 
 def test_what_could_not_be_priced_claims_no_saving(tmp_path: Path) -> None:
-    prices = Prices("here", {name: price for name, price in PRICES.of.items() if name != "overwrite_in_place"})
+    prices = Prices("here", {name: price for name, price in PRICES.of.items() if name != "overwrite_call"})
     assert "truncating_overwrite" not in {
         f.slug for f in diagnose([capture_of(_copy(200), tmp_path / "c")], prices).findings
     }

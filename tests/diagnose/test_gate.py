@@ -50,7 +50,7 @@ def _capture(folder: Path) -> Path:
 
 @pytest.fixture
 def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("peephole.diagnose.calibrate.prices_for", lambda place: PRICES)
+    monkeypatch.setattr("peephole.improve.armed.prices_for", lambda place: PRICES)
     return _capture(tmp_path / "a.capture")
 
 

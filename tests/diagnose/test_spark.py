@@ -74,7 +74,7 @@ def _instances(captures: list[Capture], engine: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(0)
 @needs_spark
 def test_every_detector_finds_the_same_instances(captures: list[Capture]) -> None:
     here = _instances(captures, "duckdb")
@@ -86,7 +86,7 @@ def test_every_detector_finds_the_same_instances(captures: list[Capture]) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(0)
 @needs_spark
 def test_findings_calls_and_sequences_are_the_same(captures: list[Capture]) -> None:
     dear = Prices("dear", {name: Price(p.ns * 1e7, p.low * 1e7, p.high * 1e7) for name, p in PRICES.of.items()})

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers_capture import capture_of
 
 from peephole.diagnose.tables import tables_of
-from peephole.diagnose.times import ARMING_NS, FORWARDED_NS, RECORDING_NS, Time, add_times
+from peephole.diagnose.times import RECORDING_NS, Time, add_times
 from peephole.observe.capture import open_capture
 
 
@@ -31,9 +31,9 @@ def _times(tmp_path: Path, **meta: object) -> dict[str, Time]:
 def test_the_time_between_calls_is_the_program_s(tmp_path: Path) -> None:
     (time,) = _times(tmp_path, engine="ebpf").values()
     assert time.busy_ns == 499 * 1_000_000 - 500 * RECORDING_NS["ebpf"]
-    assert time.arming_ns == ARMING_NS + 500 * FORWARDED_NS
+    assert time.arming_ns(9000, 20) == 9000 + 500 * 20
     time.found = 400
-    assert time.arming_ns == ARMING_NS + 100 * FORWARDED_NS
+    assert time.arming_ns(9000, 20) == 9000 + 100 * 20
 
 
 def test_but_no_more_than_it_had_of_the_cpu(tmp_path: Path) -> None:

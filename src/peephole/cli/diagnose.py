@@ -87,8 +87,8 @@ def command(
 
 
 def _diagnosed(found: list[Any], engine: str) -> Any:
-    from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
+    from peephole.improve.armed import prices_for
 
     return diagnose(found, prices_for, engine)
 

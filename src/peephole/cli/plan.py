@@ -14,9 +14,9 @@ import click
 def command(capture: Path, out: Path, allow: str | None) -> None:
     """Choose proved rules for the findings of CAPTURE, under the consent given, and write a plan."""
     from peephole.cli.tune import declined_json
-    from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
     from peephole.improve import ahead, consent, places, plan
+    from peephole.improve.armed import prices_for
     from peephole.observe.capture import open_capture
     from peephole.report.words import plain
 

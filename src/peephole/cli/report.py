@@ -68,9 +68,9 @@ def _of_result(path: Path, redact: bool) -> str:
 
 
 def _of_capture(folder: Path, redact: bool) -> str:
-    from peephole.diagnose.calibrate import prices_for
     from peephole.diagnose.engine import diagnose
     from peephole.evaluate.counts import by_name
+    from peephole.improve.armed import prices_for
     from peephole.observe.capture import open_capture
     from peephole.report.capture import capture_report
     from peephole.trace import Finding

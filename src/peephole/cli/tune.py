@@ -87,8 +87,8 @@ class _Tuning:
         return why
 
     def _diagnose(self, recorded: Any) -> Any:
-        from peephole.diagnose.calibrate import prices_for
         from peephole.diagnose.engine import diagnose
+        from peephole.improve.armed import prices_for
 
         self.session.step("diagnosing")
         diagnosis = diagnose([recorded.capture], prices_for)

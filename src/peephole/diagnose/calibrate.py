@@ -7,21 +7,28 @@ import json
 import logging
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from peephole import native
-from peephole.diagnose.prices import Price, Prices
-from peephole.errors import EngineError
+from peephole.diagnose.detectors import detectors
+from peephole.diagnose.gives_up import rules
+from peephole.diagnose.prices import LINES, Price, Prices, with_lines
+from peephole.errors import EngineError, MissingToolError
 from peephole.observe.facts import mounts
 
-#: measuring takes about 8 s; on a disk whose fsync takes long it may be more
+#: measuring takes about 8 s, and with the rules some 6 s more; on a disk whose fsync takes long it may be more
 TIMEOUT_S = 120
+#: a start takes a millisecond: as often with a rule as without
+STARTS = 15
 #: options that differ between mounts of one kind and do not change what a call costs
 _NO_PRICE = ("ro", "rw", "errors=", "size=", "inode", "mode=", "uid=", "gid=", "fd=", "nr_inodes=", "seclabel")
 #: these hold no files of anybody's: root may write there, and can't make anything
@@ -30,12 +37,18 @@ _NO_FILES = (
     *("configfs", "fusectl", "autofs", "binfmt_misc", "efivarfs", "rpc_pipefs", "nsfs", "hugetlbfs"),
 )
 _PROGRAM = "peephole-calibrate"
+#: the price of a call that a rule looks at and leaves to the kernel
+PASSED = "passed"
 #: where nobody has set up logging, Python writes warnings to standard error
 _LOG = logging.getLogger("peephole")
 
 
+#: the environment of a program that a rule is in; `peephole.improve.armed.with_rule` is one
+WithRule = Callable[[str], AbstractContextManager[Mapping[str, str]]]
+
+
 @cache
-def prices_for(place: Path | str | int) -> Prices:
+def prices_for(place: Path | str | int, with_rule: WithRule) -> Prices:
     """The prices of the file system that holds `place` (a path, or a device number): from the cache, or measured now.
 
     Where nothing can be written on it, the prices are those of the temporary folder, and `where` says so. Raises
@@ -43,29 +56,74 @@ def prices_for(place: Path | str | int) -> Prices:
     """
     mount, folder = _locate(place)
     kept = _load(_key(mount))
-    return kept if kept is not None else _measured(mount, folder)
+    return kept if kept is not None else _measured(mount, folder, with_rule)
 
 
-def calibrate(folder: Path) -> Prices:
+def calibrate(folder: Path, with_rule: WithRule) -> Prices:
     """The prices on the file system of `folder`, measured now and kept for `prices_for`."""
     mount, usable = _locate(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise EngineError(f"{folder}: can't be written, and prices are measured by writing; name another --dir")
-    return _measured(mount, usable)
+    return _measured(mount, usable, with_rule)
 
 
-def _measured(mount: dict[str, Any], folder: Path) -> Prices:
+def _measured(mount: dict[str, Any], folder: Path, with_rule: WithRule) -> Prices:
     if sys.stderr.isatty():
         _LOG.warning("peephole: measuring what calls cost on %s at %s ...", mount["fstype"], folder)
-    prices = Prices(_where(mount, folder), measure(folder))
+    prices = Prices(_where(mount, folder), with_lines(measure(folder, with_rule)))
     _store(_key(mount), prices)
     return prices
 
 
-def measure(folder: Path) -> dict[str, Price]:
-    """The prices on the file system of `folder`, measured now: about 8 s."""
+def measure(folder: Path, with_rule: WithRule) -> dict[str, Price]:
+    """The prices on the file system of `folder`, measured now: of calls, and of those that each rule handles."""
+    found = _calls(folder, (), os.environ)
+    for rule, names in handled().items():
+        try:
+            with with_rule(rule) as env:
+                of = _calls(folder, (*names, PASSED), env)
+                of[PASSED] = _more(of[PASSED], found[PASSED])
+                of["start"] = _more(_start(env), _start(os.environ))
+        except EngineError as e:
+            _say_once(f"peephole: savings do not count what rules cost: {e}")
+            break
+        found |= {f"{rule}:{name}": price for name, price in of.items()}
+    return found
+
+
+def handled() -> dict[str, list[str]]:
+    """The rules that there are, and the prices that are theirs: those that a detector's AFTER names."""
+    found: dict[str, list[str]] = {rule: [] for rule in rules()}
+    for detector in detectors().values():
+        for name in detector.after:
+            rule, colon, call = name.partition(":")
+            family, _, what = call.rpartition("_")
+            sizes = [f"{family}_{size}" for size in LINES.get(family, ())] if what in ("call", "byte") else [call]
+            if colon:
+                found[rule] += [one for one in sizes if one not in found[rule]]
+    return found
+
+
+def _more(price: Price, than: Price) -> Price:
+    return Price(*(max(0.0, a - b) for a, b in zip(astuple(price), astuple(than), strict=True)))
+
+
+def _start(env: Mapping[str, str]) -> Price:
+    """CPU of a process that does nothing."""
+    took = []
+    for _ in range(STARTS):
+        child = os.posix_spawn(native.path(_PROGRAM), [_PROGRAM], env)
+        used = os.wait4(child, 0)[2]
+        took.append((used.ru_utime + used.ru_stime) * 1e9)
+    low, middle, high = statistics.quantiles(took, n=4)
+    return Price(middle, low, high)
+
+
+def _calls(folder: Path, names: Iterable[str], env: Mapping[str, str]) -> dict[str, Price]:
+    """What the measuring program tells of these prices, or of all."""
     program = native.path(_PROGRAM)
-    with subprocess.Popen([str(program), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    words = [str(program), str(folder), *names]
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired as e:
@@ -139,7 +197,7 @@ def _key(mount: dict[str, Any]) -> str:
     if mount["fstype"] == "ext4" and mount.get("dev") is not None:
         # With or without a journal is no mount option, and changes every price of a write.
         journal = str(_journalled(mount["dev"]))
-    words = [platform.release(), platform.machine(), mount["fstype"], *options, journal, native_version()]
+    words = [platform.release(), platform.machine(), mount["fstype"], *options, journal, _versions()]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 
@@ -156,9 +214,12 @@ def _listing(folder: Path) -> list[Path]:
 
 
 @cache
-def native_version() -> str:
-    """The measuring program's digest: prices that another one measured are not taken for these."""
-    return hashlib.sha256(native.path(_PROGRAM).read_bytes()).hexdigest()[:16]
+def _versions() -> str:
+    """Digests of the measuring program and of the runtime: prices that others measured are not taken for these."""
+    files = [native.path(_PROGRAM)]
+    with suppress(MissingToolError):
+        files.append(native.path("libpeephole.so"))
+    return " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
 
 
 def cache_folder() -> Path:

@@ -6,38 +6,26 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from peephole.diagnose.detectors import Detector, detectors
-from peephole.diagnose.gives_up import exists, gives_up
+from peephole.diagnose.gives_up import exists
 from peephole.diagnose.layers import chains
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.overlaps import SHARED, Claims, share
 from peephole.diagnose.prices import Prices
+from peephole.diagnose.sums import Sum, merged, plus
 from peephole.diagnose.tables import DUCKDB, Tables, tables_of
 from peephole.diagnose.times import Time, add_times
+from peephole.diagnose.worth import WORTH_CALLS, WORTH_SHARE_OF_ALL, arming_of, finding_of, worth_together
 from peephole.errors import CaptureError
-from peephole.trace import Capture, Finding, Saving
+from peephole.trace import Capture, Finding
 
-#: a finding that saves less than this share of its program's time is not worth saying
-WORTH_SHARE = 0.01
-#: or less than this share of what all captured programs took: nobody waits for that
-WORTH_SHARE_OF_ALL = 0.002
-#: nor are all of a program together, when they save less than this once the program was armed: what rests on prices is
-#: no better known than that (the figure is half of what a wrong "nothing" may hide)
-WORTH_SHARE_TOGETHER = 0.05
-#: unless it waits for this share of its program's life
-WORTH_BLOCKED_SHARE = 0.05
-#: nor is one of fewer calls than this: it is not a habit, and attaching costs more
-WORTH_CALLS = 50
-#: more trees than this that one program treats alike are told as one
-TREES_MAX = 4
 #: more gaps than this are taken as one, from the first to the last
 _GAPS_MAX = 64
 
-#: prices of the file system of a device number or a path; `peephole.diagnose.calibrate.prices_for` is one
+#: prices of the file system of a device number or a path; `peephole.improve.armed.prices_for` is one
 PricesFor = Callable[["Path | str | int"], Prices]
 
 
@@ -50,40 +38,6 @@ class Diagnosis:
     withheld: int
     programs: dict[str, int | None] = field(default_factory=dict)  # program -> busy nanoseconds
     arming: dict[str, int] = field(default_factory=dict)  # program -> what the interposer in it costs, nanoseconds
-
-
-@dataclass
-class _Sum:
-    """What is known of one (detector, program, object, can a rule take it)."""
-
-    detector: Detector
-    program: str
-    handled: bool
-    objects: Objects = field(default_factory=Objects)
-    pids: set[int] = field(default_factory=set)
-    calls: int = 0
-    bytes: int = 0
-    blocked_ns: int = 0
-    layer: list[str] = field(default_factory=list)  # from stacks; empty where there are none
-    before: tuple[float, float, float] = (0, 0, 0)  # low, middle, high
-    after: tuple[float, float, float] = (0, 0, 0)
-    overlaps: Counter[str] = field(default_factory=Counter)  # detectors that name some of its calls, too -> how many
-
-    def take(self, other: _Sum) -> None:
-        """Count `other` with this."""
-        self.objects.take(other.objects)
-        self.pids |= other.pids
-        self.calls += other.calls
-        self.bytes += other.bytes
-        self.blocked_ns += other.blocked_ns
-        self.layer = self.layer or other.layer
-        self.before = _both(self.before, other.before)
-        self.after = _both(self.after, other.after)
-        self.overlaps.update(other.overlaps)
-
-
-def _both(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
-    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 class _Places:
@@ -108,7 +62,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
 
     The detectors run in `engine`: `duckdb`, or `spark:MASTER`.
     """
-    sums: dict[tuple[str, str, str, bool], _Sum] = {}
+    sums: dict[tuple[str, str, str, bool], Sum] = {}
     times: dict[str, Time] = {}
     made: Counter[str] = Counter()
     withheld = 0
@@ -124,18 +78,16 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
             withheld += _add(sums, tables, wanted, gaps, price_at, sum(time.busy_ns or 0 for time in times.values()))
             _add_layers(sums, chains(tables), count)
     all_ns = sum(time.busy_ns or 0 for time in times.values())
-    findings = [finding for part in _merged(sums) if (finding := _finding(part, times, all_ns)) is not None]
-    for finding in findings:
-        times.setdefault(finding.program, Time()).found += finding.calls if finding.rule else 0
-    findings = _worth_together(findings, times)
+    told = [(part, found) for part in merged(sums) if (found := finding_of(part, times, all_ns)) is not None]
+    arming = arming_of(told, times)
+    findings = worth_together([found for _, found in told], times, arming)
     findings.sort(key=lambda f: (-(f.saving.ns if f.saving else 0), f.slug, f.program, f.object))
     busy = {program: time.busy_ns for program, time in times.items()}
-    arming = {program: time.arming_ns for program, time in times.items()}
     return Diagnosis(findings, sum(capture.meta.lost for capture in captures), withheld, busy, arming)
 
 
 def _add_layers(
-    sums: dict[tuple[str, str, str, bool], _Sum], known: dict[tuple[str, str], list[str]], count: Counter[str]
+    sums: dict[tuple[str, str, str, bool], Sum], known: dict[tuple[str, str], list[str]], count: Counter[str]
 ) -> None:
     """Say who makes the calls, where the capture has stacks of them: of a detector's calls the most frequent one's."""
     for part in sums.values():
@@ -175,7 +127,7 @@ def _gaps(tables: Tables) -> list[tuple[int | None, int | None]]:
 
 
 def _add(
-    sums: dict[tuple[str, str, str, bool], _Sum],
+    sums: dict[tuple[str, str, str, bool], Sum],
     tables: Tables,
     wanted: list[Detector],
     gaps: list[tuple[int | None, int | None]],
@@ -260,11 +212,11 @@ def _saved(detector: Detector, rows: list[dict[str, Any]], price_at: _Places) ->
         prices = price_at(row["dev"], row["folder"])
         if not row["withheld"] and prices.has((*detector.before, *detector.after)):
             zero = (0.0, 0.0, 0.0)
-            total += _plus(zero, detector.before, row, prices)[1] - _plus(zero, detector.after, row, prices)[1]
+            total += plus(zero, detector.before, row, prices)[1] - plus(zero, detector.after, row, prices)[1]
     return total
 
 
-def _share(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: dict[str, Any]) -> None:
+def _share(sums: dict[tuple[str, str, str, bool], Sum], detector: Detector, row: dict[str, Any]) -> None:
     """Say of both sides how many calls they share."""
     for name, calls in row.items():
         if name.startswith(SHARED) and calls:
@@ -274,7 +226,7 @@ def _share(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row
                     part.overlaps[other] += int(calls)
 
 
-def _of(sums: dict[tuple[str, str, str, bool], _Sum], slug: str, row: dict[str, Any]) -> list[_Sum]:
+def _of(sums: dict[tuple[str, str, str, bool], Sum], slug: str, row: dict[str, Any]) -> list[Sum]:
     """What is known of a detector in a row's program; of the same tree first."""
     top = Objects.top(row["folder"])
     parts = [part for (of, program, _, _), part in sums.items() if (of, program) == (slug, row["program"])]
@@ -296,124 +248,19 @@ def _rests_on(gaps: list[tuple[int | None, int | None]]) -> Any:
     return ibis.or_(*overlaps).fill_null(True)
 
 
-def _sum(sums: dict[tuple[str, str, str, bool], _Sum], detector: Detector, row: dict[str, Any], prices: Prices) -> None:
+def _sum(sums: dict[tuple[str, str, str, bool], Sum], detector: Detector, row: dict[str, Any], prices: Prices) -> None:
     top = Objects.top(row["folder"])
     part = sums.setdefault(
-        (detector.slug, row["program"], top, row["handled"]), _Sum(detector, row["program"], row["handled"])
+        (detector.slug, row["program"], top, row["handled"]), Sum(detector, row["program"], row["handled"])
     )
     part.objects.add(row["folder"], row["first"], row["files"])
     part.pids.update(pid for pid in row["pids"] or [] if pid is not None)
     part.calls += round(row["calls_mid"])
     part.bytes += round(row["bytes_mid"] or 0)
     part.blocked_ns += round(row["blocked_ns_mid"] or 0)
+    part.start_ns = max(part.start_ns, prices[f"{detector.rule}:start"].ns)
+    part.passed_ns = max(part.passed_ns, prices[f"{detector.rule}:passed"].ns)
     if not prices.has((*detector.before, *detector.after)):
         return  # counted, and no saving claimed
-    part.before = _plus(part.before, detector.before, row, prices)
-    part.after = _plus(part.after, detector.after, row, prices)
-
-
-def _merged(sums: dict[tuple[str, str, str, bool], _Sum]) -> list[_Sum]:
-    """Trees that lie in one another are one object, and so are many trees side by side."""
-    families: dict[tuple[str, str, bool], dict[str, _Sum]] = {}
-    for (slug, program, top, handled), part in sums.items():
-        families.setdefault((slug, program, handled), {})[top] = part
-    merged: list[_Sum] = []
-    for trees in families.values():
-        nested = _grouped(trees, partial(_outermost, tuple(trees)))
-        if len(nested) > TREES_MAX:
-            nested = _grouped(nested, lambda top: "/".join(top.split("/")[: 2 if top.startswith("/") else 1]))
-        if len(nested) > TREES_MAX:
-            nested = _grouped(nested, lambda top: "")
-        merged += nested.values()
-    return merged
-
-
-def _grouped(trees: dict[str, _Sum], name: Callable[[str], str]) -> dict[str, _Sum]:
-    groups: dict[str, _Sum] = {}
-    for top, part in sorted(trees.items()):
-        into = groups.get(name(top))
-        if into is None:
-            groups[name(top)] = part
-        else:
-            into.take(part)
-    return groups
-
-
-def _outermost(trees: tuple[str, ...], top: str) -> str:
-    return min(tree for tree in trees if _within(top, tree))
-
-
-def _within(top: str, other: str) -> bool:
-    return top == other or (other == "/" and top.startswith("/")) or top.startswith(other + "/")
-
-
-def _plus(
-    total: tuple[float, float, float], paid: dict[str, str], row: dict[str, Any], prices: Prices
-) -> tuple[float, float, float]:
-    low, mid, high = total
-    for name, column in paid.items():
-        price = prices[name]
-        low += price.low * (row[f"{column}_low"] or 0)
-        mid += price.ns * (row[f"{column}_mid"] or 0)
-        high += price.high * (row[f"{column}_high"] or 0)
-    return low, mid, high
-
-
-def _finding(part: _Sum, times: dict[str, Time], all_ns: int) -> Finding | None:
-    """The finding, or None where it is not worth saying."""
-    detector = part.detector
-    before, after = part.before, part.after
-    saved = before[1] - after[1]
-    spread = (before[1] - before[0]) + (after[2] - after[1])
-    time = times.get(part.program, Time())
-    waits = part.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0
-    if part.calls < WORTH_CALLS and not (detector.waiting and waits):
-        return None
-    if not waits and (saved <= 0 or saved < max(WORTH_SHARE * (time.busy_ns or 0), WORTH_SHARE_OF_ALL * all_ns)):
-        return None
-    saving = Saving(round(saved), round(max(0.0, saved - spread)), round(max(saved, before[2] - after[0])))
-    rule, advice = _removed_by(part)
-    return Finding(
-        slug=detector.slug,
-        kind=detector.kind,
-        program=part.program,
-        pids=sorted(part.pids),
-        object=part.objects.name(),
-        layer=part.layer or list(detector.layer),
-        calls=part.calls,
-        bytes=part.bytes,
-        kernel_ns=round(before[1]),
-        kernel_ns_estimated=True,
-        blocked_ns=part.blocked_ns,
-        saving=None if detector.waiting or saved <= 0 else saving,
-        rule=rule,
-        gives_up=gives_up(rule) if rule else [],
-        advice=advice,
-        overlaps=dict(part.overlaps.most_common()),
-    )
-
-
-def _removed_by(part: _Sum) -> tuple[str | None, str]:
-    """The rule that removes it here, and the advice; a rule that there is none of yet is only spoken of."""
-    rule, advice = part.detector.rule, part.detector.advice
-    if rule is None:
-        return None, advice
-    if not exists(rule):
-        return None, f"{advice}; the rule {rule}, which would do it, is not part of this Peephole"
-    if not part.handled:
-        return None, f"{advice}; {rule} leaves it alone, since {part.detector.left_alone}"
-    return rule, advice
-
-
-def _worth_together(findings: list[Finding], times: dict[str, Time]) -> list[Finding]:
-    """Without those of programs for which all findings together save too little to be seen."""
-    saved: dict[str, int] = {}
-    for finding in findings:
-        saved[finding.program] = saved.get(finding.program, 0) + (finding.saving.ns if finding.saving else 0)
-    return [f for f in findings if _shows(f, saved[f.program], times.get(f.program, Time()))]
-
-
-def _shows(finding: Finding, together_ns: int, time: Time) -> bool:
-    if time.busy_ns is None or together_ns - time.arming_ns >= WORTH_SHARE_TOGETHER * time.busy_ns:
-        return True
-    return finding.blocked_ns > WORTH_BLOCKED_SHARE * time.alive_ns > 0
+    part.before = plus(part.before, detector.before, row, prices)
+    part.after = plus(part.after, detector.after, row, prices)

@@ -8,6 +8,11 @@ from pathlib import Path
 RULES = Path(__file__).resolve().parent.parent / "rules"
 
 
+def rules() -> list[str]:
+    """The rules that there are."""
+    return sorted(source.parent.name for source in RULES.glob("*/rule.py"))
+
+
 def exists(rule: str) -> bool:
     """Whether there is such a rule."""
     return _text(rule).exists()

@@ -15,20 +15,48 @@ class Price:
     high: float
 
 
-#: What a rule's handler costs for a call that it answers itself; `interpose_cost` of the bench measures it.
-ANSWERED = Price(60, 40, 120)
+#: what is not measured, since nothing is paid
+FREE = Price(0, 0, 0)
+#: the price of a call that a rule answers which is none of Peephole's yet: that of the simplest one
+ANSWERED = "memo_identity:getpid"
+#: prices that grow with size in a line, and the two sizes that are measured
+LINES = {"write": (64, 2048), "read": (64, 2048), "overwrite": (4096, 32768)}
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices by name: `write_64`, `stat`, `overwrite_truncating` ...; `where` says for which file system."""
+    """Prices by name; `where` says for which file system.
+
+    `stat` is the price of a call, `RULE:stat` of the same with the rule in it, `write_call` and `write_byte` those of
+    any write and of each of its bytes. `RULE:start` is what a process costs more that starts with the rule, and
+    `RULE:passed` a call that it looks at and leaves to the kernel. Where a rule could not be brought in, what it does
+    costs nothing: savings are then what removing the calls would save.
+    """
 
     where: str
     of: Mapping[str, Price] = field(default_factory=dict)
 
     def has(self, names: Iterable[str]) -> bool:
         """Whether all of these could be measured there: some file systems lack the calls that they are prices of."""
-        return all(name == "answered" or name in self.of for name in names)
+        return all(name == "answered" or ":" in name or name in self.of for name in names)
 
     def __getitem__(self, name: str) -> Price:
-        return ANSWERED if name == "answered" else self.of[name]
+        name = ANSWERED if name == "answered" else name
+        return self.of.get(name, FREE) if ":" in name else self.of[name]
+
+
+def with_lines(of: Mapping[str, Price]) -> dict[str, Price]:
+    """`of`, and the price of a call and of a byte where two sizes were measured."""
+    found = dict(of)
+    for name, price in of.items():
+        rule, colon, call = name.rpartition(":")
+        family, _, size = call.rpartition("_")
+        small, large = LINES.get(family, (0, 0))
+        larger = of.get(f"{rule}{colon}{family}_{large}")
+        if not size.isdigit() or int(size) != small or larger is None:
+            continue
+        byte = max(0.0, (larger.ns - price.ns) / (large - small))
+        less = byte * small
+        found[f"{rule}{colon}{family}_byte"] = Price(byte, byte, byte)
+        found[f"{rule}{colon}{family}_call"] = Price(price.ns - less, price.low - less, price.high - less)
+    return found

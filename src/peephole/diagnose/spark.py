@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peephole.diagnose.tables import Tables
+from peephole.diagnose.tables import Tables, derived, looked_at
 from peephole.errors import CaptureError, EngineError, MissingToolError
 from peephole.trace import EXTRA_TABLES, Capture
 
@@ -43,11 +43,11 @@ def spark_tables(capture: Capture, master: str) -> Iterator[Tables]:
 
     views: list[str] = []
     try:
-        calls, processes, gaps = (
+        recorded, processes, gaps = (
             _read(backend, path, views) for path in (capture.calls, capture.processes, capture.gaps)
         )
         extras = {name: _read(backend, path, views) for name in EXTRA_TABLES if (path := capture.extra(name))}
-        tables = Tables(calls, processes, gaps, extras)
+        tables = Tables(recorded, derived(looked_at(recorded)), processes, gaps, extras)
         try:
             yield tables
         finally:
@@ -161,6 +161,8 @@ def _session(master: str) -> Any:
         options |= {"spark.driver.memory": _MEMORY, "spark.sql.shuffle.partitions": str(parts)}
         options |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
         options |= {"spark.local.dir": str(own)}
+        # All of it is one process: one that is slow, on a busy machine, is not one that is lost.
+        options |= {"spark.sql.broadcastTimeout": "-1", "spark.network.timeout": "100000s"}
     for name, value in options.items():
         builder = builder.config(name, value)
     try:

@@ -7,16 +7,15 @@ Order is `seq`; times may be missing (strace text without them), `seq` never is.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from peephole.errors import CaptureError, EngineError, UsageError
+from peephole.errors import UsageError
 from peephole.observe.syscalls import NUMBERS
-from peephole.trace import EXTRA_TABLES, Capture
+from peephole.trace import Capture
 
 O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND = 0o1, 0o2, 0o100, 0o1000, 0o2000
 REGULAR, DIRECTORY, LINK = 8, 4, 10
@@ -68,6 +67,9 @@ _READY_NS = 50_000
 _WAIT_WORK_NS = 20_000
 #: prefixes of paths that are no regular files, for captures that do not know a file's type (strace text)
 _NOT_FILES = ("/dev/", "/proc/", "/sys/")
+
+#: columns of calls.parquet that no detector looks at
+_NOT_LOOKED_AT = ("cpu", "a5", "ip", "switches", "address", "stack")
 
 _DETECTABLE = tuple(
     name for name in (*OPENS, *WRITES, *EXAMINES, *ON_DESCRIPTOR, *INERT, *WAITS) if name not in NUMBERS
@@ -122,11 +124,46 @@ def breaks_before(rows: Any, breaks: Any, *keys: str) -> Any:
     return both.select("seq", breaks=_.of_both - _.of_rows)
 
 
+def looked_at(recorded: Any) -> Any:
+    """The columns of calls.parquet that detectors look at, names and paths as text."""
+    from ibis import _
+
+    calls = recorded.drop(*(name for name in _NOT_LOOKED_AT if name in recorded.columns))
+    return calls.mutate(**{name: _[name].cast("string") for name in ("path", "path2", "name")})
+
+
+def derived(calls: Any) -> Any:
+    """Every call that was `looked_at`, with what detectors want to know of it.
+
+    `nr` is null for a 32-bit call; `ns` is its end, else its begin; `regular`: it is of a regular file, as far as is
+    known; `file` is its file's key, device and inode, or in strace text, which has neither, the path that the file was
+    opened by.
+    """
+    import ibis
+    from ibis import _
+
+    other = ibis.or_(*[_.path.startswith(prefix) for prefix in _NOT_FILES])
+    plausible = ~other.fill_null(False) & ~_.path.contains(":[").fill_null(False)
+    named = ibis.ifelse(_.ofd.notnull() | _.size.notnull(), _.path.nullif(""), ibis.null("string"))
+    identity = _.dev.cast("string").concat(":", _.ino.cast("string"))
+    # Only some engines know how long a call was off the CPU; of a sync all of its time is waiting.
+    elapsed = ibis.ifelse(_.name.isin(WAITS), _.exit_ns - _.enter_ns, ibis.null("int64"))
+    off_cpu = _.blocked_ns if "blocked_ns" in calls.columns else ibis.null("int64")
+    return calls.mutate(
+        ns=ibis.coalesce(_.exit_ns, _.enter_ns),
+        nr=ibis.ifelse(_.compat.fill_null(False), ibis.null("int16"), _.nr.cast("int16")),
+        file=ibis.ifelse(_.ino.notnull(), identity, named),
+        regular=ibis.cases((_.ftype.notnull(), _.ftype == REGULAR), (_.ofd.notnull(), plausible), else_=False),
+        blocked_ns=ibis.coalesce(off_cpu, elapsed),
+    )
+
+
 @dataclass(frozen=True)
 class Tables:
     """A capture's calls, processes and what is derived from them. Derived tables are computed once."""
 
     recorded: Any  # calls.parquet
+    calls: Any  # the same, `looked_at` and `derived`; filter by name first
     recorded_processes: Any  # processes.parquet
     recorded_gaps: Any  # gaps.parquet
     extras: dict[str, Any] = field(default_factory=dict)  # tables that a capture need not have, by their file's name
@@ -144,33 +181,6 @@ class Tables:
         self.kept.clear()
         for name in [name for name, of in vars(type(self)).items() if isinstance(of, cached_property)]:
             self.__dict__.pop(name, None)
-
-    @cached_property
-    def calls(self) -> Any:
-        """Every call, not kept: what a detector does not look at is never computed; filter by name first.
-
-        `path` and `path2` are text; `nr` is null for a 32-bit call; `ns` is its end, else its begin; `regular`: it is
-        of a regular file, as far as is known; `file` is its file's key, device and inode, or in strace text, which has
-        neither, the path that the file was opened by.
-        """
-        import ibis
-        from ibis import _
-
-        calls = self.recorded.mutate(**{name: _[name].cast("string") for name in ("path", "path2", "name")})
-        other = ibis.or_(*[_.path.startswith(prefix) for prefix in _NOT_FILES])
-        plausible = ~other.fill_null(False) & ~_.path.contains(":[").fill_null(False)
-        named = ibis.ifelse(_.ofd.notnull() | _.size.notnull(), _.path.nullif(""), ibis.null("string"))
-        identity = _.dev.cast("string").concat(":", _.ino.cast("string"))
-        # Only some engines know how long a call was off the CPU; of a sync all of its time is waiting.
-        elapsed = ibis.ifelse(_.name.isin(WAITS), _.exit_ns - _.enter_ns, ibis.null("int64"))
-        recorded = _.blocked_ns if "blocked_ns" in calls.columns else ibis.null("int64")
-        return calls.mutate(
-            ns=ibis.coalesce(_.exit_ns, _.enter_ns),
-            nr=ibis.ifelse(_.compat.fill_null(False), ibis.null("int16"), _.nr.cast("int16")),
-            file=ibis.ifelse(_.ino.notnull(), identity, named),
-            regular=ibis.cases((_.ftype.notnull(), _.ftype == REGULAR), (_.ofd.notnull(), plausible), else_=False),
-            blocked_ns=ibis.coalesce(recorded, elapsed),
-        )
 
     def extra(self, name: str) -> Any:
         """A table that a capture need not have, or None."""
@@ -389,8 +399,6 @@ class Tables:
 DUCKDB = "duckdb"
 #: where Spark can run
 _MASTER = re.compile(r"local(\[(\*|[1-9]\d*)(,\s*\d+)?\])?|spark://\S+:\d+\S*|yarn|k8s://\S+")
-#: what the embedded engine may use before it writes to a private temporary folder
-MEMORY_LIMIT = "2500MB"
 
 
 @contextmanager
@@ -402,7 +410,9 @@ def tables_of(capture: Capture, engine: str = DUCKDB) -> Iterator[Tables]:
     """
     master = spark_master(engine)
     if master is None:
-        with _duckdb_tables(capture) as tables:
+        from peephole.diagnose.duck import duckdb_tables
+
+        with duckdb_tables(capture) as tables:
             yield tables
     else:
         from peephole.diagnose.spark import spark_tables
@@ -424,42 +434,3 @@ def spark_master(engine: str) -> str | None:
             " (spark://HOST:PORT, yarn, k8s://URL)"
         )
     return master
-
-
-@contextmanager
-def _duckdb_tables(capture: Capture) -> Iterator[Tables]:
-    """The tables of a capture, in an embedded DuckDB that lives as long as they do."""
-    import duckdb
-    import ibis
-
-    with tempfile.TemporaryDirectory(prefix="peephole-") as spill:
-        # The order of rows is never relied on, and keeping it costs memory.
-        connection = ibis.duckdb.connect(
-            temp_directory=spill, memory_limit=MEMORY_LIMIT, preserve_insertion_order=False
-        )
-        try:
-            calls, processes, gaps = (
-                connection.read_parquet(str(path)) for path in (capture.calls, capture.processes, capture.gaps)
-            )
-            extras = {
-                name: connection.read_parquet(str(path)) for name in EXTRA_TABLES if (path := capture.extra(name))
-            }
-            tables = Tables(calls, processes, gaps, extras)
-            try:
-                yield tables
-            finally:
-                tables.release()
-        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
-            raise  # a mistake of ours
-        except (RuntimeError, duckdb.InterruptException) as e:
-            if isinstance(e, duckdb.InterruptException) or "Query interrupted" in str(e):
-                raise KeyboardInterrupt from e  # DuckDB takes ctrl-C for itself while it works
-            raise
-        except duckdb.OutOfMemoryException as e:
-            room = f"{MEMORY_LIMIT} of memory and the disk of {spill}"
-            raise EngineError(f"{capture.folder}: {room} are too little; set TMPDIR to a larger one") from e
-        except duckdb.Error as e:
-            why = str(e).splitlines()[0]
-            raise CaptureError(f"{capture.folder}: cut off or corrupt ({why}); record it again") from e
-        finally:
-            connection.disconnect()

@@ -8,10 +8,6 @@ from typing import Any
 from peephole.diagnose.tables import Tables
 from peephole.trace import Meta
 
-#: what arming costs a process image: CPU of a start with the interposer in it (bench interpose_cost)
-ARMING_NS = 500_000
-#: what a call takes longer that the interposer sees and leaves to the kernel (bench interpose_cost)
-FORWARDED_NS = 20
 #: what recording adds to each call of the target, by engine (bench record_cost, on the machine it was written on)
 RECORDING_NS = {"ebpf": 140, "ebpf-full": 250}
 
@@ -26,10 +22,9 @@ class Time:
     calls: int = 0
     found: int = 0  # calls of its findings: what the interposer takes for them is in their prices
 
-    @property
-    def arming_ns(self) -> int:
-        """What the interposer itself costs the program."""
-        return ARMING_NS * self.images + FORWARDED_NS * max(0, self.calls - self.found)
+    def arming_ns(self, start_ns: float, passed_ns: float) -> int:
+        """What the interposer itself costs the program: at each start, and at each call that no rule takes."""
+        return round(start_ns * self.images + passed_ns * max(0, self.calls - self.found))
 
 
 def add_times(tables: Tables, meta: Meta, times: dict[str, Time]) -> None:

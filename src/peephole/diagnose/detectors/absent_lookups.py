@@ -26,10 +26,11 @@ SLUG = "absent_lookups"
 CALLS = (*OPENS, *EXAMINES)
 KIND = "redundant"
 RULE = "cache_absent"
+LEFT_ALONE = "it answers only where a file would be opened"
 LAYER = ("program", "loader")
 ADVICE = "shorten the search path, put the folder that is hit most first, or keep what was found"
 BEFORE = {"open_absent": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"cache_absent:open_absent": "calls"}
 
 ENOENT = -2
 _MAKES = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat", "mknod")
@@ -56,17 +57,21 @@ def find(t: Tables) -> Any:
     missed = t.calls.filter(_.name.isin(CALLS), _.ret == ENOENT, _.path.notnull(), _.path != "")
     # A relative name means another file in another directory: those repeat within one process only.
     where = ibis.ifelse(_.path.startswith("/"), ibis.literal(0, "int64"), _.image)
-    missed = missed.select("image", "seq", "ns", "path", where=where, missed=ibis.literal(True))
+    missed = missed.select(
+        "image", "seq", "ns", "path", where=where, missed=ibis.literal(True), opening=_.name.isin(OPENS)
+    )
     made = t.opens.select("image", "seq", "ns", "path")
     renamed = t.calls.filter(_.name.isin(_MAKES), _.ret == 0)
     second = renamed.filter(_.path2.notnull()).select("image", "seq", "ns", path=_.path2)
     first = renamed.filter(_.path.notnull()).select("image", "seq", "ns", "path")
     made = made.union(second).union(first).semi_join(missed.select("path").distinct(), "path")
     made = made.mutate(
-        where=ibis.ifelse(_.path.startswith("/"), ibis.literal(0, "int64"), _.image), missed=ibis.literal(False)
+        where=ibis.ifelse(_.path.startswith("/"), ibis.literal(0, "int64"), _.image),
+        missed=ibis.literal(False),
+        opening=ibis.literal(False),
     )
-    made = made.select("image", "seq", "ns", "path", "where", "missed")
+    made = made.select("image", "seq", "ns", "path", "where", "missed", "opening")
     after = ordered("where", "path")
     again = missed.union(made).mutate(again=_.missed.lag().over(after), since_ns=_.ns.lag().over(after))
     again = again.filter(_.missed, _.again.fill_null(False))
-    return instances(again, _.path, begin_ns=_.since_ns, end_ns=_.ns)
+    return instances(again, _.path, begin_ns=_.since_ns, end_ns=_.ns, handled=_.opening)

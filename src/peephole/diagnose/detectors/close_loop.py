@@ -28,7 +28,7 @@ RULE = "close_unopened"
 LAYER = ("program", "library's daemon or spawn")
 ADVICE = "use close_range, or open everything with O_CLOEXEC"
 BEFORE = {"close_unopened": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"close_unopened:close_unopened": "calls"}
 
 FIRES = {"before exec": "".join(f"close({n}) = -1 EBADF (Bad file descriptor)\n" for n in range(20, 60))}
 SILENT = {

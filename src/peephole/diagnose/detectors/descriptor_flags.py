@@ -27,7 +27,7 @@ RULE = "shadow_descriptor"
 LAYER = ("library", "program")
 ADVICE = "give the flags when the descriptor is made (O_NONBLOCK, O_CLOEXEC, SOCK_NONBLOCK, accept4)"
 BEFORE = {"fcntl_getfl": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"shadow_descriptor:fcntl_getfl": "calls"}
 
 GETFD, SETFD, GETFL, SETFL = 1, 2, 3, 4
 

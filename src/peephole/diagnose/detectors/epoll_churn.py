@@ -28,7 +28,7 @@ RULE = "epoll_shadow"
 LAYER = ("program's event loop",)
 ADVICE = "keep the wanted interest in the program, and tell the kernel once before waiting"
 BEFORE = {"epoll_ctl": "saved"}
-AFTER = {"answered": "calls"}
+AFTER = {"epoll_shadow:epoll_ctl": "calls"}
 
 _WAIT = "epoll_wait(5, [{events=EPOLLIN, data=0x1}], 64, -1) = 1\n"
 _OFF_ON = """

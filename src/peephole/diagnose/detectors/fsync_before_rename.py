@@ -28,7 +28,7 @@ RULE = "skip_sync"
 LAYER = ("program",)
 ADVICE = "sync only what can't be made again, or once for a whole batch of files"
 BEFORE = {"fsync": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"skip_sync:fsync": "calls"}
 
 FIRES = {
     "an editor's save": """

@@ -27,7 +27,7 @@ RULE = "shadow_descriptor"
 LAYER = ("standard library",)
 ADVICE = "keep the position in the program, or use pread and pwrite"
 BEFORE = {"lseek": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"shadow_descriptor:lseek": "calls"}
 
 SEEK_SET, SEEK_CUR = 0, 1
 

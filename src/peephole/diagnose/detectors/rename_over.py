@@ -28,7 +28,7 @@ RULE = "exchange_rename"
 LAYER = ("program", "file system")
 ADVICE = "overwrite in place where a half-written file does no harm, or save less often"
 BEFORE = {"rename_over": "calls"}
-AFTER = {"rename_exchange": "calls"}
+AFTER = {"exchange_rename:rename_over": "calls"}
 
 _SAVE = """
         openat(AT_FDCWD, "prefs.tmp", O_WRONLY|O_CREAT|O_TRUNC, 0600) = 3

@@ -27,8 +27,8 @@ KIND = "dead"
 RULE = "memo_identity"
 LAYER = ("library", "program")
 ADVICE = "keep the answer in a variable, and ask anew after fork"
-BEFORE = {"getppid": "calls"}
-AFTER = {"answered": "calls"}
+BEFORE = {"getpid": "calls"}
+AFTER = {"memo_identity:getpid": "calls"}
 
 FIRES = {"getpid": "getpid() = 7\n" * 3, "geteuid": "geteuid() = 0\n" * 3}
 SILENT = {"once each": "getpid() = 7\ngeteuid() = 0\ngetuid() = 0\n", "the parent": "getppid() = 7\n" * 3}

@@ -27,7 +27,7 @@ RULE = "skip_sync"
 LAYER = ("program",)
 ADVICE = "remember whether anything was written since the last sync"
 BEFORE = {"fsync": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"skip_sync:fsync": "calls"}
 
 #: what makes a file dirty, beside writes; a copy in the kernel names its target in an argument, so it counts for all
 _DIRTY = ("ftruncate", "truncate", "fallocate", "fchmod", "fchown", "splice", "copy_file_range", "ioctl", "vmsplice")

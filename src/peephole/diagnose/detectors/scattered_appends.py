@@ -27,8 +27,8 @@ KIND = "crossing"
 RULE = "append_log"
 LAYER = ("program",)
 ADVICE = "let the program buffer its log (squid: buffered_logs on; nginx: access_log ... buffer=64k flush=1s)"
-BEFORE = {"write_64": "calls"}
-AFTER = {"answered": "calls", "write_65536": "full"}
+BEFORE = {"write_call": "calls"}
+AFTER = {"answered": "calls"}
 
 SMALL_BYTES = 512
 ENOUGH = 16
@@ -72,5 +72,4 @@ def find(t: Tables) -> Any:
         end_ns=_.end_ns,
         handled=_.own,
         claims=_.claims,
-        full=(_.bytes / 65536).floor(),
     )

@@ -29,7 +29,7 @@ RULE = "skip_sync"
 LAYER = ("program",)
 ADVICE = "do not sync scratch files; databases have a switch for it (fsync=off, PRAGMA synchronous=OFF)"
 BEFORE = {"fsync": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"skip_sync:fsync": "calls"}
 
 O_TMPFILE = 0o20000000
 _SCRATCH = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")

@@ -28,8 +28,8 @@ KIND = "crossing"
 RULE = "read_window"
 LAYER = ("standard library's buffer", "library")
 ADVICE = "read larger pieces: give the library a larger buffer (setvbuf, BufferedReader(buffer_size=))"
-BEFORE = {"pread_256": "calls"}
-AFTER = {"answered": "calls", "pread_65536": "windows"}
+BEFORE = {"read_call": "calls", "read_byte": "bytes"}
+AFTER = {"read_window:read_call": "calls", "read_window:read_byte": "bytes", "pread_65536": "jumps"}
 
 SMALL_BYTES = 4096
 WINDOW_BYTES = 65536
@@ -55,15 +55,16 @@ def find(t: Tables) -> Any:
 
     # Where the text does not know the position, reads that are no positional ones follow one another.
     near = ((_["at"] - _.came).abs() < WINDOW_BYTES).fill_null(~_.positional)
-    moved = ((_["at"] / WINDOW_BYTES).floor() != (_.came / WINDOW_BYTES).floor()).fill_null(False)
-    reads = t.reads.filter(_.ret > 0, _.asked < SMALL_BYTES, near).mutate(moved=moved)
+    # One behind the other they cost what was measured so; a jump out of the window costs another one.
+    jumps = ((_["at"] / WINDOW_BYTES).floor() != (_.ended / WINDOW_BYTES).floor()) & (_["at"] != _.ended)
+    reads = t.reads.filter(_.ret > 0, _.asked < SMALL_BYTES, near).mutate(jumps=jumps.fill_null(False))
     files = reads.group_by("image", "ofd").aggregate(
         n=_.count(),
         bytes=_.ret.sum(),
         begin_ns=_.ns.min(),
         end_ns=_.ns.max(),
         dev=_.dev.max(),
-        windows=_.moved.sum(),
+        jumps=_.jumps.sum(),
         claims=_.seq.collect(),
     )
     files = described(t, files.filter(_.n >= ENOUGH))
@@ -76,5 +77,5 @@ def find(t: Tables) -> Any:
         end_ns=_.end_ns,
         handled=_.own,
         claims=_.claims,
-        windows=_.windows + 1,
+        jumps=_.jumps,
     )

@@ -28,8 +28,8 @@ RULE = "gather_sends"
 LEFT_ALONE = "it takes only writes to connections that the process has accepted"
 LAYER = ("program",)
 ADVICE = "gather the pieces in the program, or cork the socket (TCP_CORK) until the message is whole"
-BEFORE = {"send_4096": "saved"}
-AFTER = {"answered": "saved"}
+BEFORE = {"answer_4096": "calls"}
+AFTER = {"gather_sends:answer_4096": "calls"}
 
 SMALL_BYTES = 16384
 
@@ -58,9 +58,8 @@ SILENT = {
 
 
 def find(t: Tables) -> Any:
-    """One row a send; the first of a run is not saved."""
-    import ibis
+    """One row a send."""
     from ibis import _
 
     pieces = t.send_runs.filter(_.run >= 3, _.ret < SMALL_BYTES)
-    return instances(pieces, "sockets", bytes=_.ret, handled=_.gathers, saved=ibis.ifelse(_.first, 0, 1))
+    return instances(pieces, "sockets", bytes=_.ret, handled=_.gathers)

@@ -31,8 +31,8 @@ KIND = "crossing"
 RULE = "coalesce_writes"
 LAYER = ("standard library's buffer, flushed or bypassed",)
 ADVICE = "write in larger pieces: buffer in the program, and flush less often"
-BEFORE = {"write_64": "tiny", "write_512": "small", "write_4096": "large"}
-AFTER = {"write_65536": "full", "write_512": "flushes", "answered": "calls"}
+BEFORE = {"write_call": "calls", "write_byte": "bytes"}
+AFTER = {"coalesce_writes:write_call": "calls", "coalesce_writes:write_byte": "bytes", "write_call": "flushes"}
 
 SMALL_BYTES = 4096
 #: fewer joined writes than this to one file are not a habit
@@ -83,7 +83,6 @@ SILENT = {
 
 def find(t: Tables) -> Any:
     """One row a description that is written in small pieces."""
-    import ibis
     from ibis import _
 
     # A call that would make the rule write out everything begins a new epoch of its process.
@@ -115,7 +114,6 @@ def find(t: Tables) -> Any:
     )
     devices = t.opens.group_by("ofd").aggregate(dev=_.dev.max())
     runs = described(t, runs.filter(_.joined >= ENOUGH).left_join(devices, "ofd").drop("ofd_right"))
-    size = _.bytes / _.calls
     return instances(
         runs,
         _.object,
@@ -125,10 +123,5 @@ def find(t: Tables) -> Any:
         end_ns=_.end_ns,
         handled=_.own,
         claims=_.claims,
-        # Priced as the size that was measured nearest to theirs.
-        tiny=ibis.ifelse(size < 192, _.calls, 0),
-        small=ibis.ifelse((size >= 192) & (size < 1536), _.calls, 0),
-        large=ibis.ifelse(size >= 1536, _.calls, 0),
         flushes=_.calls - _.joined,
-        full=(_.bytes / 65536).floor(),
     )

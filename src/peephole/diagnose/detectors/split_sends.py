@@ -27,8 +27,8 @@ RULE = "gather_sends"
 LEFT_ALONE = "it takes only writes to connections that the process has accepted"
 LAYER = ("program",)
 ADVICE = "send both with writev or sendmsg, or give the first MSG_MORE (nginx: tcp_nopush on)"
-BEFORE = {"send_512": "calls"}
-AFTER = {"answered": "calls"}
+BEFORE = {"answer_512": "sends"}
+AFTER = {"gather_sends:answer_512": "sends"}
 
 _HEAD = "socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3\n"
 _TWO = """
@@ -53,4 +53,4 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     first = t.send_runs.filter(_.run == 2, _.first, _.ret < SMALL_BYTES)
-    return instances(first, "sockets", bytes=_.ret, handled=_.gathers)
+    return instances(first, "sockets", bytes=_.ret, handled=_.gathers, sends=2)

@@ -25,10 +25,11 @@ SLUG = "stdio_probe"
 CALLS = ("ioctl", "fstat", "newfstatat")
 KIND = "redundant"
 RULE = "shadow_descriptor"
+LEFT_ALONE = "it answers only whether a file that this process has opened is a terminal"
 LAYER = ("standard library",)
 ADVICE = "give the library a buffer of your own (setvbuf, buffering=), or read the file without it"
 BEFORE = {"ioctl_tcgets": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"shadow_descriptor:ioctl_tcgets": "calls"}
 
 TCGETS, ENOTTY = 0x5401, -25
 
@@ -58,4 +59,4 @@ def find(t: Tables) -> Any:
     again = _.stat & _.stat.lag().over(ordered("ofd")).fill_null(False)
     terminal = (_.name == "ioctl") & (_.a1 == TCGETS) & (_.ret == ENOTTY)
     asked = described(t, asked.mutate(again=again).filter(_.again | terminal))
-    return instances(asked, _.object, handled=_.own)
+    return instances(asked, _.object, handled=_.own & (_.name == "ioctl"))

@@ -32,7 +32,7 @@ ADVICE = (
     "MySQL innodb_flush_log_at_trx_commit=2, Redis appendfsync everysec"
 )
 BEFORE = {"fsync": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"sync_window:fsync": "calls"}
 
 ENOUGH = 16
 

@@ -28,7 +28,7 @@ RULE = None
 LAYER = ("program",)
 ADVICE = "open without O_SYNC and O_DSYNC, and call fdatasync once where a group of records ends"
 BEFORE = {"fsync": "calls"}
-AFTER = {"write_512": "calls"}
+AFTER = {"write_call": "calls", "write_byte": "bytes"}
 
 O_DSYNC = 0o10000
 SMALL_BYTES = 16384

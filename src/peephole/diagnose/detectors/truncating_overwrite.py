@@ -31,8 +31,8 @@ KIND = "guarantee"
 RULE = "truncate_in_place"
 LAYER = ("file system",)
 ADVICE = "open without O_TRUNC, write, and cut the file with ftruncate at the end"
-BEFORE = {"overwrite_truncating": "first", "overwrite_again": "again"}
-AFTER = {"overwrite_in_place": "calls"}
+BEFORE = {"overwrite_call": "first", "overwrite_byte": "more", "overwrite_again_4096": "again"}
+AFTER = {f"truncate_in_place:{price}": count for price, count in BEFORE.items()}
 
 FIRES = {
     "cp over an existing copy": """
@@ -122,4 +122,5 @@ def find(t: Tables) -> Any:
         handled=_.alone,
         first=1 - _.again,
         again=_.again,
+        more=_.written + _.copied_in - 4096 * _.again,
     )
