@@ -26,7 +26,7 @@ def test_a_pair_is_told_with_whether_it_counts() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_unmounts_and_stops_what_it_measures(tmp_path: Path, number: signal.Signals) -> None:
     saved = tmp_path / "so-far.json"
-    words = [sys.executable, "-m", "bench", "predict", "--only", "gzip,python_save", "--save", str(saved), "--json"]
+    words = [sys.executable, "-m", "bench", "predict", "--only", "dd_512,gzip", "--save", str(saved), "--json"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     bench = subprocess.Popen(words, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert bench.stderr is not None and bench.stdout is not None
@@ -41,7 +41,7 @@ def test_an_interrupted_run_unmounts_and_stops_what_it_measures(tmp_path: Path, 
     assert out == ""
     kept = json.loads(saved.read_text())
     assert kept["complete"] is False
-    assert "python_save.saved_s" in kept["figures"] or "python_save" in kept["conditions"]["skipped"]
+    assert "dd_512.saved_s" in kept["figures"] or "dd_512" in kept["conditions"]["skipped"]
     assert place and not Path(place).exists()
     assert place not in Path("/proc/mounts").read_text()
     assert [path.name for path in tmp_path.iterdir()] == [saved.name]
