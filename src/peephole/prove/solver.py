@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from peephole.errors import RuleError
-from peephole.prove.model.terms import Bool, Term, Translation, largest_constant
+from peephole.prove.model.terms import Bool, Term, Translation, largest_constant, of_state
 
 QUERY_TIMEOUT_MS = 120_000
 
@@ -38,6 +39,13 @@ class Prover:
         if key is None or key == ():
             return key == ()
         if key not in _answers:
+            goal = facts[-1]
+            if isinstance(goal, Term) and not goal.of_call:
+                # What no state of the rule can break, no call can: many calls ask this same question.
+                general = of_state(facts)
+                if _key(general) != key and not self.possible(*general):
+                    _answers[key] = False
+                    return False
             _answers[key] = self._ask(facts) is not None
         return _answers[key]
 
@@ -62,7 +70,7 @@ class Prover:
         return {d.name(): _value(found[d], self.width, z3) for d in found.decls()}
 
 
-def _key(facts: tuple[Bool, ...]) -> tuple[int, ...] | None:
+def _key(facts: Sequence[Bool]) -> tuple[int, ...] | None:
     """What names a goal; () for one that always holds, None for one that never does."""
     if any(f is False for f in facts):
         return None

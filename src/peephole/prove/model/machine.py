@@ -258,11 +258,12 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"p.f.{n}": (bool_var if k == "bool" else num_var)(f"p.f.{n}") for n, k in rule.process.items()}
     for d in range(DESCRIPTIONS):
         state |= {f"d{d}.pos": num_var(f"d{d}.pos", CELLS), f"d{d}.lock": num_var(f"d{d}.lock", 2)}
-        state[f"d{d}.refs"] = one_of(f"d{d}.refs", (0, 1, 2))
+        h = bool_var(f"d{d}.h") if rule.per_file else False
+        # What has state is open (see `well_formed`): said here, it folds away.
+        state[f"d{d}.refs"] = ite(and_(not_(h), bool_var(f"d{d}.refs=0")), 0, one_of(f"d{d}.refs", (1, 2)))
         state[f"d{d}.ino"] = one_of(f"d{d}.ino", tuple(range(INODES)))
-        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "path", "h")}
-        if not rule.per_file:
-            state[f"d{d}.h"] = False
+        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "path")}
+        state[f"d{d}.h"] = h
         state |= unknown_stream(rule, d)
         state[f"d{d}.err"] = 0
         state |= unknown_fields(rule, d)

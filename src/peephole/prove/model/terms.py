@@ -10,17 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeAlias
 
+#: how the names of unknowns begin that belong to one call
+OF_CALL = ("arg.", "kernel.")
+
 
 class Term:
     """One node; equal nodes are the same object."""
 
-    __slots__ = ("args", "id", "largest", "op")
+    __slots__ = ("args", "id", "largest", "of_call", "op")
 
     def __init__(self, op: str, args: tuple[Any, ...], number: int) -> None:
         self.op, self.args, self.id = op, args, number
         self.largest = 0  # absolute value of a constant in it
-        for a in args if op not in ("num", "bool") else ():
-            size = a.largest if isinstance(a, Term) else abs(a)
+        self.of_call = False  # it depends on the words of a call, or on what the kernel makes of it
+        if op in ("num", "bool"):
+            self.of_call = args[0].startswith(OF_CALL)
+            return
+        for a in args:
+            if isinstance(a, Term):
+                size, self.of_call = a.largest, self.of_call or a.of_call
+            else:
+                size = abs(a)
             if size > self.largest:
                 self.largest = size
 
@@ -84,9 +94,23 @@ def and_(*parts: Bool) -> Bool:
             continue
         for q in p.args if p.op == "and" else (p,):
             seen[q.id] = q
-    for q in seen.values():
-        if q.op == "not" and q.args[0].id in seen:
+    for q in [q for q in seen.values() if q.op == "not"]:
+        inner = q.args[0]
+        if inner.id in seen:
             return False
+        if inner.op != "and":
+            continue
+        # Of a denied conjunction, what is said beside it already needs no saying again.
+        left = [r for r in inner.args if r.id not in seen]
+        if not left:
+            return False
+        if any(r.op == "not" and r.args[0].id in seen for r in left):
+            del seen[q.id]
+        elif len(left) < len(inner.args):
+            del seen[q.id]
+            rest = not_(and_(*left))
+            assert isinstance(rest, Term)
+            return and_(*seen.values(), rest)
     if not seen:
         return True
     if len(seen) == 1:
@@ -115,8 +139,13 @@ def ite(c: Bool, a: Any, b: Any) -> Any:
     if c.op == "not":
         return ite(c.args[0], b, a)
     # A branch that asks the same question again has its answer.
-    while isinstance(a, Term) and a.op in ("ite", "bite") and a.args[0] is c:
-        a = a.args[1]
+    while isinstance(a, Term) and a.op in ("ite", "bite"):
+        if _needs(c, a.args[0]):
+            a = a.args[1]
+        elif c.op == "and" and not_(a.args[0]) in c.args:
+            a = a.args[2]
+        else:
+            break
     while isinstance(b, Term) and b.op in ("ite", "bite") and _needs(b.args[0], c):
         b = b.args[2]
     if a is b or (type(a) is type(b) and not isinstance(a, Term) and a == b):
@@ -173,7 +202,7 @@ def lt(a: Num, b: Num) -> Bool:
     for left, term, other in ((True, a, b), (False, b, a)):
         if isinstance(term, Term) and isinstance(other, int) and term.op == "ite":
             c, x, y = term.args
-            if isinstance(x, int) or isinstance(y, int):
+            if any(isinstance(z, int) or (z.op == "num" and _limit(z) is not None) for z in (x, y)):
                 return ite(c, lt(x, b), lt(y, b)) if left else ite(c, lt(a, x), lt(a, y))  # type: ignore[no-any-return]
     if isinstance(b, int) and (limit := _limit(a)) is not None and not 0 < b <= limit:
         return b > 0
@@ -216,6 +245,12 @@ def least(a: Num, b: Num) -> Num:
 
 def most(a: Num, b: Num) -> Num:
     return ite(lt(a, b), b, a)  # type: ignore[no-any-return]
+
+
+def of_state(facts: Iterable[Bool]) -> list[Bool]:
+    """Those of some facts, and of the parts of conjunctions among them, that are about the state alone."""
+    parts = [p for f in facts for p in (f.args if isinstance(f, Term) and f.op == "and" else (f,))]
+    return [p for p in parts if not (isinstance(p, Term) and p.of_call)]
 
 
 def largest_constant(roots: Iterable[Bool]) -> int:
