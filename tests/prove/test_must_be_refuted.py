@@ -22,6 +22,8 @@ REFUTED = {
     "a hole beyond the written end left with old bytes": "truncate_in_place/a_hole_keeps_old_bytes",
     "pwrite deferred to an fdatasync that never comes": "coalesce_writes/waits_for_fdatasync",
     "unlink elided, then open without O_CREAT": "exchange_rename/unlink_is_elided",
+    "what a folder lacks is remembered while another process makes it, as strict": "cache_absent/claimed_as_strict",
+    "EAGAIN answered under an edge-triggered interest": "epoll_shadow/drained_under_an_edge",
     "a lock elided with a second opener": "shadow_descriptor/lock_is_elided",
     "bytes moved past a program that reads its buffer": "read_window/memory_is_not_filled",
 }
