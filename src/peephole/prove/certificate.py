@@ -25,16 +25,18 @@ from peephole.prove.language import RuleText, load_rule, rule_path
 from peephole.prove.model.alphabet import Shape, alphabet_of, opaque_calls
 from peephole.prove.model.kernel import EXCLUDED
 from peephole.prove.model.machine import BOUNDS
+from peephole.prove.notes import RULE, Run, notes_of
 from peephole.prove.obligations import (
     INVARIANT_KEPT,
     CallProof,
     find_invariant,
     interrupting,
+    labels_of,
     prove_call,
     prove_interrupted,
 )
 from peephole.prove.step import DISCIPLINE
-from peephole.prove.stories import find_stories
+from peephole.prove.stories import find_runs, find_stories
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
 from peephole.prove.workers import PROVING, Workers, workers
 
@@ -140,16 +142,22 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
     with workers(rule.path) as pool:
         # What a run breaks is lost: the solver is asked only for the rest.
         first = pool.beside.submit(find_stories, rule, {*_LOSABLE, DISCIPLINE}, FIRST_TRIALS, (), False)
+        noted = [label for label in notes_of(rule).invariant if label in labels_of(rule)]
         progress("invariant", 0, 1)
-        invariant = _find_invariant(pool, rule)
+        invariant = noted or _find_invariant(pool, rule)
         progress("stories", 0, 1)
         stories = pool.result(first)
         results: list[CallProof] = []
+        asked = 0
         broken = set(stories)
         if not broken & {"contents", "results"}:
             results = _all_calls(pool, rule, invariant, frozenset(broken), progress)
-            late = {name for r in results for name, is_broken in r.broken.items() if is_broken}
-            broken |= late
+            if noted and _late(results) - broken:
+                # With another invariant it may hold.
+                asked = sum(r.queries for r in results)
+                invariant = _find_invariant(pool, rule)
+                results = _all_calls(pool, rule, invariant, frozenset(broken), progress)
+            broken |= _late(results)
         # A story for what is lost, and for each wrong neighbour: searches, by whichever process has nothing to do.
         untold = broken - stories.keys() - {INVARIANT_KEPT}
         paths = _neighbours(rule) if neighbours else []
@@ -167,11 +175,16 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
         reasons += [why for _, why in told if why]
     return Proof(
         rule.name, rule.digest, not reasons, round(time.monotonic() - began, 2), dict(BOUNDS), guarantees,
-        [one for one, _ in told if one], reasons, invariant, sum(r.queries for r in results),
+        [one for one, _ in told if one], reasons, invariant, asked + sum(r.queries for r in results),
         round(max((r.worst_ms for r in results), default=0.0), 1), len({s.name for s in alphabet_of(rule)}),
         opaque_calls(), list(EXCLUDED),
         [{"call": r.call, "queries": r.queries, "seconds": round(r.seconds, 3)} for r in results],
     )  # fmt: skip
+
+
+def _late(results: list[CallProof]) -> set[str]:
+    """What the solver finds broken."""
+    return {name for r in results for name, is_broken in r.broken.items() if is_broken}
 
 
 _Search = tuple[Callable[[Any], Any], Any]
@@ -269,13 +282,8 @@ def _compare_words(rule: RuleText, guarantees: dict[str, dict[str, dict[str, Any
 
 def refute(path: Path) -> tuple[Refuted | None, str | None]:
     """Refute a wrong neighbour, whose docstring begins with `Breaks GUARANTEE.`: the story, or why there is none."""
-    rule = load_rule(path)
-    if not rule.title.startswith("Breaks "):
-        raise RuleError(f"{path}:1: a wrong neighbour's docstring begins with `Breaks GUARANTEE.`")
-    wanted = rule.title.removeprefix("Breaks ").rstrip(".")
-    stories = find_stories(
-        rule, {wanted}, STORY_TRIALS, focus=_altered(rule, path.parent.parent / "rule.py"), first=True
-    )
+    rule, wanted = _wrong_rule(path)
+    stories = find_stories(rule, {wanted}, STORY_TRIALS, focus=_altered(rule), first=True)
     if wanted == DISCIPLINE and stories:
         wanted = next(iter(stories))
     if wanted not in stories:
@@ -283,8 +291,27 @@ def refute(path: Path) -> tuple[Refuted | None, str | None]:
     return Refuted(rule.name, wanted, stories[wanted]), None
 
 
-def _altered(rule: RuleText, right: Path) -> set[str]:
+def _wrong_rule(path: Path) -> tuple[RuleText, str]:
+    """A wrong neighbour, and what its docstring says that it breaks."""
+    rule = load_rule(path)
+    if not rule.title.startswith("Breaks "):
+        raise RuleError(f"{path}:1: a wrong neighbour's docstring begins with `Breaks GUARANTEE.`")
+    return rule, rule.title.removeprefix("Breaks ").rstrip(".")
+
+
+def look_anew(rule: RuleText) -> tuple[list[str], dict[str, tuple[RuleText, dict[str, Run]]]]:
+    """What is worth noting of a rule: its invariant, and runs of it and of its neighbours; see notes.py."""
+    lost = {*_LOSABLE} & {*rule.relaxes, *[f"crash {p}" for p in PROFILES if "crash" in rule.given_up(p)]}
+    found = {RULE: (rule, find_runs(rule, lost, STORY_TRIALS))}
+    for path in _neighbours(rule):
+        wrong, wanted = _wrong_rule(path)
+        found[path.stem] = (wrong, find_runs(wrong, {wanted}, STORY_TRIALS, _altered(wrong), first=True))
+    return find_invariant(rule, alphabet_of(rule)), found
+
+
+def _altered(rule: RuleText) -> set[str]:
     """Where a wrong neighbour is not its right rule, the handlers and the words in them: a story is sought there."""
+    right = rule.path.parent.parent / "rule.py"
     if not right.is_file():
         return set()
     ours, theirs = _texts(rule), _texts(load_rule(right))

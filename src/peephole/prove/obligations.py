@@ -74,6 +74,11 @@ def invariant_of(rule: RuleText, labels: list[str]) -> list[Candidate]:
     return [c for c in candidates(rule, sizes) if c.label in labels]
 
 
+def labels_of(rule: RuleText) -> frozenset[str]:
+    """The label of each fact that there is about a rule's state."""
+    return frozenset(c.label for c in candidates(rule, unknown_sizes(rule)[0]))
+
+
 _Asked = tuple[str, tuple[Bool, ...]]
 
 
@@ -90,7 +95,7 @@ def obligations_of(rule: RuleText, shape: Shape, labels: list[str], lost: frozen
     for name, where in failing.step.differs.items():
         if name not in lost and (name == "error-timing" or name.startswith(DISCIPLINE)):
             asked.append((name, (known[1], failing.kept_rely, where)))
-    if shape.by == "other":
+    if shape.by == "other" and "freshness" not in lost:
         # What is remembered may be old once another process changed it.
         mirrors = [normal.fact(c, True) for c in invariant if MIRROR in c.label]
         asked.append(("freshness", (known[0], True, not_(and_(*mirrors)))))
@@ -160,6 +165,7 @@ __all__ = [
     "CallProof",
     "find_invariant",
     "interrupting",
+    "labels_of",
     "obligations_of",
     "prove_call",
     "prove_interrupted",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from peephole.prove.language import RuleText
@@ -27,6 +27,7 @@ from peephole.prove.model.machine import (
     start_state,
 )
 from peephole.prove.narrate import tell
+from peephole.prove.notes import Run, notes_of
 from peephole.prove.replay import replay
 from peephole.prove.step import DISCIPLINE, WITHOUT_RELY, Freedom, Step, take_step
 
@@ -35,15 +36,6 @@ ENOUGH = 1500  # trials without anything new, when all that the rule says it giv
 FILLED = (FAR, FAR, FAR, 2, 1, 0, -5)  # cells that a window is given, or an error
 NOWS = (0, 1, 5, 40)  # what the clock says, in milliseconds
 SEED = 20020601  # any number: the search is repeatable
-
-
-@dataclass
-class Run:
-    """A first state and the calls made from it."""
-
-    start: dict[str, Any]
-    calls: list[tuple[Call, Freedom]]
-    stale: bool = False  # another process has changed what is remembered: only what is told of it can be old
 
 
 def find_stories(
@@ -59,13 +51,28 @@ def find_stories(
     Trials are counted, not timed, so that what is found does not depend on the machine. `wanted` holds names as in
     `Step.differs`; "discipline" stands for each of those. `focus` names calls to make, and flags to open with,
     more often than others. With `first` one story is enough. Without `patient` it ends
-    when all that the rule says it gives up was found.
+    when all that the rule says it gives up was found. What is noted beside the rule is tried before.
     """
+    found = _noted(rule, set(wanted))
+    if not (found and first) and not (_expected(rule, wanted) <= found.keys() and not patient):
+        found |= find_runs(rule, set(wanted) - found.keys(), trials, focus, patient, first)
+    return {name: _told(rule, run, name) for name, run in found.items()}
+
+
+def find_runs(
+    rule: RuleText,
+    wanted: Iterable[str],
+    trials: int,
+    focus: Iterable[str] = (),
+    patient: bool = True,
+    first: bool = False,
+) -> dict[str, Run]:
+    """The runs of which `find_stories` tells, sought anew."""
     open_ = set(wanted)
     disciplines = DISCIPLINE in open_
     found: dict[str, Run] = {}
     pool = _Pool(rule, random.Random(SEED), frozenset(focus))
-    expected = {*rule.relaxes, *(f"crash {p}" for p, names in rule.relaxes_on.items() if "crash" in names)} & open_
+    expected = _expected(rule, open_)
     last = 0
     for trial in range(trials):
         if not open_ or (first and found) or (not patient and expected <= found.keys() and trial - last > ENOUGH):
@@ -79,7 +86,23 @@ def find_stories(
             found[name] = _shortest(rule, run, name)
             open_.discard(name)
             last = trial
-    return {name: _told(rule, run, name) for name, run in found.items()}
+    return found
+
+
+def _expected(rule: RuleText, wanted: Iterable[str]) -> set[str]:
+    """What the rule says it gives up, of what is wanted."""
+    on = {f"crash {p}" for p, names in rule.relaxes_on.items() if "crash" in names}
+    return {*rule.relaxes, *on} & {*wanted}
+
+
+def _noted(rule: RuleText, wanted: set[str]) -> dict[str, Run]:
+    """The noted runs that break what is wanted; each is made again."""
+    found = {}
+    for name, run in notes_of(rule).runs_of(rule).items():
+        asked = name in wanted or (DISCIPLINE in wanted and name.startswith(f"{DISCIPLINE}: "))
+        if asked and _breaks(rule, run, name) is not None:
+            found[name] = run
+    return found
 
 
 def _told(rule: RuleText, run: Run, name: str) -> list[str]:
@@ -264,6 +287,8 @@ def _smaller(run: Run) -> Iterable[Run]:
             yield Run(run.start, [*run.calls[:i], (call, replace(free, own={})), *run.calls[i + 1 :]])
         if any(free.refuses):
             yield Run(run.start, [*run.calls[:i], (call, replace(free, refuses=(False,) * 3)), *run.calls[i + 1 :]])
+        if free.filled != FAR or free.now != 0:
+            yield Run(run.start, [*run.calls[:i], (call, replace(free, filled=FAR, now=0)), *run.calls[i + 1 :]])
         if free.file_given is not True:
             yield Run(run.start, [*run.calls[:i], (call, replace(free, file_given=True)), *run.calls[i + 1 :]])
         if free.oracle != Oracle(fresh=free.oracle.fresh):

@@ -5,6 +5,7 @@ A process is a copy of this one where it has no other thread that could hold a l
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,8 @@ class Workers:
     """`proving` hold the calls, `beside` searches meanwhile."""
 
     def __init__(self, what: Path) -> None:
+        import z3  # noqa: F401 - once here, and not in each process
+
         alone = len(list(Path("/proc/self/task").iterdir())) == 1
         context = multiprocessing.get_context("fork" if alone else "spawn")
         every = [ProcessPoolExecutor(1, mp_context=context, initializer=_end_at_once) for _ in range(PROVING + 1)]
@@ -83,8 +86,10 @@ def workers(what: Path) -> Iterator[Workers]:
 def _end_at_once() -> None:
     """A worker is ended by its parent, perhaps while it reads half a message: it has nothing to say to that.
 
-    What goes wrong in its work travels back as the work's result.
+    What goes wrong in its work travels back as the work's result. Terms make no cycles: looking for such among a
+    million of them would cost a sixth of a proof.
     """
+    gc.disable()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the worker lives
