@@ -21,8 +21,8 @@ REST = 16  # writes on a socket that had no room, before it is asked again
 class EpollShadow(Rule):
     """Breaks results.
 
-    After a short read the next one is answered EAGAIN, under an edge-triggered interest too: no event will tell again of
-    the bytes that have come meanwhile.
+    After a short read the next one is answered EAGAIN, under an edge-triggered interest too: no event will tell again
+    of the bytes that have come meanwhile.
     """
 
     class Socket(PerInterest):
