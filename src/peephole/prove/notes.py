@@ -155,7 +155,6 @@ def main(names: list[str]) -> None:
     for name in names or rule_names():
         rule = load_rule(name)
         write_notes(rule, *look_anew(rule))
-        print(f"{_place(rule)}: written")
 
 
 if __name__ == "__main__":
