@@ -283,20 +283,20 @@ static void find_loaded(const struct segment *segments, uint64_t n)
 			loaded = ((const struct r_debug *)dynamic[1])->map;
 }
 
-#define OBJECTS_MAX 16
+#define OBJECTS_MAX 64	/* with call sites; most libraries have none */
 
-/* Returns how many, or 0 when one of them is unknown or there is no libc. */
+/* Returns how many, or 0 when one of them is unknown or there is no libc; OBJECTS_MAX when there may be more. */
 static unsigned find_objects(struct ph_found found[OBJECTS_MAX], const uint8_t *lists, uint64_t bytes)
 {
 	unsigned n = 0;
 	bool libc = false;
 
-	for (const struct link_map *map = loaded; map; map = map->next) {
+	for (const struct link_map *map = loaded; map && n < OBJECTS_MAX; map = map->next) {
 		bool system = map->name && is_system_library(map->name), known;
 
 		if (!map->name || !*map->name || !map->base || map->base == (uint64_t)__ehdr_start)
 			continue;
-		known = n < OBJECTS_MAX && find_list(map->base, map->base, lists, bytes, &found[n]);
+		known = find_list(map->base, map->base, lists, bytes, &found[n]);
 		if (system && !known)
 			return 0;
 		if (!known || (!system && !found[n].list->n))
@@ -304,7 +304,7 @@ static unsigned find_objects(struct ph_found found[OBJECTS_MAX], const uint8_t *
 		libc = libc || ph_after_prefix(ph_basename(map->name), "libc.so.");
 		n++;
 	}
-	return libc ? n : 0;
+	return libc || n == OBJECTS_MAX ? n : 0;
 }
 
 bool ph_stack_is_small(const char *library)
@@ -438,7 +438,7 @@ static void arm(void)
 
 	if (lists)
 		n = find_objects(found, lists, bytes);
-	if (!n || !alone()) {
+	if (!n || n == OBJECTS_MAX || !alone()) {
 		ph_uncovered(n ? PH_UNCOVERED_SITES : PH_UNCOVERED_UNKNOWN_LIBC, ph_engine.exe);
 	} else {
 		bool enabled = ph_rules_enabled();

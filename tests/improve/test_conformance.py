@@ -350,6 +350,36 @@ def test_a_library_that_is_linked_to_the_program_is_patched_too(tmp_path: Path, 
     assert ran.stats["rules"]["coalesce_writes"]["hits"] >= 500
 
 
+def test_each_of_many_libraries_is_patched(tmp_path: Path, ruled: Runner) -> None:
+    libraries = [tmp_path / f"libraw{i}.so" for i in range(20)]
+    for i, library in enumerate(libraries):
+        source = library.with_suffix(".c")
+        source.write_text(RAW.replace("raw_write", f"raw_write{i}"))
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wl,--build-id", "-o", library, source], check=True)
+    main = (
+        "#include <fcntl.h>\n"
+        + "".join(f"long raw_write{i}(int, const void *, unsigned long);\n" for i in range(20))
+        + "int main(int argc, char **argv) { int fd = open(argv[1], O_WRONLY | O_CREAT, 0600);"
+        + "".join(f"for (int i = 0; i < 50; i++) raw_write{i}(fd, argv[0], 1);" for i in range(20))
+        + "return argc; }"
+    )
+    ran = ruled(str(compile_c(tmp_path, main, *map(str, libraries))), str(tmp_path / "file"))
+    assert (ran.code, len((tmp_path / "file").read_bytes()), ran.stats["not_covered"]) == (2, 1000, [])
+    assert ran.stats["rules"]["coalesce_writes"]["hits"] >= 1000
+
+
+def test_a_program_of_old_that_a_shell_starts_is_covered(tmp_path: Path, ruled: Runner) -> None:
+    main = (
+        "#include <fcntl.h>\n#include <unistd.h>\nint main(int argc, char **argv) {"
+        "int fd = open(argv[1], O_WRONLY | O_CREAT, 0600); for (int i = 0; i < 500; i++)"
+        "write(fd, argv[0], 1); return argc; }"
+    )
+    program = compile_c(tmp_path, main, "-Wl,--no-as-needed", "-l:libpthread.so.0", "-l:librt.so.1")
+    ran = ruled("/bin/sh", "-c", f"{program} {tmp_path}/file; true")
+    assert (ran.code, len((tmp_path / "file").read_bytes()), ran.stats["not_covered"]) == (0, 500, [])
+    assert ran.stats["rules"]["coalesce_writes"]["hits"] >= 500
+
+
 def test_a_program_whose_own_text_makes_calls_gets_no_rules(tmp_path: Path, ruled: Runner) -> None:
     main = RAW + "int main(int argc, char **argv) { raw_write(1, argv[1], 1); return argc; }"
     ran = ruled(str(compile_c(tmp_path, main, "-Wl,--build-id")), "x")

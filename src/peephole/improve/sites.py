@@ -20,6 +20,7 @@ _MAGIC = 0x3153455449534850
 #: ET_EXEC
 _FIXED = 2
 _SYSTEM_LIBRARIES = ("libc.so.", "ld-linux", "libpthread.so.", "librt.so.")
+_OF_OLD = ("libpthread.so.0", "librt.so.1")
 _INSTRUCTION = b"\x0f\x05"
 #: lists of libraries that are loaded later, at most
 _LATE_MAX = 64
@@ -192,6 +193,11 @@ def _system(listed: list[Path]) -> list[Path]:
     return list(dict.fromkeys(path.resolve() for path in listed if is_system_library(str(path)) or path is listed[0]))
 
 
+def _beside(libc: Path) -> list[Path]:
+    """What lies beside a libc and belongs to it: programs that were linked long ago still load it."""
+    return [path.resolve() for name in _OF_OLD for path in (libc.parent / name,) if path.exists()]
+
+
 def learn(path: Path) -> None:
     """Remember a library that a program loaded while it ran, and those that come with it, if calls are in them.
 
@@ -230,6 +236,7 @@ def lists_for(linker: Path | None, program: Path | None) -> bytes:
         objects += [program.resolve(), *(path.resolve() for path in listed)]
     if _DEFAULT_LINKER.exists():
         system += system_libraries(_DEFAULT_LINKER, native.path("peephole-sites"))
+        system += [path for libc in system if libc.name.startswith("libc.so.") for path in _beside(libc)]
     lists: dict[Path, bytes] = {}
     trouble: EngineError | None = None
     for path in dict.fromkeys((*system, *objects)):
