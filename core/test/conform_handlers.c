@@ -41,6 +41,9 @@ static void handle(int signal, void (*handler)(int, siginfo_t *, void *), int fl
 }
 
 /* Small writes to a file, gathered or not, and reads of what must be there. Returns what came out wrong. */
+/* This run's own file, so that runs beside each other do not meet. */
+static char scratch[48];
+
 static long write_and_read(const char *path)
 {
 	char line[16], back[16 * LINES];
@@ -299,9 +302,9 @@ static void each_signal_comes_once(void)
 		handle(signals[round], take_value, SA_RESTART);
 		send_to_me(signals[round], send_in_turn);
 		while (!stop)
-			write_and_read("/tmp/conform-each");
+			write_and_read(scratch);
 		pthread_join(sender, NULL);
-		unlink("/tmp/conform-each");
+		unlink(scratch);
 		say("  caught %d, wrong %d\n", (int)caught, (int)wrong_in_handler);
 	}
 }
@@ -324,9 +327,9 @@ static void queued_signals_keep_their_order(void)
 	handle(SIGRTMIN + 2, take_value, SA_RESTART);
 	send_to_me(SIGRTMIN + 2, send_in_bursts);
 	while (!stop)
-		write_and_read("/tmp/conform-queued");
+		write_and_read(scratch);
 	pthread_join(sender, NULL);
-	unlink("/tmp/conform-queued");
+	unlink(scratch);
 	say("  caught %d, wrong %d\n", (int)caught, (int)wrong_in_handler);
 }
 
@@ -353,7 +356,7 @@ static void jumps_out_of_calls(void)
 	send_to_me(SIGUSR1, send_often);
 	while (jumps < 120) {
 		if (sigsetjmp(out, 1) == 0) {
-			int fd = open("/tmp/conform-jumps", O_RDWR | O_CREAT | O_TRUNC, 0600);
+			int fd = open(scratch, O_RDWR | O_CREAT | O_TRUNC, 0600);
 
 			may_jump = 1;
 			for (int i = 0; may_jump; i++) {
@@ -368,7 +371,7 @@ static void jumps_out_of_calls(void)
 	send_no_more();
 	sigprocmask(SIG_BLOCK, NULL, &now);
 	say("  jumps %d, blocked %d\n", jumps, sigismember(&now, SIGUSR1) || sigismember(&now, SIGTERM));
-	unlink("/tmp/conform-jumps");
+	unlink(scratch);
 	work(20);
 }
 
@@ -435,13 +438,13 @@ static void what_a_handler_leaves(void)
 	for (int i = 0; i < 100; i++) {
 		caught = 0;
 		while (!caught)
-			write_and_read("/tmp/conform-leaves");
+			write_and_read(scratch);
 		sigprocmask(SIG_BLOCK, NULL, &now);
 		unblocked += !sigismember(&now, SIGHUP);
 		sigprocmask(SIG_UNBLOCK, &hup, NULL);
 	}
 	send_no_more();
-	unlink("/tmp/conform-leaves");
+	unlink(scratch);
 	say("  not blocked %ld\n", unblocked);
 }
 
@@ -592,13 +595,13 @@ static void forks_between_signals(void)
 			raise(SIGUSR1);
 			_exit(caught == 1 ? 0 : 2);
 		}
-		write_and_read("/tmp/conform-forks");
+		write_and_read(scratch);
 		while (waitpid(pid, &status, 0) < 0)
 			;
 		wrong += status != 0;
 	}
 	send_no_more();
-	unlink("/tmp/conform-forks");
+	unlink(scratch);
 	say("  wrong %ld, in handlers %d\n", wrong, (int)wrong_in_handler);
 }
 
@@ -654,13 +657,13 @@ static void *work_in_thread(void *path)
 /* Handlers change while others are on their way to them. */
 static void handlers_change(void)
 {
-	static char paths[3][32];
+	static char paths[3][48];
 	pthread_t threads[3];
 	long wrong = 0;
 
 	signal(SIGALRM, count);
 	for (long i = 0; i < 3; i++) {
-		snprintf(paths[i], sizeof(paths[i]), "/tmp/conform-change-%ld", i);
+		snprintf(paths[i], sizeof(paths[i]), "/tmp/conform-change-%d-%ld", getpid(), i);
 		pthread_create(&threads[i], NULL, work_in_thread, paths[i]);
 	}
 	for (int i = 0; i < 20000; i++) {
@@ -701,5 +704,10 @@ static const struct check checks[] = {
 	{ "timers", timers },
 	{ "handlers_change", handlers_change },
 };
+
+__attribute__((constructor)) static void name_scratch(void)
+{
+	snprintf(scratch, sizeof(scratch), "/tmp/conform-handlers-own-%d", getpid());
+}
 
 CONFORM_MAIN(checks)
