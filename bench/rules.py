@@ -31,6 +31,7 @@ LOADS = (
     "close_unopened.python_daemon",
     "exchange_rename.sed",
     "exchange_rename.python_save",
+    "peek_pipe.bash_while_read",
     *cold.LOADS,
 )
 SAVE = """import os, sys
@@ -61,7 +62,9 @@ def jobs(top: Path) -> dict[str, Job]:
     compiles = f"for i in 1 2 3 4 5; do gcc -O0 {searched} -c {top}/headers.c -o {out}/$i.o || exit; done"
     edited = f"sh -c 'rm -rf {out} && cp -r {top}/texts {out}'"
     sed = f"sed -i s/a/b/ {out}/*.txt"
+    lines = f"cat {top}/lines | {{ n=0; while read x; do n=$((n + x)); done; echo $n; }}"
     return {
+        "peek_pipe.bash_while_read": Job("", ("bash", "-c", lines), (), ("exit", "stdout")),
         "coalesce_writes.print_flush": Job(
             "", (py, str(PROGRAMS / "print_flush.py"), f"{out}/lines", str(LINES)), (), same, empty
         ),
@@ -92,6 +95,7 @@ def make(top: Path) -> None:
     pages.write(top / "pages.pdf", PAGES)
     (top / "out").mkdir()
     (top / "texts").mkdir()
+    (top / "lines").write_text("".join(f"{i}\n" for i in range(LINES * 2)))
     for i in range(FOLDERS):
         (top / f"include{i}").mkdir()
     headers = ("stdio", "stdlib", "string", "unistd", "sys/socket", "netinet/in", "pthread", "signal", "sys/stat")

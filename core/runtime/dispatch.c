@@ -12,6 +12,7 @@
 #include "numbers.h"
 #include "opens.h"
 #include "owed.h"
+#include "pipes.h"
 #include "process.h"
 #include "run.h"
 #include "spelling.h"
@@ -40,8 +41,9 @@ int ph_dispatch_init(struct ph_control *control)
 		r = ph_pay_init();
 	for (int64_t nr = 0; nr < PH_NR_MAX; nr++) {
 		answerable[nr] = (struct answerable){ 0 };
-		if ((ph_calls[nr].class == FD || ph_calls[nr].class == INERT) && ph_calls[nr].fd_arg >= 0 && ph_calls[nr].fd_arg2 < 0 &&
-		    !ph_layers_stateless(nr))
+		/* Of ioctl, what an argument names besides takes the kernel to know: no trial answers that. */
+		if ((ph_calls[nr].class == FD || ph_calls[nr].class == INERT || nr == PH_NR_ioctl) &&
+		    ph_calls[nr].fd_arg >= 0 && ph_calls[nr].fd_arg2 < 0 && !ph_layers_stateless(nr))
 			answerable[nr] = (struct answerable){ ph_layers_may_answer(nr) | ph_layers_glance(nr),
 							      ph_layers_glance(nr), (uint8_t)ph_calls[nr].fd_arg };
 	}
@@ -384,6 +386,8 @@ static enum ph_verdict on_fd(struct ph_call *c)
 		ph_settle_seen(PH_WHY_BLOCKING);
 	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
+	if (!d && ph_pipes_used && c->nr == PH_NR_read)
+		ph_pipe_read(fd, c->a[2]);
 	/* Nothing to settle or to forget, and nobody to ask: no need to hold anything. */
 	if (!d || (!ph_dirty_test(d) && !d->error && !(d->handled & ph_memory_layers) && !some_layer_handles(d, c->nr)))
 		return PH_PASS;

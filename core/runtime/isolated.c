@@ -34,7 +34,8 @@ void ph_check_begin(struct ph_walk *walk, unsigned layer, const struct ph_call *
 	uint32_t turn;
 
 	*check = (struct ph_check){ 0 };
-	if (!looks)
+	/* What was taken from a pipe or a socket is there no more, to be compared. */
+	if (!looks || (walk->d && walk->d->identified && !walk->d->regular))
 		return;
 	if (walk->trial) {
 		walk->aborted = true;

@@ -92,6 +92,15 @@ static bool effects_pending(struct ph_walk *walk, struct ph_description *d)
 	return false;
 }
 
+/* What was read of a pipe and is still in it: the pipe's only reader is gone, and nobody misses anything. */
+static bool died_with_it(const struct ph_description *d)
+{
+	for (unsigned i = 0; i < ph_n_layers; i++)
+		if ((d->handled & (1u << i)) && !ph_layers[i].rule->pipes)
+			return false;
+	return true;
+}
+
 static void settle_one(const struct ph_keep *keep, struct ph_description *d)
 {
 	struct ph_walk walk = { .held = true };
@@ -100,7 +109,7 @@ static void settle_one(const struct ph_keep *keep, struct ph_description *d)
 	int64_t fd, r;
 
 	/* A kill came before the call could return that made it pending: it was not made. */
-	if (!again && (d->unplaced || !effects_pending(&walk, d)))
+	if ((!again && (d->unplaced || !effects_pending(&walk, d))) || (gone && died_with_it(d)))
 		return;
 	if (!gone && kept->since >= keep->before)
 		return;

@@ -5,6 +5,7 @@
 #include "absent.h"
 #include "numbers.h"
 #include "owed.h"
+#include "pipes.h"
 #include "run.h"
 
 struct ph_layer ph_layers[PH_RULES_MAX];
@@ -79,6 +80,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		layer->handles = rule->handles;
 		ph_owed_used |= rule->owes;
 		ph_absent_used |= rule->lists;
+		ph_pipes_used |= rule->pipes;
 		layer->state_words = size / 8;
 		layer->control = &control->rules[i];
 		layer->index = i;
@@ -221,7 +223,7 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 		walk->aborted = true;
 		return -PH_EAGAIN;
 	}
-	if (c->nr == PH_NR_openat && walk->adopts) {
+	if ((c->nr == PH_NR_openat || c->nr == PH_NR_pipe2) && walk->adopts) {
 		int64_t fd = walk->adopts - 1;
 
 		walk->adopts = 0;

@@ -120,6 +120,8 @@ void ph_examine(struct ph_walk *walk, struct ph_description *d)
 			continue;
 		if (ph_layers[k.layer].rule->streams && d->identified && ph_is_stream(d->fd))
 			continue;
+		if (ph_layers[k.layer].rule->pipes)	/* they have no others than pipes.c has looked at */
+			continue;
 		if (!d->regular) {
 			ph_share_counted(walk, d, PH_WHY_NOT_REGULAR);
 			return;
@@ -166,13 +168,37 @@ static void name_duplicates(struct ph_description *d)
 			ph_description_name(d, other);
 }
 
+/* What fd names already, as if the program had just opened it by this call. */
+static void adopt_by(int64_t fd, const struct ph_call *c)
+{
+	struct ph_walk walk;
+
+	ph_walk_begin(&walk, NULL);
+	walk.adopts = fd + 1;
+	if (ph_layer_call(&walk, 0, c) == fd) {
+		ph_walk_hold(&walk);
+		ph_take_from_others(&walk, fd);
+		if (ph_description_of(fd)) {
+			name_duplicates(ph_description_of(fd));
+			ph_examine(&walk, ph_description_of(fd));
+		}
+	}
+	ph_walk_end(&walk);
+}
+
+void ph_adopt_pipe(int64_t fd)
+{
+	struct ph_call c = { .nr = PH_NR_pipe2 };
+
+	adopt_by(fd, &c);
+}
+
 void ph_adopt(int64_t fd)
 {
 	char path[PH_FD_PATH];
 	struct ph_call c = { .nr = PH_NR_openat, .a = { PH_AT_FDCWD } };
 	int64_t flags;
 	struct ph_identity id;
-	struct ph_walk walk;
 
 	if (!ph_armed || fd < 0 || fd >= PH_FDS || ph_description_of(fd) || ph_identify(fd, &id) < 0 ||
 	    (id.mode & PH_S_IFMT) != PH_S_IFREG || ph_syscall(PH_NR_lseek, fd, 0, PH_SEEK_CUR, 0, 0, 0) != 0)
@@ -183,17 +209,7 @@ void ph_adopt(int64_t fd)
 	ph_fd_path(path, fd);
 	c.a[1] = (int64_t)path;
 	c.a[2] = flags & ~(int64_t)(PH_O_CREAT | PH_O_EXCL | PH_O_TRUNC);
-	ph_walk_begin(&walk, NULL);
-	walk.adopts = fd + 1;
-	if (ph_layer_call(&walk, 0, &c) == fd) {
-		ph_walk_hold(&walk);
-		ph_take_from_others(&walk, fd);
-		if (ph_description_of(fd)) {
-			name_duplicates(ph_description_of(fd));
-			ph_examine(&walk, ph_description_of(fd));
-		}
-	}
-	ph_walk_end(&walk);
+	adopt_by(fd, &c);
 }
 
 bool ph_own_descriptors(char *list, size_t room)

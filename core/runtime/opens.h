@@ -23,6 +23,9 @@ bool ph_any_description(const struct ph_description *but);
 void ph_take_from_others(struct ph_walk *walk, int64_t fd);
 void ph_examine(struct ph_walk *walk, struct ph_description *d);
 
+/* fd, the read end of a pipe that nobody else has, comes to rules as if it had just been made. */
+void ph_adopt_pipe(int64_t fd);
+
 /* streams.c: whether fd is a TCP socket. */
 bool ph_is_stream(int64_t fd);
 

@@ -38,7 +38,7 @@ int ph_process_init(void)
 		for (uint32_t h = 0; h < ph_layers[i].rule->n_handles; h++) {
 			const struct ph_handles *handles = &ph_layers[i].rule->handles[h];
 
-			if (handles->fd_arg >= 0 || handles->nr == PH_NR_openat)
+			if (handles->fd_arg >= 0 || handles->nr == PH_NR_openat || handles->nr == PH_NR_pipe2)
 				continue;
 			handled[handles->nr] = true;
 			with_state[handles->nr] |= bytes > 0;

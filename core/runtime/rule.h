@@ -35,6 +35,7 @@ struct ph_rule {
 	uint32_t state_bytes;	/* sizeof the generated struct, <= PH_STATE_MAX */
 	uint32_t process_bytes;	/* 0, or sizeof the generated struct of the process's state, <= PH_STATE_MAX */
 	uint32_t streams;	/* 1: the states are of connected stream sockets, not of regular files */
+	uint32_t pipes;		/* 1: the states are of pipes that this process alone reads */
 	uint32_t interest;	/* 1: the states are of places in interest lists, and only waits could tell what is pending */
 	uint32_t tag_at;	/* where in a state the tag of its events stands, for `ready` */
 	uint32_t buffer_bytes;	/* 0, or the capacity of the buffer of each state */
@@ -136,6 +137,11 @@ int64_t ph_k_receive(struct ph_k *k, int64_t fd, int64_t user, int64_t n);	/* re
 int64_t ph_k_ready(struct ph_k *k, int64_t epoll, int64_t events, int64_t n);
 /* The buffer's first `len` bytes to the peer: len, or -errno, and then the connection is over. Raises no SIGPIPE. */
 int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
+
+/* --- pipes ------------------------------------------------------------------------------------------------ */
+/* What the pipe holds at this moment, into the buffer; it stays in the pipe. The count, which may be 0. */
+int64_t ph_k_peek(struct ph_k *k, int64_t fd, struct ph_state *f);
+int64_t ph_k_consume(struct ph_k *k, int64_t fd, int64_t n);	/* takes n bytes out of it, which are there: 0 */
 
 /* --- interest lists of epolls ---------------------------------------------------------------------------- */
 /* Whether no other thread of the process can wait on this epoll, and it is seen when the number is closed. */

@@ -22,7 +22,10 @@ _COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: "
 #: parameters of which the kernel looks at 32 bits
 _WORDS = ("word", "fd", "flags")
 #: mechanisms by which a settle changes what others see, or what a crash leaves
-_CHANGES = {"write_all", "pwrite_all", "send_all", "ftruncate", "fsync", "fdatasync", "setfl", "exchange", "unlinkat"}
+_CHANGES = {
+    *("write_all", "pwrite_all", "send_all", "ftruncate", "fsync", "fdatasync", "setfl", "exchange", "unlinkat"),
+    "consume",
+}
 
 
 def emit_rule(rule: RuleText) -> str:
@@ -92,6 +95,7 @@ def _table(rule: RuleText) -> str:
             f"\t.state_bytes = sizeof(struct {rule.name}),",
             *([f"\t.process_bytes = sizeof(struct {rule.name}_process),"] if rule.process else []),
             *(["\t.streams = 1,"] if rule.streams else []),
+            *(["\t.pipes = 1,"] if rule.pipes else []),
             *([] if rule.alone else ["\t.not_alone = true,"]),
             *(["\t.interest = 1,"] if rule.interest else []),
             f"\t.buffer_bytes = {rule.buffer[1] if rule.buffer else 0},",
@@ -104,7 +108,7 @@ def _table(rule: RuleText) -> str:
             f"\t.n_handles = {len(rule.handlers)},",
             *(["\t.lists = true,"] if "absent" in rule.mechanisms else []),
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
-            *(["\t.reads_ahead = true,"] if "fill" in rule.mechanisms else []),
+            *(["\t.reads_ahead = true,"] if {"fill", "peek"} & rule.mechanisms else []),
             *(["\t.effects = true,"] if _has_effects(rule) else []),
             "};",
         ]

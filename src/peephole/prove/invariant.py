@@ -70,7 +70,7 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         facts |= {f"{a} is the size": _relate_size(a, eq), f"{a} <= size": _relate_size(a, le)}
         facts[f"{a} is what F_GETFL says"] = _status_flags(a)
         if rule.buffer and "fill" in rule.mechanisms:
-            facts[f"{MIRROR} the buffer holds the file from {a} on"] = _mirrors(a)
+            facts[f"{MIRROR} the buffer holds the file from {a} on"] = _mirrors(f"f.{a}")
         for b in nums:
             if a != b:
                 facts[f"{a} <= {b}"] = _two(a, b)
@@ -78,6 +78,9 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
                 facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
     if rule.streams:
         facts |= stream_facts(rule, nums)
+    if rule.pipes:
+        facts["the buffer holds the pipe from the offset on"] = _mirrors("pos")
+        facts |= {f"{a} <= the buffer's length": _relate(a, "len", le) for a in nums}
     if "absent" in rule.mechanisms:
         return [Candidate(f"{MIRROR} absent names name nothing", _absent)]
     if not rule.per_file:
@@ -171,11 +174,11 @@ def _threads_agree(guard: str, name: str) -> Candidate:
 MIRROR = "remembered:"
 
 
-def _mirrors(name: str) -> Fact:
+def _mirrors(place: str) -> Fact:
     """The buffer's cells are those of the file from a place on."""
 
     def holds(s: dict[str, Any], d: int) -> Bool:
-        at, length = s[f"d{d}.f.{name}"], s[f"d{d}.len"]
+        at, length = s[f"d{d}.{place}"], s[f"d{d}.len"]
         same: list[Bool] = [implies(lt(0, length), and_(le(0, at), le(add(at, length), size_of(s, d))))]
         for c in range(CELLS):
             cell = of_file(s, d, f"c{c}")

@@ -73,6 +73,7 @@ class RuleText:
     mechanisms: frozenset[str] = frozenset()  # that its text uses
     interest: bool = False  # that state is of a socket's place in the interest list of an epoll
     forget: Function | None = None  # what is remembered of a description may be wrong from here on
+    pipes: bool = False  # that state is of pipes' read ends
     ready: Function | None = None  # which epoll is known to have an event of it
 
     @property
@@ -160,7 +161,7 @@ class _Reader:
         self.constants: dict[str, int] = {}
         self.fields: dict[str, str] = {}
         self.process: dict[str, str] = {}
-        self.per_file = self.streams = self.interest = False
+        self.per_file = self.streams = self.interest = self.pipes = False
         self.alone = True
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
@@ -242,7 +243,7 @@ class _Reader:
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
             self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.streams,
-            self.alone, self.model_only, frozenset(self.used), self.interest, forget, ready,
+            self.alone, self.model_only, frozenset(self.used), self.interest, forget, self.pipes, ready,
         )  # fmt: skip
 
     def _optional(self, f: Function | None) -> Function | None:
@@ -276,10 +277,12 @@ class _Reader:
 
     def _state(self, c: ast.ClassDef) -> None:
         bases = [ast.unparse(b) for b in c.bases]
-        if bases not in ([name] for name in ("PerOpenFile", "PerStream", "PerInterest", "PerProcess")):
-            self.fail(c, "a class of a rule's state has the base PerOpenFile, PerStream, PerInterest or PerProcess")
+        if bases not in ([name] for name in ("PerOpenFile", "PerStream", "PerInterest", "PerPipe", "PerProcess")):
+            known = "PerOpenFile, PerStream, PerInterest, PerPipe or PerProcess"
+            self.fail(c, f"a class of a rule's state has the base {known}")
         per_file = bases != ["PerProcess"]
         self.interest = self.interest or bases == ["PerInterest"]
+        self.pipes = self.pipes or bases == ["PerPipe"]
         self.streams = self.streams or self.interest or bases == ["PerStream"]
         fields = self.fields if per_file else self.process
         if fields or (per_file and self.per_file):

@@ -88,6 +88,8 @@ def _call(call: Call, before: dict[str, Any]) -> str:
     match call.name:
         case "accept4":
             return "accept()"
+        case "pipe2":
+            return "the process turns out to be the only reader of a pipe"
         case "epoll_wait" | "other_waits":
             which = w.get("epoll", "")
             return f"epoll_wait({which})" if call.by == "us" else f"another process: epoll_wait({which})"
@@ -122,7 +124,8 @@ def _call(call: Call, before: dict[str, Any]) -> str:
         case "other_reads":
             return f"another process reads {file}"
         case "other_writes":
-            where = "its end" if w["append"] else f"block {w['offset']}"
+            piped = before.get(f"i{w['inode']}.pipe") is True
+            where = "its end" if w["append"] or piped else f"block {w['offset']}"
             return f"another process writes {data} to {file} at {where}"
         case "other_truncates":
             return f"another process truncates {file} to {w['n']}"
@@ -195,6 +198,8 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
             return f"SIGKILL here: {_both(step)}"
         case "timestamps":
             return "the file's times are not set at this call; in the original they are, or the other way round"
+        case "resources" | "timing" if "i0.pipe" in step.after:
+            return "the pipe still holds what the program has read, and who writes to it may have to wait"
         case "resources":
             return f"disk space that the original has given back is still held: {_both(step)}"
         case "error-timing":

@@ -153,7 +153,7 @@ def prove_interrupted(rule: RuleText, shape: Shape, labels: list[str]) -> CallPr
 
 def interrupting(rule: RuleText) -> list[Shape]:
     """The calls that may be made in the middle of an open: those that the rule handles, and a few more."""
-    if not {"openat", "accept4"} & rule.handlers.keys():
+    if not {"openat", "accept4", "pipe2"} & rule.handlers.keys():
         return []
     names = {*rule.handlers, "read", "close", "dup", "fsync"}
     return [s for s in ALPHABET if s.name in names and s.slots == "d" and s.by == "us"]

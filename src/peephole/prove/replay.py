@@ -45,7 +45,7 @@ class _Disagrees(Exception):
 
 def replay(rule: RuleText, start: dict[str, Any], calls: Sequence[tuple[Call, Freedom]], broken: str) -> Replay:
     """Run a story's calls both ways in a scratch folder, which is removed."""
-    if broken not in SHOWN or rule.streams or rule.process or not rule.about_files:
+    if broken not in SHOWN or rule.streams or rule.pipes or rule.process or not rule.about_files:
         return Replay(None, "")
     scratch = Path(tempfile.mkdtemp(prefix="peephole-replay-"))
     try:

@@ -229,6 +229,7 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
     out["resources"] = and_(healthy, or_(*[lt(off.state[f"i{i}.size"], on.state[f"i{i}.size"]) for i in range(INODES)]))
     out["error-timing"] = or_(on.failed_in_settle, and_(healthy, step.elided))
     out["timing"] = and_(healthy, or_(on.later, not_(eq(on.asleep, off.asleep))))
+    _compare_pipes(step, on, off)
     kept = or_(*[not_(eq(on.state[f"d{d}.err"], 0)) for d in range(DESCRIPTIONS)])
     out[f"{DISCIPLINE}: a failure of the rule's own calls is never silent"] = and_(
         on.failed, not_(lt(step.result, 0)), not_(kept)
@@ -249,6 +250,13 @@ def keys_touched(state: dict[str, Any]) -> list[str]:
     return [k for k in state if k.endswith(".touched")]
 
 
+def _compare_pipes(step: Step, on: Machine, off: Machine) -> None:
+    """What was read of a pipe and not taken out of it fills it: who writes may have to wait."""
+    behind = [and_(on.is_pipe(d), lt(on.d(d, "pos"), off.d(d, "pos"))) for d in range(DESCRIPTIONS)]
+    for name in ("resources", "timing"):
+        step.differs[name] = or_(step.differs[name], and_(not_(on.failed), or_(*behind)))
+
+
 def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answer: Bool, relation: Bool) -> None:
     """What another process does. Relaxing atomicity is a rely: others then leave alone what is pending."""
     out = step.differs
@@ -266,7 +274,8 @@ def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answe
     touches: Bool = False
     appends: Bool = False
     for d in range(DESCRIPTIONS):
-        hit = and_(pending(before, rule, d), eq(before.d(d, "ino"), call["inode"]))
+        # What is written to a pipe comes behind all that was looked at.
+        hit = and_(pending(before, rule, d), eq(before.d(d, "ino"), call["inode"]), not_(before.is_pipe(d)))
         touches = or_(touches, hit)
         appends = or_(appends, and_(hit, start.d(d, "app")))
     out["append-atomicity"] = and_(appends, relation)

@@ -88,7 +88,8 @@ def _texts(rule: RuleText, shape: Shape) -> tuple[Any, ...]:
     functions = [f for f in (rule.pending, rule.settle, handler) if f]
     bodies = tuple((f.name, f.parameters, f.has_state, "\n".join(map(ast.unparse, f.body))) for f in functions)
     fields = tuple(map(tuple, (rule.fields.items(), rule.process.items(), rule.constants.items())))
-    return (rule.path, bodies, fields, rule.buffer, rule.per_file, rule.streams, rule.alone, "owe" in rule.mechanisms)
+    about = (rule.per_file, rule.streams, rule.pipes, rule.alone, "owe" in rule.mechanisms)
+    return (rule.path, bodies, fields, rule.buffer, *about)
 
 
 def _build(rule: RuleText, shape: Shape, failing: bool) -> Symbolic:

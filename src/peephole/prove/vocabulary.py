@@ -54,6 +54,7 @@ _ERRNOS = {
     "ENOTTY": 25,
     "ENOSPC": 28,
     "EOPNOTSUPP": 95,
+    "ESPIPE": 29,
 }
 #: name -> (value, value in the model); equal where they are small
 _NUMBERS = {
@@ -126,6 +127,8 @@ MECHANISMS: dict[str, Mechanism] = {
     "asks_out": Mechanism("ph_asks_out", ("num",), "bool", False, needs_k=False),
     "watch": Mechanism("ph_k_watch", ("num", "num", "fd", "num", "num"), "num", True),
     "known": Mechanism("ph_known", ("num", "buf", "num"), "num", True),
+    "peek": Mechanism("ph_k_peek", ("fd", "state"), "num", True),
+    "consume": Mechanism("ph_k_consume", ("fd", "num"), "num", True),
     "stat_set_size": Mechanism("ph_stat_set_size", ("buf", "num"), "num", False),
     "in_a_row": Mechanism("ph_in_a_row", ("buf",), "num", False),
     "nap": Mechanism("ph_nap", ("buf", "num"), "num", True),
@@ -159,7 +162,7 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
 O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
-ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNOTSUPP = _ERRNOS.values()
+ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNOTSUPP, ESPIPE = _ERRNOS.values()
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]
@@ -187,6 +190,10 @@ class PerInterest:
 
     What it has pending, only waits on that epoll could tell.
     """
+
+
+class PerPipe:
+    """The base of the class that holds a rule's state: one for each pipe that the process alone reads."""
 
 
 class PerProcess:

@@ -8,7 +8,8 @@ Rewritten by
     `peek_pipe`: the pipe's content is looked at with tee, and exactly what was used is taken before anybody else could.
 
 Gives up
-    Nothing, while the process is the pipe's only reader.
+    Resources and timing: the pipe stays fuller, so that who writes to it may wait. Nothing else, while the process is
+    the pipe's only reader, which is looked for.
 
 How it is found
     16 or more reads of one byte from one pipe by one process.

@@ -137,6 +137,8 @@ STREAMS: tuple[Shape, ...] = (
     Shape("epoll_wait"),
     Shape("sendmsg", "d", ("n", "data")),
 )
+#: That a pipe turns out to be this process's alone, for rules that have state of pipes.
+PIPES: tuple[Shape, ...] = (Shape("pipe2"),)
 #: Calls about interest lists, for rules that have state of a socket's place in one.
 INTEREST: tuple[Shape, ...] = (
     Shape("accept4"),
@@ -153,7 +155,7 @@ INTEREST: tuple[Shape, ...] = (
 
 def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
     """The calls that a proof of this rule looks at; the first is the one that gives state."""
-    about = INTEREST if rule.interest else STREAMS if rule.streams else ()
+    about = INTEREST if rule.interest else STREAMS if rule.streams else PIPES if rule.pipes else ()
     known = about + ALPHABET
     return known + (PROCESS if rule.process else ()) + (SLEEPS if rule.about_sleep else ())
 

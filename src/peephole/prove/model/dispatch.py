@@ -20,7 +20,7 @@ from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, o
 #: calls that reach rules under another name
 _REACHES = {"rename": "renameat"}
 #: calls of the alphabet that stand for others: which row of calls.def they take
-_AS = {"opaque": "fallocate", "fork_child": "fork"}
+_AS = {"opaque": "fallocate", "fork_child": "fork", "pipe2": "openat"}
 
 
 def reaches(name: str) -> str:
@@ -192,6 +192,8 @@ class _Dispatch:
         strange = or_(m.of_file(slot, "special"), not_(m.of_file(slot, "covered")))
         if self.rule.streams:
             strange = not_(m.is_stream(slot))
+        if self.rule.pipes:
+            strange = not_(m.is_pipe(slot))
         odd = or_(shared, strange) if self.rule.alone else strange
         with m.under(odd):
             self.settle_and_take(slot)
@@ -247,6 +249,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "openat": ("dir", "name", "flags", "mode"),
     "accept4": ("dir", "memory", "memory", "mode"),
     "socket": ("mode", "mode", "mode"),
+    "pipe2": ("memory", "mode"),
     "epoll_wait": ("epoll", "memory", "mode", "mode"),
     "epoll_ctl": ("epoll", "op", "fd", "memory"),
     "write": ("fd", "data", "n"),

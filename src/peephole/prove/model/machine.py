@@ -11,6 +11,7 @@ State is a flat dict from keys to terms or plain values:
     d{d}.refs .ino .pos         an open file description: how many descriptors of our process name it, its file, offset
     d{d}.rd .wr .app .sync      readable, writable, O_APPEND, O_SYNC or O_DSYNC
     d{d}.shared .lock .path     reachable from another process; its flock; opened with O_PATH
+    i{i}.pipe                   a pipe: its cells are all that was written to it; only with rules about pipes
     d{d}.room                   how much the kernel surely takes on this stream; only with rules about streams
     d{d}.q{q}.in .mask .tag     its place in the interest list of epoll q; only with rules about interest
     d{d}.h .err                 the dispatcher's: a rule has state here; an error that no call has reported yet
@@ -191,6 +192,10 @@ class Machine:
         """Whether a description is a stream socket."""
         return self.of_file(slot, "stream") if "i0.stream" in self.state else False
 
+    def is_pipe(self, slot: int) -> Bool:
+        """Whether a description is of a pipe, whose `pos` says how much of it was read."""
+        return self.of_file(slot, "pipe") if "i0.pipe" in self.state else False
+
     def is_open(self, slot: int) -> Bool:
         return lt(0, self.d(slot, "refs"))
 
@@ -204,11 +209,12 @@ def files_of(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def on_disk(state: dict[str, Any]) -> dict[str, Any]:
-    """The same without streams, which no disk holds."""
+    """The same without streams and pipes, which no disk holds."""
     found = files_of(state)
-    if "i0.stream" not in state:
+    name = next((n for n in ("stream", "pipe") if f"i0.{n}" in state), None)
+    if name is None:
         return found
-    return {k: ite(state[f"{k.split('.')[0]}.stream"], 0, v) for k, v in found.items()}
+    return {k: ite(state[f"{k.split('.')[0]}.{name}"], 0, v) for k, v in found.items()}
 
 
 def kernel_keys(state: dict[str, Any]) -> list[str]:
@@ -247,6 +253,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state[f"i{i}.touched"] = False
         if rule.streams:
             state[f"i{i}.stream"] = bool_var(f"i{i}.stream")
+        if rule.pipes:
+            state[f"i{i}.pipe"] = bool_var(f"i{i}.pipe")
     if "absent" in rule.mechanisms:
         state |= {f"absent.{j}": bool_var(f"absent.{j}") for j in range(NAMES)}
     if "owe" in rule.mechanisms:
@@ -320,6 +328,7 @@ def start_state(rule: RuleText) -> dict[str, Any]:
 _TRUTHS = (
     "special",
     "stream",
+    "pipe",
     "in",
     "threads",
     "covered",
@@ -349,7 +358,7 @@ def well_formed(state: dict[str, Any], sizes: Sizes, alone: bool = True) -> Bool
     for i in range(INODES):
         size = state[f"i{i}.size"]
         facts += [le(0, size), le(size, CELLS)]
-        stream = state.get(f"i{i}.stream", False)
+        stream = state.get(f"i{i}.stream", state.get(f"i{i}.pipe", False))
         facts.append(or_(not_(state[f"i{i}.special"]), stream, eq(size, 0)))
         unnamed = and_(*[not_(eq(state[f"n{j}"], i)) for j in range(NAMES)], not_(state[f"i{i}.mapped"]))
         facts.append(or_(not_(stream), and_(state[f"i{i}.special"], unnamed)))
@@ -397,7 +406,11 @@ def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Boo
     for i in range(INODES):
         here = and_(at("h"), eq(at("ino"), i))
         regular = and_(not_(state[f"i{i}.special"]), state[f"i{i}.covered"])
-        facts.append(or_(not_(here), state.get(f"i{i}.stream", regular)))
+        facts.append(or_(not_(here), state.get(f"i{i}.stream", state.get(f"i{i}.pipe", regular))))
+        if f"i{i}.pipe" in state:
+            facts.append(or_(not_(here), and_(at("rd"), not_(at("wr")))))
+            read = and_(is_open, eq(at("ino"), i), state[f"i{i}.pipe"])
+            facts.append(or_(not_(read), le(at("pos"), state[f"i{i}.size"])))
     for k in range(CHUNK):
         facts += [le(0, at(f"b{k}")), le(at(f"b{k}"), CELL_MAX)]
     return facts

@@ -45,11 +45,12 @@ def use_room(m: Machine, slot: int, count: Num) -> None:
 
 
 def send(m: Machine, slot: int, cells: tuple[Num, ...], count: Num) -> None:
-    """Send cells on a stream: no disk holds them, and a socket has no times."""
+    """Send cells on a stream, or into a pipe: no disk holds them, and their times are nobody's."""
     start = m.of_file(slot, "size")
     m.leave(lt(CELLS, add(start, count)))
+    kind = "stream" if "i0.stream" in m.state else "pipe"
     for i in range(INODES):
-        with m.under(and_(m.is_file(slot, i), m.state[f"i{i}.stream"])) as here:
+        with m.under(and_(m.is_file(slot, i), m.state[f"i{i}.{kind}"])) as here:
             if here is False:
                 continue
             for k, cell in enumerate(cells):
@@ -70,7 +71,7 @@ def _store(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Nu
         (and_(lt(0, n), not_(eq(oracle.fail, 0))), oracle.fail),
     )
     count = least(least(n, data.good), oracle.short)
-    stream = m.is_stream(slot)
+    stream = or_(m.is_stream(slot), m.is_pipe(slot))
     with m.under(and_(fine, not_(special))):
         put(m, slot, at, data.cells, count)
         if advance:
@@ -99,7 +100,7 @@ def pwrite(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 def _load(m: Machine, call: Call, oracle: Oracle, at: Num, advance: bool) -> Num:
     slot, n, good = call.slot, call["n"], call["good"]
-    special = m.of_file(slot, "special")
+    special = and_(m.of_file(slot, "special"), not_(m.is_pipe(slot)))
     left = most(sub(m.of_file(slot, "size"), at), 0)
     wanted = least(n, ite(special, n, left))
     error, fine = first_error(
@@ -124,7 +125,10 @@ def read(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 @kernel_call("pread64")
 def pread(m: Machine, call: Call, oracle: Oracle) -> Num:
-    return _load(m, call, oracle, call["offset"], advance=False)
+    pipe = m.is_pipe(call.slot)
+    with m.under(not_(pipe)):
+        r = _load(m, call, oracle, call["offset"], advance=False)
+    return ite(pipe, -ESPIPE, r)  # type: ignore[no-any-return]
 
 
 def cut(m: Machine, slot: int, size: Num) -> None:

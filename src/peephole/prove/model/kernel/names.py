@@ -41,8 +41,9 @@ def make_inode(m: Machine, i: Num, name: int) -> None:
             for c in range(CELLS):
                 m.set(f"i{k}.c{c}", 0)
             m.set(f"i{k}.special", False)
-            if f"i{k}.stream" in m.state:
-                m.set(f"i{k}.stream", False)
+            for kind in ("stream", "pipe"):
+                if f"i{k}.{kind}" in m.state:
+                    m.set(f"i{k}.{kind}", False)
             m.touch(k)
     m.set(f"n{name}", i)
     m.snapshot()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from peephole.prove.model.kernel.call import Call, kernel_call
 from peephole.prove.model.kernel.data import cut_inode
 from peephole.prove.model.machine import CELLS, Machine, Oracle
-from peephole.prove.model.terms import Num, add, and_, eq, ite, le, least, lt, most, not_
+from peephole.prove.model.terms import Num, add, and_, eq, ite, le, least, lt, most, not_, or_
 
 
 @kernel_call("load")
@@ -44,8 +44,9 @@ def other_reads(m: Machine, call: Call, oracle: Oracle) -> Num:
 def other_writes(m: Machine, call: Call, oracle: Oracle) -> Num:
     """Another process writes a cell of a file at a place, or at its end."""
     i = call["inode"]
-    at = ite(call["append"], m.state[f"i{i}.size"], call["offset"])
-    with m.under(not_(m.state[f"i{i}.special"])):
+    pipe = m.state.get(f"i{i}.pipe", False)
+    at = ite(or_(call["append"], pipe), m.state[f"i{i}.size"], call["offset"])
+    with m.under(or_(pipe, not_(m.state[f"i{i}.special"]))):
         m.leave(le(CELLS, at))
         for c in range(CELLS):
             with m.under(eq(at, c)):
@@ -67,6 +68,8 @@ def other_truncates(m: Machine, call: Call, oracle: Oracle) -> Num:
 def other_moves(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A process that shares a description moves its offset and changes its flags."""
     with m.under(and_(m.is_open(call.slot), m.d(call.slot, "shared"))):
-        m.set_d(call.slot, "pos", call["offset"])
+        written = m.of_file(call.slot, "size")
+        to = ite(m.is_pipe(call.slot), least(call["offset"], written), call["offset"])
+        m.set_d(call.slot, "pos", to)
         m.set_d(call.slot, "app", call["append"])
     return 0

@@ -79,7 +79,15 @@ def fork(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 def see_everything(m: Machine) -> None:
     for key in list(m.state):
-        if key[0] in "ni" and key.split(".")[-1] not in ("touched", "dirty", "mapped", "covered", "special", "stream"):
+        if key[0] in "ni" and key.split(".")[-1] not in (
+            "touched",
+            "dirty",
+            "mapped",
+            "covered",
+            "special",
+            "stream",
+            "pipe",
+        ):
             m.emit(f"saw.{key}", m.state[key])
 
 

@@ -1,4 +1,4 @@
-"""Stream sockets: what was sent on one is a file of cells that the peer reads as they come."""
+"""Stream sockets and pipes: what was sent is a file of cells that the other end reads as they come."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from peephole.prove.model.terms import Num, eq, ite, least, not_
 @kernel_call("accept4", "socket")
 def accept4(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A new connection: what will be sent on it is a stream of cells that the peer reads as they come."""
+    return _made(m, oracle, "stream", {"rd": True, "wr": True})
+
+
+@kernel_call("pipe2")
+def pipe2(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """The read end of a pipe, which from here on this process alone has; others write."""
+    return _made(m, oracle, "pipe", {"rd": True, "wr": False})
+
+
+def _made(m: Machine, oracle: Oracle, kind: str, ends: dict[str, Any]) -> Num:
     slot, fresh = new_slot(m), oracle.fresh
     if slot < 0:
         return -EMFILE
@@ -24,11 +34,12 @@ def accept4(m: Machine, call: Call, oracle: Oracle) -> Num:
     with m.under(fine):
         for i in range(INODES):
             with m.under(eq(fresh, i)):
-                values: dict[str, Any] = {"size": 0, "special": True, "stream": True, "mapped": False, "dirty": False}
+                values: dict[str, Any] = {"size": 0, "special": True, kind: True, "mapped": False, "dirty": False}
                 for name, value in (values | {f"c{c}": 0 for c in range(CELLS)}).items():
                     m.set(f"i{i}.{name}", value)
-        fields: dict[str, Any] = {"refs": 1, "ino": fresh, "pos": 0, "wr": True, "rd": True, "app": False}
-        fields["room"] = least(oracle.short, ROOM_MAX)
+        fields: dict[str, Any] = {"refs": 1, "ino": fresh, "pos": 0, "app": False, **ends}
+        if kind == "stream":
+            fields["room"] = least(oracle.short, ROOM_MAX)
         for name, value in (
             fields | {"sync": False, "lock": 0, "shared": False, "path": False, "h": False, "err": 0}
         ).items():

@@ -15,6 +15,7 @@ from peephole.prove.model.mechanisms.interest import InterestMechanisms
 from peephole.prove.model.mechanisms.names import NameMechanisms, forget_absent
 from peephole.prove.model.mechanisms.naps import NapMechanisms
 from peephole.prove.model.mechanisms.owed import OwedMechanisms, may_wait, settle_owed
+from peephole.prove.model.mechanisms.pipes import PipeMechanisms
 from peephole.prove.model.mechanisms.streams import StreamMechanisms
 from peephole.prove.model.terms import Num, and_, eq, ite, lt
 
@@ -28,6 +29,7 @@ class Mechanisms(
     StreamMechanisms,
     InterestMechanisms,
     NapMechanisms,
+    PipeMechanisms,
 ):
     """The mechanisms that a handler or settle may use."""
 
@@ -69,7 +71,15 @@ def forget(m: Machine, rule: RuleText, slot: int) -> None:
     """A call that the rule does not see names the description: what is remembered of it may be wrong."""
     if rule.forget:
         with m.under(m.d(slot, "h")):
-            run_function(m, rule, rule.forget, Base(m, rule, None, IDEAL, slot), {"fd": Descriptor(slot, slot)}, slot)
+            k = _Forgetting(m, rule, None, IDEAL, slot)
+            run_function(m, rule, rule.forget, k, {"fd": Descriptor(slot, slot)}, slot)
+
+
+class _Forgetting(BufferMechanisms):
+    """What `forget` may use: no kernel call."""
+
+    def __call__(self, name: str, arguments: list[Any]) -> Any:
+        return self.do_clear(*arguments) if name == "clear" else super().__call__(name, arguments)
 
 
 __all__ = [

@@ -14,7 +14,7 @@ from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, least, lt,
 
 FULL = 99
 #: calls that give a new description
-OPENS = ("openat", "accept4", "socket")
+OPENS = ("openat", "accept4", "socket", "pipe2")
 
 
 def pending(m: Machine, rule: RuleText, slot: int) -> Bool:
@@ -71,7 +71,7 @@ class Base(Pure):
     def must_not_wait(self) -> None:
         """On a socket, and in a wait, the program's call may block: nothing may be pending then."""
         m = self.m
-        if self.call is None or not self.rule.streams or self.call.name in OPENS:
+        if self.call is None or not (self.rule.streams or self.rule.pipes) or self.call.name in OPENS:
             return
         if self.rule.interest and self.call.slot >= 0:
             return  # only waits could tell
