@@ -96,6 +96,55 @@ def run_reader(write: Any, flags: int = 0) -> tuple[str, int]:
         return said, armed.stats()["rules"]["peek_pipe"]["hits"]
 
 
+#: reads single bytes until rules know the pipe, then makes random calls on it, and says what each gave
+RANDOM = """
+import array, fcntl, os, random, select, sys, termios
+rng = random.Random(int(sys.argv[1]))
+for _ in range(5000): os.read(0, 1)
+fds, other = [0], os.memfd_create("x")
+def tell(*words): print(*words, flush=rng.random() < 0.1)
+def child(fd):
+    sys.stdout.flush()
+    if pid := os.fork(): return os.waitpid(pid, 0)[1]
+    tell("child", os.read(fd, rng.randint(1, 9)))
+    sys.stdout.flush()
+    os._exit(0)
+def waiting(fd):
+    n = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, n)
+    return n[0]
+def seek(fd):
+    try: os.lseek(fd, 0, 1)
+    except OSError as e: return e.errno
+def renumber(fd):
+    fds.append(os.dup(fd))
+    if len(fds) > 4: os.close(fds.pop(rng.randrange(1, 4)))
+calls = [
+    (300, lambda fd: os.read(fd, 1)), (40, lambda fd: os.read(fd, rng.randint(2, 70))), (9, waiting), (40, seek),
+    (9, lambda fd: os.readv(fd, [bytearray(3), bytearray(2)])), (5, renumber), (0.15, child),
+    (9, lambda fd: os.isatty(fd)), (9, lambda fd: os.write(other, b"y")), (3, lambda fd: os.read(fd, 3000)),
+    (9, lambda fd: os.splice(fd, other, 5)), (9, lambda fd: select.select([fd], [], [], 0)[0] != []),
+    (9, lambda fd: fcntl.fcntl(fd, fcntl.F_GETFL)),
+]
+for _ in range(6000):
+    fd = rng.choice(fds)
+    tell(rng.choices([c for _, c in calls], [n for n, _ in calls])[0](fd))
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_calls_on_a_pipe_give_the_same(seed: int, tmp_path: Path) -> None:
+    script = tmp_path / "calls.py"
+    script.write_text(RANDOM)
+    # All of it is in the pipe before the first call, so that nothing depends on who runs when.
+    feed = "import os, fcntl\nr, w = os.pipe()\nfcntl.fcntl(w, 1031, 1 << 20)\n"
+    feed += "os.write(w, bytes(i * 7 % 251 for i in range(1 << 20)))\nos.close(w)\nos.dup2(r, 0)\nos.close(r)\n"
+    feed += f"os.execv({sys.executable!r}, ['python', '-I', '-S', {str(script)!r}, '{seed}'])\n"
+    plain, improved, stats = both(sys.executable, "-I", "-S", "-c", feed)
+    assert improved == plain and plain.count(b"\n") >= 6000
+    assert stats["hits"] > 500 and stats["switched_off"] is None
+
+
 def test_packets_are_read_one_by_one() -> None:
     def write(fd: int) -> None:
         for _ in range(6000):
