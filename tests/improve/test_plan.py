@@ -8,11 +8,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from peephole.errors import PlanError
+from peephole.improve import places
 from peephole.improve import plan as plans
 from peephole.improve.consent import parse
 from peephole.improve.losses import Losses
 from peephole.improve.places import Place, mounted, profile_of
-from peephole.trace import Finding, Saving
+from peephole.observe.capture import write_capture
+from peephole.observe.strace import parse as parse_strace
+from peephole.trace import Finding, Meta, Saving
 
 LOST = {"visibility": None, "survival": None}
 
@@ -81,6 +84,14 @@ def test_consent_below_a_path_never_reaches_beyond_it() -> None:
 def here(tmp_path: Path) -> Place:
     dev = tmp_path.stat().st_dev
     return next(place for place in mounted() if place.dev == dev)
+
+
+def test_a_command_that_writes_no_file_counts_for_its_folders_mount(tmp_path: Path) -> None:
+    tables = parse_strace([b'7 openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3'])
+    meta = Meta([], "import", 0, 0, tables.calls.num_rows, tables.lost)
+    capture = write_capture(tmp_path / "capture", tables.calls, tables.processes, tables.gaps, meta)
+    assert places.written(capture) == []
+    assert [place.dev for place in places.touched(capture, tmp_path)] == [tmp_path.stat().st_dev]
 
 
 def saved(tmp_path: Path) -> Path:

@@ -23,7 +23,7 @@ def command(capture: Path, out: Path, allow: str | None) -> None:
     allowed = consent.parse(allow)
     opened = open_capture(capture)
     found = diagnose([opened], prices_for)
-    chosen, declined = plan.choose(found.findings, places.written(opened), allowed, opened.meta.command)
+    chosen, declined = plan.choose(found.findings, places.touched(opened), allowed, opened.meta.command)
     chosen, more = plan.with_ahead(chosen, found.findings, opened, out)
     declined += more
     plan.save(chosen, out)

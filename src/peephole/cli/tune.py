@@ -106,8 +106,8 @@ class _Tuning:
             self.session.step(f"proving {name}")
             losses_of(name)
         self.session.step("planning")
-        written = places.written(recorded.capture)
-        chosen, declined = plan.choose(diagnosis.findings, written, self.allowed, self.session.workload.command)
+        touched = places.touched(recorded.capture, self.session.workload.cwd)
+        chosen, declined = plan.choose(diagnosis.findings, touched, self.allowed, self.session.workload.command)
         chosen, more = plan.with_ahead(chosen, diagnosis.findings, recorded.capture, self.session.folder / "plan.toml")
         declined += more
         plan.save(chosen, self.session.folder / "plan.toml")

@@ -99,6 +99,12 @@ def written(capture: Capture) -> list[Place]:
     return [place for place in mounted() if place.dev in devs]
 
 
+def touched(capture: Capture, cwd: Path | None = None) -> list[Place]:
+    """Those mounts; of a command that writes no file, the one of its working folder: rules of pipes, sockets and
+    processes act on no mount, but under some consent."""
+    return written(capture) or on([cwd or Path.cwd()])
+
+
 def _device(path: bytes) -> int | None:
     """The device of the regular file at `path`, from the working folder; None when there is none."""
     try:
