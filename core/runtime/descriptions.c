@@ -5,6 +5,7 @@
 #include "interest.h"
 #include "keeper.h"
 #include "numbers.h"
+#include "scans.h"
 
 _Alignas(4096) struct ph_region ph_region;
 static uint16_t description_of[PH_FDS];	/* index + 1, or 0 */
@@ -68,6 +69,11 @@ int64_t ph_identify(int64_t fd, struct ph_identity *out)
 int64_t ph_identify_path(int64_t path, struct ph_identity *out)
 {
 	return identify(PH_AT_FDCWD, path, 0, out);
+}
+
+int64_t ph_identify_at(int64_t dir, int64_t path, struct ph_identity *out)
+{
+	return identify(dir, path, 0, out);
 }
 
 int64_t ph_identify_name(int64_t dir, int64_t path, struct ph_identity *out)
@@ -335,6 +341,7 @@ void ph_description_free(struct ph_description *d)
 	uint64_t word = atomic_load(&d->word);
 
 	ph_dirty_clear(d);
+	ph_scan_end(ph_description_index(d));
 	for (unsigned i = 0; i < PH_RULES_MAX; i++) {
 		if (d->buffer[i])
 			free_buffers[n_free_buffers++] = d->buffer[i];
@@ -408,6 +415,7 @@ void ph_descriptions_forget(void)
 	}
 	for (int64_t fd = 0; fd <= fd_highest; fd++)
 		description_of[fd] = 0;
+	ph_scans_end();
 	for (unsigned i = 0; i < PH_DESCRIPTIONS / 64; i++)
 		atomic_store(&ph_region.head.dirty[i], 0);
 	free_all_buffers();

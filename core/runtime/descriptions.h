@@ -82,7 +82,8 @@ int64_t ph_identify(int64_t fd, struct ph_identity *out);
 /* The same of a path of ours, links followed. */
 int64_t ph_identify_path(int64_t path, struct ph_identity *out);
 
-/* The same of a name, a symbolic link not followed. */
+/* The same of a name as open takes it; and of one, a symbolic link not followed. */
+int64_t ph_identify_at(int64_t dir, int64_t path, struct ph_identity *out);
 int64_t ph_identify_name(int64_t dir, int64_t path, struct ph_identity *out);
 
 int ph_descriptions_init(void);

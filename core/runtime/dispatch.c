@@ -360,7 +360,8 @@ static enum ph_verdict on_two(struct ph_call *c)
 	}
 	if (verdict == PH_PASS && walk.d) {
 		verdict = answer(c, ph_layer_call(&walk, 0, c));
-		ph_mark_pending(&walk, walk.d);
+		if (walk.held)	/* else it has waited, with nothing pending */
+			ph_mark_pending(&walk, walk.d);
 	}
 	ph_walk_end(&walk);
 	return verdict;
@@ -381,8 +382,8 @@ static enum ph_verdict on_fd(struct ph_call *c)
 	c->a[row->fd_arg] = fd;
 	/* A descriptor that is not known to be a regular file may be a pipe, a socket, a terminal: the call may
 	 * block, or be seen by others. A rule that handles it looks to that itself. */
-	if (ph_anything_pending() && ((!(d && some_layer_handles(d, c->nr)) && is_odd(d, fd)) ||
-				      (row->fd_arg2 >= 0 && is_odd(d2, other))))
+	if (ph_anything_pending() && !(d && some_layer_handles(d, c->nr)) && !(d2 && some_layer_handles(d2, c->nr)) &&
+	    (is_odd(d, fd) || (row->fd_arg2 >= 0 && is_odd(d2, other))))
 		ph_settle_seen(PH_WHY_BLOCKING);
 	if (d2 || (d && row->fd_arg2 >= 0))
 		return on_two(c);
@@ -500,7 +501,6 @@ static enum ph_verdict on_open(struct ph_call *c)
 	struct ph_walk walk;
 	int64_t r;
 
-	ph_settle_everything(PH_WHY_UNHANDLED);
 	if (c->nr == PH_NR_open)
 		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0], c->a[1], c->a[2] } };
 	else if (c->nr == PH_NR_accept)
@@ -508,11 +508,13 @@ static enum ph_verdict on_open(struct ph_call *c)
 	else if (c->nr == PH_NR_creat)
 		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0],
 				       PH_O_CREAT | PH_O_WRONLY | PH_O_TRUNC, c->a[1] } };
+	if (!ph_open_leaves_streams(&at))
+		ph_settle_everything(PH_WHY_UNHANDLED);
 	ph_walk_begin(&walk, NULL);
 	r = ph_layer_call(&walk, 0, &at);
 	if (r >= 0) {
 		ph_fd_opened(r);
-		if (ph_any_description(NULL)) {
+		if (ph_description_of(r) || ph_any_file(NULL)) {
 			ph_walk_hold(&walk);
 			ph_take_from_others(&walk, r);
 			if (ph_description_of(r))

@@ -7,11 +7,12 @@
 #include "owed.h"
 #include "pipes.h"
 #include "run.h"
+#include "scans.h"
 
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 uint32_t ph_layers_on;
-uint32_t ph_interest_layers, ph_memory_layers;
+uint32_t ph_interest_layers, ph_memory_layers, ph_file_layers;
 PH_HOT_DATA struct ph_control *ph_control;
 
 static bool handled[PH_NR_MAX];
@@ -43,10 +44,15 @@ static const struct ph_rule *rule_named(const char *name)
 int ph_layers_init(struct ph_control *control)
 {
 	uint32_t chosen = 0;
+	int r;
 
 	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++)
 		chosen |= control->rules[i].enabled ? 1u << i : 0;
-	return ph_layers_choose(control, chosen);
+	r = ph_layers_choose(control, chosen);
+	for (unsigned i = 0; r == 0 && i < ph_n_layers; i++)
+		if (ph_layers[i].rule->scans && !ph_scans_reserve())
+			return -PH_ENOMEM;
+	return r;
 }
 
 int ph_layers_choose(struct ph_control *control, uint32_t chosen)
@@ -56,7 +62,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	ph_control = control;
 	ph_owed_used = ph_absent_used = false;
 	ph_n_layers = 0;
-	ph_interest_layers = ph_memory_layers = 0;
+	ph_interest_layers = ph_memory_layers = ph_file_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = false;
 		may_answer[nr] = 0;
@@ -102,6 +108,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 				stateless[nr] |= 1u << ph_n_layers;
 		}
 		ph_interest_layers |= rule->interest << ph_n_layers;
+		ph_file_layers |= (uint32_t)!rule->streams << ph_n_layers;
 		ph_memory_layers |= (uint32_t)(rule->forget != NULL) << ph_n_layers;
 		ph_n_layers++;
 	}
@@ -213,7 +220,16 @@ static bool may_wait(const struct ph_walk *walk, int64_t nr)
 	bool socket = walk->d && walk->d->identified && !walk->d->regular;
 
 	return nr == PH_NR_openat || nr == PH_NR_openat2 || nr == PH_NR_accept4 || nr == PH_NR_epoll_wait ||
-	       (socket && (nr == PH_NR_read || nr == PH_NR_write));
+	       (socket && (nr == PH_NR_read || nr == PH_NR_write || nr == PH_NR_writev || nr == PH_NR_sendfile));
+}
+
+/* A description that no rule has state on any more, when nobody will look at it after the call. */
+static void let_go(struct ph_walk *walk)
+{
+	if (!walk->held || !walk->d || walk->d->handled || walk->d->error)
+		return;
+	ph_description_drop(walk->d, false);
+	walk->d = NULL;
 }
 
 /* What may wait does so with signals open and nothing held. */
@@ -231,8 +247,10 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 	}
 	if (ph_owed_any() && !ph_owed_may_wait(c))
 		ph_owed_settle(walk);
-	if (may_wait(walk, c->nr))
+	if (may_wait(walk, c->nr)) {
+		let_go(walk);
 		ph_walk_release(walk);
+	}
 	if (walk->d)
 		ph_keeper_passes(walk->d, c);
 	walk->kernel_calls++;

@@ -130,6 +130,7 @@ void ph_settle_all_held(struct ph_walk *walk, enum ph_why why);
 void ph_settle_seen_held(struct ph_walk *walk, enum ph_why why);
 
 extern uint32_t ph_interest_layers;
+extern uint32_t ph_file_layers;		/* whose states are of files */
 extern uint32_t ph_memory_layers;	/* whose rules forget when a call that they do not see names a description */
 
 /* What fd names, looked up once a walk: its size may have changed since, the rest not. 0 or -errno. */

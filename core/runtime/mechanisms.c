@@ -2,6 +2,7 @@
 #include "keeper.h"
 #include "layers.h"
 #include "numbers.h"
+#include "opens.h"
 #include "run.h"
 
 /* --- the call itself --- */
@@ -113,6 +114,8 @@ int64_t ph_settle(struct ph_k *k, int64_t fd)
 
 int64_t ph_settle_all(struct ph_k *k)
 {
+	/* Before an open the dispatcher has decided what becomes of that which is kept for streams. */
+	bool files = k->call && k->call->nr == PH_NR_openat && !ph_layers[k->layer].rule->streams;
 	bool held = k->walk->held;
 
 	if (!ph_anything_pending())
@@ -121,6 +124,8 @@ int64_t ph_settle_all(struct ph_k *k)
 		k->walk->aborted = true;
 		return -PH_EAGAIN;
 	}
+	if (files && ph_only_streams_pending())
+		return 0;
 	ph_walk_hold(k->walk);
 	ph_settle_all_held(k->walk, PH_WHY_UNHANDLED);
 	if (!held)
@@ -293,6 +298,48 @@ inline int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user
 		return r;
 	f->len += n;
 	return n;
+}
+
+#define VECTOR_MAX 16
+
+struct piece {			/* struct iovec */
+	int64_t at;
+	uint64_t bytes;
+};
+
+static int64_t read_vector(int64_t iov, int64_t count, struct piece pieces[VECTOR_MAX])
+{
+	if (count < 0 || count > VECTOR_MAX)
+		return -PH_EINVAL;
+	return ph_copy_in(pieces, (const void *)iov, (size_t)count * sizeof(struct piece));
+}
+
+int64_t ph_vector_total(struct ph_k *k, int64_t iov, int64_t count)
+{
+	struct piece pieces[VECTOR_MAX];
+	int64_t r = read_vector(iov, count, pieces), total = 0;
+
+	(void)k;
+	for (int64_t i = 0; r == 0 && i < count; i++) {
+		if (pieces[i].bytes > INT32_MAX)
+			return -PH_EINVAL;
+		total += (int64_t)pieces[i].bytes;
+	}
+	return r < 0 ? r : total;
+}
+
+int64_t ph_buffer_append_vector(struct ph_k *k, struct ph_state *f, int64_t iov, int64_t count)
+{
+	struct piece pieces[VECTOR_MAX];
+	int64_t r = read_vector(iov, count, pieces), before = f->len;
+
+	for (int64_t i = 0; r >= 0 && i < count; i++)
+		r = ph_buffer_append(k, f, pieces[i].at, (int64_t)pieces[i].bytes);
+	if (r < 0) {
+		f->len = before;
+		return r;
+	}
+	return f->len - before;
 }
 
 void ph_buffer_clear(struct ph_state *f)

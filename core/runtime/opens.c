@@ -83,6 +83,40 @@ bool ph_any_description(const struct ph_description *but)
 	return false;
 }
 
+bool ph_any_file(const struct ph_description *but)
+{
+	for (unsigned i = 0; ph_file_layers && i < ph_descriptions_used; i++) {
+		const struct ph_description *d = ph_description_at(i);
+
+		if (d->fds && d != but && (d->handled & ph_file_layers))
+			return true;
+	}
+	return false;
+}
+
+bool ph_only_streams_pending(void)
+{
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
+		const struct ph_description *d = ph_description_at(i);
+
+		if (ph_dirty_test(d) && (d->handled & ph_file_layers))
+			return false;
+	}
+	return true;
+}
+
+bool ph_open_leaves_streams(const struct ph_call *at)
+{
+	struct ph_identity id;
+	int64_t r;
+
+	if (at->nr != PH_NR_openat || !ph_anything_pending() || !ph_only_streams_pending())
+		return false;
+	/* To open a FIFO or a device may take until somebody who waits for what is kept does something. */
+	r = ph_identify_at(at->a[0], at->a[1], &id);
+	return r == -PH_ENOENT || (r == 0 && ((id.mode & PH_S_IFMT) == PH_S_IFREG || (id.mode & PH_S_IFMT) == PH_S_IFDIR));
+}
+
 /* The layers on d whose state goes when the process has the file open elsewhere, or mapped. */
 static uint32_t needs_alone(const struct ph_description *d)
 {
@@ -144,7 +178,7 @@ void ph_take_from_others(struct ph_walk *walk, int64_t fd)
 {
 	struct ph_description *mine = ph_description_of(fd);
 
-	if (!ph_any_description(mine) || ph_walk_identify(walk, fd) < 0)
+	if (!ph_any_file(mine) || ph_walk_identify(walk, fd) < 0)
 		return;
 	for (unsigned i = 0; i < ph_descriptions_used; i++) {
 		struct ph_description *d = ph_description_at(i);

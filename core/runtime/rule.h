@@ -45,6 +45,7 @@ struct ph_rule {
 	int64_t (*ready)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* or NULL: which epoll surely has EPOLLOUT of it, or -1 */
 	const struct ph_handles *handles;
 	uint32_t n_handles;
+	bool scans;		/* copies from windows into files (ph_copy_mapped) */
 	bool lists;		/* asks what folders do not have (ph_absent) */
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */
@@ -95,6 +96,10 @@ int64_t ph_buffer_len(struct ph_state *f);
 int64_t ph_buffer_room(struct ph_k *k, struct ph_state *f);
 /* Append n bytes of the program's memory: n, or -EFAULT with the buffer unchanged. n must fit. */
 int64_t ph_buffer_append(struct ph_k *k, struct ph_state *f, int64_t user, int64_t n);
+/* Of the `count` struct iovec at `iov`: how many bytes they name, or -errno, also when they are more than a few; and all
+ * of those appended, as above. */
+int64_t ph_vector_total(struct ph_k *k, int64_t iov, int64_t count);
+int64_t ph_buffer_append_vector(struct ph_k *k, struct ph_state *f, int64_t iov, int64_t count);
 void ph_buffer_clear(struct ph_state *f);
 /* write()/pwrite() of the first `len` bytes (a length kept by the rule, since it clears its state before its own
  * calls), repeated after short counts: len, or the -errno of the first failure. EINTR is repeated. */
@@ -106,6 +111,10 @@ int64_t ph_k_pwrite_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t 
 int64_t ph_k_fill(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t offset);
 /* Copy n bytes of the buffer from `offset` on to the program's memory: n, or -EFAULT. They must lie inside. */
 int64_t ph_buffer_give(struct ph_k *k, struct ph_state *f, int64_t user, int64_t offset, int64_t n);
+
+/* n bytes of fd's file from `offset` on, as a mapping of it shows them, to the program's memory: n, or -errno where the file
+ * ends before them, or a window can't be mapped. In the page where the file ends, what lies beyond its end is zero. */
+int64_t ph_copy_mapped(struct ph_k *k, int64_t fd, int64_t user, int64_t offset, int64_t n);
 
 /* --- syncs ---------------------------------------------------------------------------------------------- */
 int64_t ph_k_fsync(struct ph_k *k, int64_t fd);
@@ -137,6 +146,9 @@ int64_t ph_k_receive(struct ph_k *k, int64_t fd, int64_t user, int64_t n);	/* re
 int64_t ph_k_ready(struct ph_k *k, int64_t epoll, int64_t events, int64_t n);
 /* The buffer's first `len` bytes to the peer: len, or -errno, and then the connection is over. Raises no SIGPIPE. */
 int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
+/* The same of bytes that more will follow at once; and, when nothing did, that the kernel waits no longer for it. */
+int64_t ph_k_send_more(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len);
+void ph_k_push(struct ph_k *k, int64_t fd);
 
 /* --- pipes ------------------------------------------------------------------------------------------------ */
 /* What the pipe holds at this moment, into the buffer; it stays in the pipe. The count, which may be 0. */

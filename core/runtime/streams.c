@@ -36,17 +36,18 @@ static int64_t kept(struct ph_k *k, int64_t fd)
 	return bytes;
 }
 
-/* Connected, and without a mark for what may wait unsent, by which a program means to be stopped earlier. */
+/* Connected, not corked, and without a mark for what may wait unsent, by which a program means to be stopped earlier. */
 static bool plain_connection(int64_t fd)
 {
 	struct ph_description *d = ph_description_of(fd);
-	uint32_t lowest = 0;
+	uint32_t lowest = 0, corked = 0;
 	uint8_t state = 0;
 
 	if (d && d->plain_connection)
 		return true;
 	if (option(fd, PH_IPPROTO_TCP, PH_TCP_INFO, &state, sizeof(state)) < 0 ||
 	    option(fd, PH_IPPROTO_TCP, PH_TCP_NOTSENT_LOWAT, &lowest, sizeof(lowest)) < 0 ||
+	    option(fd, PH_IPPROTO_TCP, PH_TCP_CORK, &corked, sizeof(corked)) < 0 || corked ||
 	    (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT) || lowest)
 		return false;
 	if (d)
@@ -119,16 +120,15 @@ static bool wait_for_room(int64_t fd)
 	return ph_syscall(PH_NR_poll, (int64_t)&one, 1, STUCK_MS, 0, 0, 0) != 0;
 }
 
-int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len)
+static int64_t send_all(struct ph_k *k, int64_t fd, int64_t len, int64_t flags)
 {
 	uint8_t *buffer = ph_buffer_of(k->walk->d, k->layer);
 
-	(void)f;
 	if (!buffer || len < 0 || len > PH_BUFFER_MAX)
 		return -PH_EFAULT;
 	for (int64_t done = 0; done < len;) {
 		int64_t r = ph_syscall(PH_NR_sendto, fd, (int64_t)(buffer + done), len - done,
-				       PH_MSG_DONTWAIT | PH_MSG_NOSIGNAL, 0, 0);
+				       PH_MSG_DONTWAIT | PH_MSG_NOSIGNAL | flags, 0, 0);
 
 		if (r == -PH_EINTR || (r == -PH_EAGAIN && wait_for_room(fd)))
 			continue;
@@ -142,4 +142,31 @@ int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t le
 		done += r;
 	}
 	return len;
+}
+
+int64_t ph_k_send_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len)
+{
+	(void)f;
+	return send_all(k, fd, len, 0);
+}
+
+int64_t ph_k_send_more(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len)
+{
+	(void)f;
+	if (k->walk->trial) {
+		k->walk->aborted = true;
+		return -PH_EAGAIN;
+	}
+	return send_all(k, fd, len, PH_MSG_MORE);
+}
+
+void ph_k_push(struct ph_k *k, int64_t fd)
+{
+	int32_t on = 0;
+	uint32_t size = sizeof(on);
+
+	(void)k;
+	/* Where the program has corked the socket, it waits as the program means it to. */
+	if (ph_syscall(PH_NR_getsockopt, fd, PH_IPPROTO_TCP, PH_TCP_CORK, (int64_t)&on, (int64_t)&size, 0) == 0 && !on)
+		ph_syscall(PH_NR_setsockopt, fd, PH_IPPROTO_TCP, PH_TCP_CORK, (int64_t)&on, size, 0);
 }

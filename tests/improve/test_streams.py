@@ -85,6 +85,23 @@ elif mode == "forks":
 elif mode == "computes":     # what is kept leaves when the buffer is full, and at the end
     for i in range(3000):
         os.write(fd, b"%099d\n" % i)
+elif mode == "answers":      # heads by writev, bodies by sendfile, from a file that it opens each time
+    rng = random.Random(4)
+    for i in range(300):
+        size = rng.choice([0, 1, 500, 5000, 70000])
+        with open(sys.argv[2], "rb") as body:
+            os.writev(fd, [b"%06d" % i, b" %06d\n" % size])
+            sent = 0
+            while sent < size:
+                n = os.sendfile(fd, body.fileno(), sent, size - sent)
+                assert n > 0
+                sent += n
+        if i % 7 == 0:
+            os.write(fd, b"more\n")
+elif mode == "opens":        # a FIFO that the peer opens when it has read what was sent
+    os.write(fd, b"before")
+    with open(sys.argv[2], "rb") as fifo:
+        os.write(fd, fifo.read())
 elif mode == "gone":
     os.write(fd, b"x" * 10)
     os.read(fd, 1)
@@ -98,10 +115,10 @@ elif mode == "gone":
 
 
 @contextmanager
-def server(mode: str, *rules: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def server(mode: str, *rules: str, path: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], int]]:
     with arm(rules or ["gather_sends"]) as armed:
         with subprocess.Popen(
-            [PYTHON, "-I", "-S", "-c", SERVER, mode],
+            [PYTHON, "-I", "-S", "-c", SERVER, mode, str(path)],
             env=armed.environment(os.environ),
             stdout=subprocess.PIPE,
             text=True,
@@ -112,7 +129,7 @@ def server(mode: str, *rules: str) -> Iterator[tuple[subprocess.Popen[str], int]
             finally:
                 child.kill()
         stats = armed.stats()["rules"]
-        assert mode not in ("asks", "computes") or stats["gather_sends"]["hits"] > 0
+        assert mode not in ("asks", "computes", "answers") or stats["gather_sends"]["hits"] > 0
         assert "epoll_shadow" not in stats or stats["epoll_shadow"]["hits"] > 0
 
 
@@ -129,7 +146,7 @@ def everything(s: socket.socket, most: int | None = None) -> bytes:
     return got
 
 
-BOTH = ("epoll_shadow", "gather_sends")
+BOTH = ("gather_sends", "epoll_shadow")  # whatever their order: epoll_shadow is nearer to the program
 
 
 @pytest.mark.parametrize("rules", [("gather_sends",), BOTH], ids="+".join)
@@ -192,3 +209,27 @@ def test_that_the_peer_is_gone_is_told_and_kills_nobody() -> None:
         assert child.stdout is not None
         assert child.stdout.readline().strip() in ("BrokenPipeError", "ConnectionResetError")
         assert child.wait(LIMIT_S) == 0 or child.returncode != -signal.SIGPIPE
+
+
+def test_heads_by_writev_and_bodies_by_sendfile_arrive_in_order(tmp_path: Path) -> None:
+    body = random.Random(5).randbytes(70000)
+    (tmp_path / "body").write_bytes(body)
+    with server("answers", "gather_sends", "shadow_descriptor", path=tmp_path / "body") as (child, port):
+        stream = connect(port).makefile("rb")
+        for i in range(300):
+            number, size = stream.readline().split()
+            assert int(number) == i
+            assert stream.read(int(size)) == body[: int(size)]
+            assert i % 7 or stream.readline() == b"more\n"
+        assert stream.read() == b""
+        assert child.wait(LIMIT_S) == 0
+
+
+def test_nothing_is_kept_while_a_fifo_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with server("opens", path=tmp_path / "fifo") as (child, port):
+        s = connect(port)
+        assert everything(s, 6) == b"before"
+        (tmp_path / "fifo").write_bytes(b" and after")
+        assert everything(s) == b" and after"
+        assert child.wait(LIMIT_S) == 0

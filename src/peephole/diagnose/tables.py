@@ -285,7 +285,7 @@ class Tables:
         rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
         rows = rows.mutate(run=_.count().over(ibis.window(group_by=["image", "ofd", "number"])))
         rows = rows.left_join(accepted, "ofd").drop("ofd_right")
-        gathers = (_.nr.isin(numbers("write")) & (_.by == _.image)).fill_null(False)
+        gathers = (_.nr.isin(numbers("write", "writev")) & (_.by == _.image)).fill_null(False)
         return self.keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first", gathers=gathers))
 
     @cached_property

@@ -253,8 +253,11 @@ def named(word: str) -> PlannedRule:
 
 
 def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
-    """The rules' names, each once. Raises RuleError for one that does not exist."""
-    names = tuple(dict.fromkeys(name for name in rules if name != "none"))
+    """The rules' names, each once, in the order of their layers, which is that of the alphabet: the first is nearest to
+    the program. epoll_shadow, which knows what the kernel's list does not, has to stand before gather_sends, which asks
+    the kernel. Raises RuleError for one that does not exist.
+    """
+    names = tuple(sorted({name for name in rules if name != "none"}))
     folder = Path(__file__).resolve().parent.parent / "rules"
     for name in names:
         if "/" in name or not (folder / name / "rule.py").exists():

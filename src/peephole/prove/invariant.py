@@ -67,7 +67,9 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         if rule.streams:
             continue  # they have neither offset nor size
         facts |= {f"{a} is the offset": _relate(a, "pos", eq), f"{a} <= offset": _relate(a, "pos", le)}
-        facts |= {f"{a} is the size": _relate_size(a, eq), f"{a} <= size": _relate_size(a, le)}
+        facts |= {f"{a} is the size": _relate_size(a, eq)}
+        # What is copied from a mapping is right as far as the file reaches.
+        facts[f"{MIRROR if 'copy_mapped' in rule.mechanisms else ''} {a} <= size".strip()] = _relate_size(a, le)
         facts[f"{a} is what F_GETFL says"] = _status_flags(a)
         if rule.buffer and "fill" in rule.mechanisms:
             facts[f"{MIRROR} the buffer holds the file from {a} on"] = _mirrors(f"f.{a}")

@@ -87,9 +87,14 @@ class RuleText:
         return bool(self.handlers.keys() & {"nanosleep", "clock_nanosleep"})
 
     @property
+    def scales(self) -> bool:
+        """Whether its constants are compared with counts of bytes, which the model scales to cells."""
+        return self.buffer is not None or "copy_mapped" in self.mechanisms
+
+    @property
     def remembers(self) -> bool:
         """Whether it answers from what it was told before, which others may have changed since."""
-        return bool(self.mechanisms & {"take", "absent"})
+        return bool(self.mechanisms & {"take", "copy_mapped", "absent"})
 
     def given_up(self, profile: str) -> frozenset[str]:
         """What the rule says it gives up on file systems of this crash profile."""
@@ -129,7 +134,12 @@ def parse_rule(source: bytes, path: Path, name: str) -> RuleText:
 def kernel_call(node: ast.expr) -> str | None:
     """The mechanism's name when this expression is a call that may enter the kernel."""
     name = mechanism(node)
-    return name if name and (MECHANISMS[name].calls_kernel or name in ("append", "take", "file", "owe")) else None
+    return (
+        name
+        if name
+        and (MECHANISMS[name].calls_kernel or name in ("append", "append_vector", "take", "copy_mapped", "file", "owe"))
+        else None
+    )
 
 
 def mechanism(node: ast.expr) -> str | None:

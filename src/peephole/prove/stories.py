@@ -143,12 +143,16 @@ class _Pool:
     def __init__(self, rule: RuleText, rng: random.Random, focus: frozenset[str]) -> None:
         if rule.remembers:
             focus |= {*rule.handlers, "other_writes", "other_truncates", "link"} - {"openat"}
+        if "copy_mapped" in rule.mechanisms:  # what only forwards brings it nowhere
+            focus = frozenset({"pread64", "other_truncates"})
         if rule.interest:
             focus |= {*rule.handlers, "sendmsg", "thread_begins"} - {"accept4", "socket"}
         self.rule, self.rng, self.focus, self.sizes = rule, rng, focus, plain_sizes(rule)
         # A rule that remembers what it read has to be brought to it first.
         remembers = rule.remembers
         self.picks, self.calls_max = (8, CALLS_MAX + 2) if remembers else (2, CALLS_MAX)
+        if "copy_mapped" in rule.mechanisms:
+            self.picks = 40
         self.runs: list[tuple[Run, dict[str, Any]]] = []
         self.seen: set[tuple[Any, ...]] = set()
 
@@ -162,7 +166,7 @@ class _Pool:
                 shape = alphabet_of(self.rule)[0]
         else:
             # Of a few, the one where the rule has more state: there it can go wrong.
-            run, state = max(*[rng.choice(self.runs) for _ in range(self.picks)], key=_interest)
+            run, state = max(*[rng.choice(self.runs) for _ in range(self.picks)], key=self._interest)
             shape = _shape(self.rule, self.focus, rng)
             if run.stale and rng.random() < 0.7:
                 shape = rng.choice(
@@ -198,6 +202,12 @@ class _Pool:
                 self.runs.append((run, step.after))
         return run, None
 
+    def _interest(self, known: tuple[Run, dict[str, Any]]) -> int:
+        run, state = known
+        kept = sum(state[f"d{d}.h"] + (state[f"d{d}.len"] > 0) for d in range(DESCRIPTIONS))
+        in_fields = self.rule.interest or "copy_mapped" in self.rule.mechanisms
+        return int(kept) + run.stale + (sum(bool(v) for k, v in state.items() if ".f." in k) if in_fields else 0)
+
 
 def states_reached(rule: RuleText, rng: random.Random, trials: int) -> list[dict[str, Any]]:
     """States unlike each other that random runs of the rule have reached."""
@@ -205,13 +215,6 @@ def states_reached(rule: RuleText, rng: random.Random, trials: int) -> list[dict
     for _ in range(trials):
         pool.extend(set())
     return [state for _, state in pool.runs]
-
-
-def _interest(known: tuple[Run, dict[str, Any]]) -> int:
-    run, state = known
-    kept = sum(state[f"d{d}.h"] + (state[f"d{d}.len"] > 0) for d in range(DESCRIPTIONS))
-    places = sum(bool(v) for k, v in state.items() if ".f." in k) if "threads" in state else 0
-    return int(kept) + run.stale + places
 
 
 def _signature(state: dict[str, Any]) -> tuple[Any, ...]:

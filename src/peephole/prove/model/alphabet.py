@@ -136,6 +136,8 @@ STREAMS: tuple[Shape, ...] = (
     Shape("socket"),
     Shape("epoll_wait"),
     Shape("sendmsg", "d", ("n", "data")),
+    Shape("sendfile", "de", ("n", "placed", "offset")),
+    Shape("sendfile", "dd", ("n", "placed", "offset")),
 )
 #: That a pipe turns out to be this process's alone, for rules that have state of pipes.
 PIPES: tuple[Shape, ...] = (Shape("pipe2"),)
@@ -168,10 +170,10 @@ def opaque_calls() -> list[str]:
 
 def unknown_sizes(rule: RuleText) -> tuple[Sizes, Bool]:
     """The rule's constants and capacity as unknowns, and what is known of them: their order."""
-    if rule.buffer is None:
+    if not rule.scales:
         return Sizes(dict(rule.constants), CHUNK), True
     capacity = num_var("capacity", CHUNK)
-    real = sorted([(v, n) for n, v in rule.constants.items()] + [(rule.buffer[1], "")])
+    real = sorted([(v, n) for n, v in rule.constants.items()] + ([(rule.buffer[1], "")] if rule.buffer else []))
     terms: dict[str, Num] = {"": capacity}
     terms.update({n: num_var(f"const.{n}", 100) for n in rule.constants})
     facts: list[Bool] = [le(1, capacity), le(capacity, CHUNK)]
@@ -183,7 +185,7 @@ def unknown_sizes(rule: RuleText) -> tuple[Sizes, Bool]:
 
 def plain_sizes(rule: RuleText) -> Sizes:
     """The constants scaled to the model's few cells, for runs on plain values."""
-    if rule.buffer is None:
+    if not rule.scales:
         return Sizes(dict(rule.constants), CHUNK)
     return Sizes({n: min(value, CHUNK) for n, value in rule.constants.items()}, CHUNK)
 

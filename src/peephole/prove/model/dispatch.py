@@ -167,7 +167,8 @@ class _Dispatch:
 
     def open(self) -> Num:
         m = self.m
-        settle_all(m, self.rule)
+        if not (self.rule.streams and self.call.name == "openat"):
+            settle_all(m, self.rule)
         handler = self.rule.handlers.get(self.call.name)
         slot = kernel.new_slot(m)
         r = self.run_handler(handler) if handler else self.forward()
@@ -270,6 +271,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "unlink": ("name",),
     "nanosleep": ("n", "zero"),
     "clock_nanosleep": ("zero", "absolute", "n", "zero"),
+    "sendfile": ("fd", "other", "memory", "n"),
     "copy_file_range": ("other", "memory", "fd", "placed", "n", "zero"),
     **{name: () for name in ("getpid", "getuid", "geteuid", "getgid", "getegid")},
     **{name: ("id",) for name in ("setuid", "setgid", "umask")},

@@ -17,6 +17,7 @@ from peephole.prove.vocabulary import (
 )
 
 REST = 16  # writes on a socket that had no room, before it is asked again
+IDLE = 64  # writes that nothing was asked for; then the socket is left alone
 
 
 class EpollShadow(Rule):
@@ -26,7 +27,8 @@ class EpollShadow(Rule):
     again and again to what it was: squid makes two such calls for each request. This rule answers them from its own
     list, and brings the kernel's up to date before the process really waits. Where it knows that a socket has room
     for more, it says "writable" itself, without any call. Only sockets of this process's own are handled, only
-    level-triggered interest, and only while the process has one thread.
+    level-triggered interest, and only while the process has one thread. A socket that is written to again and again
+    with no change of the list (redis), or whose interest is edge-triggered (nginx), is left alone.
     """
 
     relaxes = {VISIBILITY, TIMING}
@@ -39,6 +41,7 @@ class EpollShadow(Rule):
         wanted: bool  # in the list that the program knows, with `mask`
         mask: num
         space: num  # so many bytes the kernel surely takes; below 0: none, ask again so many writes later
+        idle: num  # writes since the list was changed, or asked for them
 
     def pending(k, f, fd: fd) -> bool:
         return f.listed and (not f.wanted or f.mask != f.held)
@@ -82,6 +85,7 @@ class EpollShadow(Rule):
         return fd
 
     def epoll_ctl(k, f, epoll: fd, op: word, fd: fd, event: buf) -> result:
+        f.idle = 0
         mask = k.level(event)
         tag = k.tag(event)
         if f.listed and f.epoll == epoll and k.watchable(epoll):
@@ -107,6 +111,8 @@ class EpollShadow(Rule):
         f.held = mask
         f.mask = mask
         f.tag = tag
+        if ok(r) and op != EPOLL_CTL_DEL and mask < 0:
+            k.release(fd)
         return r
 
     def epoll_wait(k, epoll: fd, events: buf, n: word, timeout: word) -> result:
@@ -119,6 +125,15 @@ class EpollShadow(Rule):
         return r
 
     def write(k, f, fd: fd, buf: buf, n: num) -> result:
+        f.idle = f.idle + 1
+        if f.wanted and k.asks_out(f.mask):
+            f.idle = 0
+        if f.idle > IDLE:
+            r = k.settle(fd)
+            if ok(r):
+                k.release(fd)
+            r = k.forward()
+            return r
         if f.space < k.cost(n):
             if f.space < 0:
                 f.space = f.space + 1

@@ -18,6 +18,8 @@ from peephole.prove.vocabulary import (
 )
 
 LARGE = 16384  # larger writes gain little from waiting
+TRIES = 16  # pieces that nothing was joined to; then the socket is left alone
+MOST = 64  # joined pieces that are remembered in a socket's favour
 
 
 class GatherSends(Rule):
@@ -27,8 +29,10 @@ class GatherSends(Rule):
     socket is ready again at once. This rule keeps the pieces and sends them in one call: when the buffer is full, when
     epoll_wait has no event that is there already, or before the program closes the socket, does anything else with it,
     blocks, forks or ends. A piece is kept only while the kernel surely has room for it, so that what the program was
-    told is sent can be sent without waiting. The peer sees the bytes later, and in fewer segments; that it is gone is
-    told to the next call on the socket.
+    told is sent can be sent without waiting. The head of an answer whose body comes by sendfile goes out with the body
+    in one segment. The peer sees the bytes later, and in fewer segments; that it is gone is told to the next call on
+    the socket. A socket on which each answer is one piece, as those of redis, or that the program has corked, is left
+    alone after some tries.
     """
 
     relaxes = {VISIBILITY, SURVIVAL, ERROR_TIMING, TIMING}
@@ -36,6 +40,8 @@ class GatherSends(Rule):
     class Stream(PerStream):
         data: buffer[65536]
         space: num  # so many bytes more the kernel surely takes
+        pieces: num  # in the buffer
+        gain: num  # pieces that were joined to others so far, less the tries that gained nothing
 
     def pending(k, f, fd: fd) -> bool:
         return k.length(f) > 0
@@ -43,6 +49,10 @@ class GatherSends(Rule):
     def settle(k, f, fd: fd) -> result:
         n = k.length(f)
         k.clear(f)
+        f.gain = f.gain + f.pieces - 2
+        if f.gain > MOST:
+            f.gain = MOST
+        f.pieces = 0
         r = k.send_all(fd, f, n)
         return r
 
@@ -61,7 +71,7 @@ class GatherSends(Rule):
         return fd
 
     def write(k, f, fd: fd, buf: buf, n: num) -> result:
-        if n > 0 and n < LARGE:
+        if n > 0 and n < LARGE and f.gain > 0 - TRIES:
             if n > k.room(f):
                 r = k.settle(fd)
                 if not ok(r):
@@ -72,15 +82,66 @@ class GatherSends(Rule):
                 r = k.append(f, buf, n)
                 if ok(r):
                     f.space = f.space - k.cost(n)
+                    f.pieces = f.pieces + 1
                     k.hit()
                     return r
+            f.gain = f.gain - 1
         # Large, empty, no room for certain, or bad memory, for which the kernel has its own answer.
         r = k.settle(fd)
         if not ok(r):
             return r
         k.settle_all()
         f.space = 0
+        if f.gain <= 0 - TRIES:
+            k.release(fd)
         r = k.forward()
+        return r
+
+    def writev(k, f, fd: fd, iov: buf, count: word) -> result:
+        n = k.total(iov, count)
+        if n > 0 and n < LARGE and f.gain > 0 - TRIES:
+            if n > k.room(f):
+                r = k.settle(fd)
+                if not ok(r):
+                    return r
+            if f.space < k.cost(n):
+                f.space = k.roomy(fd)
+            if f.space >= k.cost(n):
+                r = k.append_vector(f, iov, count)
+                if ok(r):
+                    f.space = f.space - k.cost(n)
+                    f.pieces = f.pieces + 1
+                    k.hit()
+                    return r
+            f.gain = f.gain - 1
+        r = k.settle(fd)
+        if not ok(r):
+            return r
+        k.settle_all()
+        f.space = 0
+        if f.gain <= 0 - TRIES:
+            k.release(fd)
+        r = k.forward()
+        return r
+
+    def sendfile(k, f, fd: fd, source: fd, offset: buf, n: num) -> result:
+        # The head of an answer goes out together with its body.
+        kept = k.length(f)
+        if kept > 0:
+            k.clear(f)
+            f.pieces = 0
+            k.hit()
+            r = k.send_more(fd, f, kept)
+            if not ok(r):
+                return r
+        k.settle_all()
+        if n > 0 and n < f.space:
+            f.space = f.space - k.cost(n)
+        else:
+            f.space = 0
+        r = k.forward()
+        if r < 1 and kept > 0:
+            k.push(fd)
         return r
 
     def read(k, f, fd: fd, buf: buf, n: num) -> result:

@@ -182,6 +182,30 @@ def copy_file_range(m: Machine, call: Call, oracle: Oracle) -> Num:
     return ite(fine, count, error)  # type: ignore[no-any-return]
 
 
+@kernel_call("sendfile")
+def sendfile(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """From `other`, at its position or at a given offset, to `slot`."""
+    out, source, n = call.slot, call.other, call["n"]
+    error, fine = first_error(
+        (not_(and_(m.is_open(source), m.d(source, "rd"), m.d(out, "wr"))), -EBADF),
+        (or_(m.of_file(source, "special"), m.d(out, "app")), -EINVAL),
+        (not_(eq(oracle.fail, 0)), oracle.fail),
+    )
+    start = ite(call["placed"], call["offset"], m.d(source, "pos"))
+    count = least(least(n, most(sub(m.of_file(source, "size"), start), 0)), oracle.short)
+    cells = tuple(cell_at(m, source, add(start, k)) for k in range(CHUNK))
+    with m.under(fine):
+        with m.under(not_(m.of_file(out, "special"))):
+            put(m, out, m.d(out, "pos"), cells, count)
+            m.set_d(out, "pos", add(m.d(out, "pos"), count))
+        with m.under(m.is_stream(out)) as sends:
+            if sends is not False:
+                send(m, out, cells, count)
+        with m.under(not_(call["placed"])):
+            m.set_d(source, "pos", add(start, count))
+    return ite(fine, count, error)  # type: ignore[no-any-return]
+
+
 def cut_inode(m: Machine, i: int, n: Num) -> None:
     for c in range(CELLS):
         with m.under(le(n, c)):

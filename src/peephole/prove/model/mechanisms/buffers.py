@@ -13,7 +13,7 @@ from peephole.prove.model.terms import Num, add, eq, ite, le, lt, or_
 
 
 class BufferMechanisms(Base):
-    """`k.append`, `k.clear`, `k.write_all`, `k.pwrite_all`."""
+    """`k.append`, `k.append_vector`, `k.total`, `k.clear`, `k.write_all`, `k.pwrite_all`."""
 
     def do_append(self, slot: int, data: Data, n: Any) -> Num:
         m, n = self.m, number(n)
@@ -28,6 +28,13 @@ class BufferMechanisms(Base):
                             m.set_d(slot, f"b{b}", cell)
             m.set_d(slot, "len", add(length, n))
         return ite(fine, n, -kernel.EFAULT)  # type: ignore[no-any-return]
+
+    def do_append_vector(self, slot: int, data: Data, count: Any) -> Num:
+        return self.do_append(slot, data, count)
+
+    def do_total(self, data: Data, count: Any) -> Num:
+        """How many cells a vector names: in the model it has as many entries. It may be as bad as what it names."""
+        return ite(eq(data.good, 0), -kernel.EFAULT, number(count))  # type: ignore[no-any-return]
 
     def do_clear(self, slot: int) -> int:
         self.m.set_d(slot, "len", 0)

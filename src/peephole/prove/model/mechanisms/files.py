@@ -13,7 +13,7 @@ from peephole.prove.model.terms import Num, add, and_, eq, ite, le, least, lt, m
 
 
 class FileMechanisms(Base):
-    """`k.fill`, `k.take`, `k.fsync`, `k.fdatasync`, `k.now`."""
+    """`k.fill`, `k.take`, `k.copy_mapped`, `k.fsync`, `k.fdatasync`, `k.now`."""
 
     def do_fill(self, fd: Descriptor, slot: int, offset: Any) -> Num:
         """pread of as much as the buffer holds. It may give less, or fail: nobody has asked for those bytes yet."""
@@ -40,6 +40,17 @@ class FileMechanisms(Base):
                 cell = ite(eq(add(at, j), b), m.d(slot, f"b{b}"), cell)
             with m.under(and_(fine, lt(j, n))):
                 m.emit(f"byte{j}", cell)
+        return ite(fine, n, -kernel.EFAULT)  # type: ignore[no-any-return]
+
+    def do_copy_mapped(self, fd: Descriptor, memory: Any, offset: Any, n: Any) -> Num:
+        """Copy n cells of the file as a mapping shows them: zeros behind its end, nothing where it has ended before."""
+        m, at, n = self.m, number(offset), number(n)
+        m.broken("a negative place or count", or_(lt(at, 0), lt(n, 0)))
+        there = and_(m.file_given, m.d(fd.slot, "rd"), m.is_open(fd.slot), lt(at, m.of_file(fd.slot, "size")))
+        fine = and_(there, le(n, memory))
+        for j in range(CHUNK):
+            with m.under(and_(fine, lt(j, n))):
+                m.emit(f"byte{j}", kernel.cell_at(m, fd.slot, add(at, j)))
         return ite(fine, n, -kernel.EFAULT)  # type: ignore[no-any-return]
 
     def do_fsync(self, fd: Descriptor) -> Num:

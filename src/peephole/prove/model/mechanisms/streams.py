@@ -12,7 +12,7 @@ from peephole.prove.model.terms import Num, and_, ite, lt, or_, sub
 
 
 class StreamMechanisms(Base):
-    """`k.receive`, `k.ready`, `k.roomy`, `k.send_all`."""
+    """`k.receive`, `k.ready`, `k.roomy`, `k.send_all`, `k.send_more`, `k.push`."""
 
     def do_receive(self, fd: Descriptor, memory: Any, n: Any) -> Num:
         return ite(self.m.file_given, self.at_once(), -kernel.EAGAIN)  # type: ignore[no-any-return]
@@ -32,3 +32,10 @@ class StreamMechanisms(Base):
         m, length = self.m, number(length)
         m.broken("more is sent than there surely is room for", lt(m.d(fd.slot, "room"), length))
         return self.gathered(fd, slot, length, None, advance=False)
+
+    def do_send_more(self, fd: Descriptor, slot: int, length: Any) -> Num:
+        """In how many pieces the peer gets them is the kernel's choice."""
+        return self.do_send_all(fd, slot, length)
+
+    def do_push(self, fd: Descriptor) -> int:
+        return 0

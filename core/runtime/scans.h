@@ -1,0 +1,14 @@
+/* Windows into files that are scanned, mapped by the runtime for k.copy_mapped. */
+#ifndef PH_RUNTIME_SCANS_H
+#define PH_RUNTIME_SCANS_H
+
+#include "layers.h"
+
+/* At start only: the place where windows are mapped later. False when the kernel refuses. */
+bool ph_scans_reserve(void);
+
+/* The description with this index is no more; and none is. */
+void ph_scan_end(unsigned index);
+void ph_scans_end(void);
+
+#endif
