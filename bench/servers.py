@@ -232,7 +232,7 @@ class Load:
     command: tuple[str, ...]
     ready: str
     drive: tuple[str, ...]  # after --: the measured driver
-    rules: tuple[str, ...]
+    rules: tuple[str, ...] | None  # None: what `peephole tune` finds, if anything
     warm: tuple[str, ...] = ()
     check: tuple[str, ...] = ()
     per: float = 1.0  # requests that figures are said for: 1024 pieces of 64 KB in a request of 64 MB
@@ -298,16 +298,19 @@ class Bench:
 
     def measured(self, load: Load, rules: str | None = None) -> dict[str, Any]:
         """Evaluate one load; its result, with `calls_per_request` before and after. Raises NoBench."""
-        chosen = rules or self.asked.rules or ",".join(r for r in load.rules if r in known_rules()) or "none"
+        chosen = rules or self.asked.rules
+        if not chosen and load.rules is not None:
+            chosen = ",".join(r for r in load.rules if r in known_rules()) or "none"
         out = self.folder / "result"
         shutil.rmtree(out, ignore_errors=True)
-        words = [sys.executable, "-m", "peephole", "evaluate", "--json", "--rules", chosen, "--allow", "all"]
+        verb = ["evaluate", "--rules", chosen] if chosen else ["tune"]
+        words = [sys.executable, "-m", "peephole", *verb, "--json", "--allow", "all"]
         words += ["-n", str(self.asked.pairs), "--primary", "driver.server_cpu_us", "--same", "exit"]
         words += ["--drive", drive(load), "--ready", load.ready, "--grace", str(load.grace_s)]
         words += ["--fresh", load.fresh] if load.fresh else []
         words += ["--user", self.who.name, "--timeout", str(RUN_S), "-o", str(out), "--", *load.command]
         result = self._ran(words)
-        result["rules_asked"] = chosen
+        result["rules_asked"] = chosen or "as tune finds"
         result["calls_per_request"] = {
             side: calls(out / folder, out / "runs" / run, load.per)
             for side, folder, run in (("before", "capture", "observed"), ("after", "after", "observed-after"))
@@ -315,7 +318,7 @@ class Bench:
         }
         result["wrong_bytes"] = total(out / "runs", "wrong_bytes")
         if self.asked.keep:
-            shutil.copytree(out, self.asked.keep / f"{load.name}-{chosen[:40]}", dirs_exist_ok=True)
+            shutil.copytree(out, self.asked.keep / f"{load.name}-{(chosen or 'tune')[:40]}", dirs_exist_ok=True)
         return result
 
     def _ran(self, words: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """nginx: Debian's package, unmodified, serving small static files. `python -m bench nginx`.
 
-    static    files of 1 to 64 KB as Debian sets nginx up: the header by writev, the file by sendfile
+    static    files of 1 to 64 KB as Debian sets nginx up: header by writev, file by sendfile, corked together
     buffered  the same with sendfile off: header and file from one buffer
+    split     the same with sendfile and without tcp_nopush, as nginx is by default: header and file go out apart
 
 Each with 1 and 8 connections, without an access log; every byte of every answer is compared.
 """
@@ -18,10 +19,10 @@ from bench import servers
 from bench.servers import Bench, Load, Options
 
 WEB = Path(__file__).resolve().parent.parent / "web"
-LOADS = ("static", "buffered")
+LOADS = ("static", "buffered", "split")
 OBJECTS = 400
 REQUESTS = 20000  # a run: about a second of nginx's CPU
-RULES = ("gather_sends", "epoll_shadow", "shadow_descriptor", "memo_stat")
+RULES = ("gather_sends",)
 
 CONFIG = """
 daemon off;
@@ -32,7 +33,7 @@ events {{ worker_connections 256; }}
 http {{
     access_log off;
     sendfile {sendfile};
-    tcp_nopush on;
+    tcp_nopush {nopush};
     keepalive_requests 1000000;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -59,8 +60,9 @@ def load(bench: Bench, name: str, clients: int, words: Sequence[str]) -> Load:
     """One load with so many connections."""
     port = servers.free_port()
     config = bench.folder / f"{name}.conf"
-    sendfile = "on" if name == "static" else "off"
-    config.write_text(CONFIG.format(folder=bench.folder, port=port, sendfile=sendfile))
+    sendfile = "off" if name == "buffered" else "on"
+    nopush = "off" if name == "split" else "on"
+    config.write_text(CONFIG.format(folder=bench.folder, port=port, sendfile=sendfile, nopush=nopush))
     requests = max(clients, round(REQUESTS * bench.asked.scale))
     asks = (words[0], str(port), "0", "get", str(clients), str(requests), str(OBJECTS))
     return Load(f"{name}_{clients}c", ("/usr/sbin/nginx", "-c", str(config)), f"tcp:{port}", asks, RULES)

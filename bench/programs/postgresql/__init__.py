@@ -33,9 +33,9 @@ IMAGE_BYTES = 1500 << 20
 SCALE = 10  # of pgbench: a million accounts
 WIDE_ROWS = 300_000  # 40 MB in a table of its own; read through the page cache, past shared_buffers
 TRANSACTIONS = {"select": 20000, "prepared": 25000, "tpcb": 2500, "insert": 8000, "seqscan": 16}
-RULES = {
-    "select": ("scan_mapping", "shadow_offset", "shadow_descriptor"),
-    "prepared": ("scan_mapping", "shadow_offset", "shadow_descriptor"),
+RULES: dict[str, tuple[str, ...] | None] = {
+    "select": None,  # nothing gains: `tune` must find that out, and decline
+    "prepared": None,
     "tpcb": ("sync_window",),
     "insert": ("sync_window",),
     "seqscan": ("scan_mapping",),
@@ -169,7 +169,7 @@ class Postgres:
         from bench.programs.postgresql import checks
 
         asked = self.bench.asked.rules
-        named = asked.split(",") if asked else sorted({r for rules in RULES.values() for r in rules})
+        named = asked.split(",") if asked else sorted({r for rules in RULES.values() for r in rules or ()})
         rules = [r for r in named if r in servers.known_rules()]
         found = checks.die(self, ground, rules, self.bench.asked.moments, power=name == "power_cut")
         self.bench.figures |= {f"{name}.{what}": value for what, value in found.items()}

@@ -36,7 +36,7 @@ REQUESTS = {"memory_hit": 10000, "disk_hit": 6000, "store_evict": 4000, "mixed":
 MESSAGES = 12000
 BULKS = 16
 #: those that act on what squid does; rules on files gain nothing here (docs/programs/squid.md)
-RULES = ("gather_sends", "epoll_shadow", "append_log", "scan_mapping", "reuse_inode", "splice_relay")
+RULES = ("gather_sends", "epoll_shadow")
 
 COMMON = """
 http_port 127.0.0.1:{port}
