@@ -181,7 +181,8 @@ def with_ahead(plan: Plan, findings: Iterable[Finding], capture: Capture, path: 
     if not slugs:
         return plan, []
     if missing := _lacking_for_ahead(plan):
-        return plan, [Declined(reading.NAME, "it gives up more than is allowed", missing)]
+        why = f"it gives up more than is allowed; --allow {','.join(missing)}"
+        return plan, [Declined(reading.NAME, why, missing)]
     return replace(plan, ahead=reading.write_list(capture, path.with_suffix(".ahead"), slugs)), []
 
 
