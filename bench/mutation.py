@@ -17,13 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from peephole.errors import RuleError
-from peephole.prove.certificate import cache_folder, model_digest
-from peephole.prove.equivalence import compare, first_fault, is_story_of_fault
+from peephole.prove.certificate import cache_folder, model_digest, prove_rule
+from peephole.prove.equivalence import breaks_like_a_neighbour, compare, first_fault, is_story_of_fault
 from peephole.prove.language import RuleText, load_rule
-from peephole.prove.model.alphabet import alphabet_of
 from peephole.prove.model.kernel import OPEN_BITS
 from peephole.prove.mutate import Mutant, mutants
-from peephole.prove.obligations import find_invariant
 from peephole.prove.vocabulary import NUMBERS
 
 FEW, SOME = 300, 1500  # trials of the search for a story, before and after the solver is first asked
@@ -46,6 +44,7 @@ def judge_all(name: str) -> Iterator[Verdict]:
     """Each mutant of a rule, by two processes; in the order of the text."""
     right = load_rule(name)
     every = list(mutants(right))
+    prove_rule(name, neighbours=False)  # and keep its certificate: each process asks for the invariant
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         yield from pool.map(_judge_kept, [name] * len(every), every)
@@ -69,8 +68,7 @@ def _judge_kept(name: str, mutant: Mutant) -> Verdict:
 
 @lru_cache(maxsize=2)
 def _invariant(path: Path) -> list[str]:
-    rule = load_rule(path)
-    return find_invariant(rule, alphabet_of(rule))
+    return prove_rule(path, neighbours=False).invariant
 
 
 def judge(right: RuleText, mutant: Mutant) -> Verdict:
@@ -78,7 +76,7 @@ def judge(right: RuleText, mutant: Mutant) -> Verdict:
     rule, near = mutant.rule, {mutant.function}
     if mutant.operator == "drop-flag" and any(f": {name} of" in mutant.name for name in UNSEEN_FLAGS):
         return Verdict(mutant.name, UNSEEN, "a proof does not look at this flag, and says so")
-    story = is_story_of_fault(rule, near, FEW)
+    story = breaks_like_a_neighbour(rule) or is_story_of_fault(rule, near, FEW)
     if story:
         return Verdict(mutant.name, DEAD, f"a run of calls breaks {story}")
     like = compare(right, rule, _invariant(right.path))

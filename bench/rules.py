@@ -17,11 +17,12 @@ from bench.images import NoImage, file_system
 from bench.servers import NoBench, Options, known_rules, machine
 
 PROGRAMS = Path(__file__).parent / "programs"
-LINES, BLOCKS, SAVES, COMMITS, EDITED, PAGES, FOLDERS = 100_000, 200_000, 3_000, 1_000, 300, 60, 40
+LINES, BLOCKS, SAVES, COMMITS, EDITED, PAGES, FOLDERS = 400_000, 200_000, 3_000, 1_000, 300, 60, 40
 LOADS = (
     "coalesce_writes.print_flush",
     "coalesce_writes.dd",
     "coalesce_writes.zipfile",
+    "coalesce_writes.ghostscript",
     "truncate_in_place.bash_echo",
     "read_window.pdfimages",
     "read_window.python_read1",
@@ -61,6 +62,7 @@ def jobs(top: Path) -> dict[str, Job]:
     searched = " ".join(f"-I{top}/include{i}" for i in range(FOLDERS))
     compiles = f"for i in 1 2 3 4 5; do gcc -O0 {searched} -c {top}/headers.c -o {out}/$i.o || exit; done"
     edited = f"sh -c 'rm -rf {out} && cp -r {top}/texts {out}'"
+    printed = ("gs", "-q", "-dLastPage=10", "-sDEVICE=pdfwrite", "-o", f"{out}/printed.pdf", str(pages))
     sed = f"sed -i s/a/b/ {out}/*.txt"
     lines = f"cat {top}/lines | {{ n=0; while read x; do n=$((n + x)); done; echo $n; }}"
     return {
@@ -74,6 +76,9 @@ def jobs(top: Path) -> dict[str, Job]:
         "coalesce_writes.zipfile": Job(
             "", (py, "-m", "zipfile", "-c", f"{out}/a.zip", f"{top}/texts"), (), same, empty
         ),
+        "coalesce_writes.ghostscript": Job(
+            "", printed, (), ("exit", "stdout"), empty
+        ),  # a PDF holds the time of its making
         "truncate_in_place.bash_echo": Job("", ("bash", "-c", echo), (), same, empty, "wall"),
         "read_window.pdfimages": Job("", ("pdfimages", "-all", str(pages), f"{out}/p"), (), same, empty),
         "read_window.python_read1": Job("", (py, "-c", READ1, str(pages)), (), ("exit", "stdout")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from bench.prove import survivors_said
 
 from peephole.prove.certificate import prove_text
 from peephole.prove.language import load_rule, rule_names
@@ -21,6 +22,11 @@ def test_a_mutant_is_another_text_of_the_same_rule() -> None:
     right = load_rule("coalesce_writes")
     for m in mutants(right):
         assert m.rule.digest != right.digest and m.rule.handlers.keys() == right.handlers.keys()
+
+
+@pytest.mark.parametrize("name", rule_names())
+def test_only_mutants_that_there_are_have_their_survival_explained(name: str) -> None:
+    assert survivors_said(name) <= {m.name for m in mutants(load_rule(name))}
 
 
 @pytest.mark.parametrize("what", ["drop-call settle: k.clear(f)", "drop-guard write: n < SMALL of"])

@@ -15,16 +15,18 @@ from peephole.prove.language import RuleText
 from peephole.prove.model.alphabet import Shape, alphabet_of
 from peephole.prove.model.machine import kernel_keys
 from peephole.prove.model.terms import Bool, eq, not_, or_
+from peephole.prove.notes import RULE, notes_of
 from peephole.prove.obligations import (
     find_invariant,
     interrupting,
     invariant_of,
+    labels_of,
     obligations_of,
     prove_interrupted,
 )
 from peephole.prove.solver import Prover
 from peephole.prove.step import DISCIPLINE, same
-from peephole.prove.stories import find_stories
+from peephole.prove.stories import breaks, find_stories
 from peephole.prove.symbolic import Symbolic, symbolic_step
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
 
@@ -95,8 +97,8 @@ def first_fault(rule: RuleText, near: Iterable[str], trials: int) -> str | None:
     if broken:
         return broken
     lost = given_up(rule)
-    labels = find_invariant(rule, alphabet_of(rule))
     unseen = lost - find_stories(rule, lost, trials, patient=False).keys()
+    labels = find_invariant(rule, alphabet_of(rule)) if unseen else []
     for name in sorted(unseen):
         others = frozenset(ALL_LOSABLE) - {name}
         if not any(_broken_at(rule, shape, labels, others) == name for shape in alphabet_of(rule)):
@@ -106,8 +108,14 @@ def first_fault(rule: RuleText, near: Iterable[str], trials: int) -> str | None:
 
 def first_break(rule: RuleText, near: Iterable[str]) -> str | None:
     """What some call breaks that the rule says it keeps, as the solver finds it; the calls named in `near` first."""
+    noted = [label for label in notes_of(rule).invariant if label in labels_of(rule)]
+    if noted and _first_break(rule, noted, near) is None:
+        return None
+    return _first_break(rule, find_invariant(rule, alphabet_of(rule)), near)
+
+
+def _first_break(rule: RuleText, labels: list[str], near: Iterable[str]) -> str | None:
     lost = given_up(rule)
-    labels = find_invariant(rule, alphabet_of(rule))
     for shape in sorted(alphabet_of(rule), key=lambda s: s.name not in {*near}):
         found = _broken_at(rule, shape, labels, lost)
         if found:
@@ -129,6 +137,17 @@ def _broken_at(rule: RuleText, shape: Shape, labels: list[str], lost: frozenset[
     return None
 
 
+def breaks_like_a_neighbour(rule: RuleText) -> str | None:
+    """What a run breaks that the rule says it keeps, of the runs that are noted of the neighbours beside it."""
+    kept = {*ALL_LOSABLE} - given_up(rule)
+    notes = notes_of(rule)
+    for key in notes.runs.keys() - {RULE}:
+        for name, run in notes.runs_of(rule, key).items():
+            if (name in kept or name.startswith(DISCIPLINE)) and breaks(rule, run, name) is not None:
+                return name
+    return None
+
+
 def is_story_of_fault(rule: RuleText, near: Iterable[str], trials: int) -> str | None:
     """What a short run of calls breaks that the rule says it keeps, if one is found."""
     kept = {*ALL_LOSABLE} - given_up(rule)
@@ -136,4 +155,12 @@ def is_story_of_fault(rule: RuleText, near: Iterable[str], trials: int) -> str |
     return next(iter(stories), None)
 
 
-__all__ = ["Candidate", "Likeness", "compare", "first_fault", "given_up", "is_story_of_fault"]
+__all__ = [
+    "Candidate",
+    "Likeness",
+    "breaks_like_a_neighbour",
+    "compare",
+    "first_fault",
+    "given_up",
+    "is_story_of_fault",
+]

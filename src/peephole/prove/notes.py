@@ -42,10 +42,13 @@ class Notes:
     invariant: tuple[str, ...] = ()
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def runs_of(self, rule: RuleText) -> dict[str, Run]:
-        """The noted runs of a rule, or of a neighbour, by what they break; without those that it can't make."""
+    def runs_of(self, rule: RuleText, key: str | None = None) -> dict[str, Run]:
+        """The noted runs of a rule, or of a neighbour, by what they break; without those that it can't make.
+
+        With a key those that are noted under it, for a rule that is none of them.
+        """
         found = {}
-        for name, raw in self.runs.get(_key(rule), {}).items():
+        for name, raw in self.runs.get(key or _key(rule), {}).items():
             try:
                 run = _decoded(rule, raw)
             except (KeyError, TypeError, ValueError):

@@ -100,7 +100,7 @@ def _noted(rule: RuleText, wanted: set[str]) -> dict[str, Run]:
     found = {}
     for name, run in notes_of(rule).runs_of(rule).items():
         asked = name in wanted or (DISCIPLINE in wanted and name.startswith(f"{DISCIPLINE}: "))
-        if asked and _breaks(rule, run, name) is not None:
+        if asked and breaks(rule, run, name) is not None:
             found[name] = run
     return found
 
@@ -254,7 +254,7 @@ def _replay(rule: RuleText, run: Run) -> list[tuple[Call, Freedom, Step]]:
     return out
 
 
-def _breaks(rule: RuleText, run: Run, name: str) -> Step | None:
+def breaks(rule: RuleText, run: Run, name: str) -> Step | None:
     """The last step, when the run stays inside the model, and its last call breaks what is named and no earlier one."""
     sizes, state = plain_sizes(rule), run.start
     for i, (call, free) in enumerate(run.calls):
@@ -274,7 +274,7 @@ def _shortest(rule: RuleText, run: Run, name: str) -> Run:
     while changed:
         changed = False
         for smaller in _smaller(run):
-            if _breaks(rule, smaller, name) is not None:
+            if breaks(rule, smaller, name) is not None:
                 run, changed = smaller, True
                 break
     return run

@@ -43,8 +43,11 @@ class CoalesceWrites(Rule):
     ends. Until then no one else sees them.
 
     A program that writes a little, seeks, and writes again (an archive, a PDF) gains nothing: after eight seeks the
-    file is left alone. Python's zipfile and ghostscript's pdfwrite then took 1.02 of the CPU on a busy machine; zipfile
-    took 1.08 with a rule that went on.
+    file is left alone: zipfile took 1.08 of the CPU with a rule that went on.
+
+    Measured (`python -m bench rules`, on a quiet machine, share of the CPU): dd with blocks of 512 bytes 0.39; Python's
+    `print(flush=True)`, 100,000 lines, its start among them, 0.44; ghostscript's pdfwrite 0.93 and Python's zipfile
+    1.03, at both of which no difference is seen in five pairs.
     """
 
     relaxes = {VISIBILITY, ATOMICITY, APPEND_ATOMICITY, TIMESTAMPS, SURVIVAL, ERROR_TIMING}

