@@ -108,6 +108,7 @@ def stream_facts(rule: RuleText, nums: list[str]) -> dict[str, Fact]:
                 facts[f"{a} is a mask"] = lambda s, d, a=a: and_(le(-1, s[f"d{d}.f.{a}"]), le(s[f"d{d}.f.{a}"], 3))  # type: ignore[misc]
                 facts[f"{a} is 0 or 1"] = lambda s, d, a=a: and_(le(0, s[f"d{d}.f.{a}"]), lt(s[f"d{d}.f.{a}"], EPOLLS))  # type: ignore[misc]
                 facts[f"{a} is an epoll that has it"] = _in_list(a, "in", None)
+                facts[f"{a} is an epoll whose closing is seen"] = _asked(a)
                 continue
             facts[f"{b} is the mask in {a}"] = _in_list(a, "mask", b)
             facts[f"{b} is the tag in {a}"] = _in_list(a, "tag", b)
@@ -134,6 +135,10 @@ def _in_list(epoll: str, key: str, name: str | None) -> Fact:
         return and_(*parts)
 
     return holds
+
+
+def _asked(epoll: str) -> Fact:
+    return lambda s, d: and_(*[implies(eq(s[f"d{d}.f.{epoll}"], q), s[f"q{q}.asked"]) for q in range(EPOLLS)])
 
 
 def process_candidates(rule: RuleText) -> list[Candidate]:

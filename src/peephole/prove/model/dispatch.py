@@ -13,7 +13,7 @@ from peephole.prove.language import Function, RuleText
 from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.kernel import Call, perform
-from peephole.prove.model.machine import DESCRIPTIONS, Machine, Oracle
+from peephole.prove.model.machine import DESCRIPTIONS, EPOLLS, Machine, Oracle
 from peephole.prove.model.mechanisms import Mechanisms, forget, forget_absent, may_wait, settle, settle_all, settle_owed
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, or_
 
@@ -70,8 +70,10 @@ class _Dispatch:
                 return self.on_process()
             case "WAIT" if self.handler():
                 return self.on_process()
+        if self.call.name == "close_epoll":
+            return self.close_epoll()
         settle_all(self.m, self.rule)
-        if kind == "FORK" or self.call.name == "close_epoll":
+        if kind == "FORK":
             for slot in range(DESCRIPTIONS):
                 self.take_away(slot)
         if self.call.name == "fork_child":
@@ -98,6 +100,17 @@ class _Dispatch:
         """A call that names no description: the rule's handler, or the kernel."""
         handler = self.handler()
         return self.run_handler(handler) if handler else self.forward()
+
+    def close_epoll(self) -> Num:
+        """Its number may mean another one from here on; the runtime sees it where it knows that this is an epoll."""
+        m = self.m
+        for q in range(EPOLLS):
+            with m.under(and_(eq(self.call["epoll"], q), m.state[f"q{q}.asked"])):
+                settle_all(m, self.rule)
+                for slot in range(DESCRIPTIONS):
+                    self.take_away(slot)
+                m.set(f"q{q}.asked", False)
+        return self.forward()
 
     def forward(self) -> Num:
         self.m.forwarded = or_(self.m.forwarded, self.m.guard)

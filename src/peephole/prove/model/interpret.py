@@ -153,8 +153,7 @@ class _Interpreter:
         if isinstance(e, ast.Attribute):
             return self.m.state[self.field(e)[0]]
         if isinstance(e, ast.BoolOp):
-            parts = [truth(self.value(v)) for v in e.values]
-            return and_(*parts) if isinstance(e.op, ast.And) else or_(*parts)
+            return self.connected(e)
         if isinstance(e, ast.UnaryOp):
             return self.unary(e)
         if isinstance(e, ast.BinOp):
@@ -163,6 +162,16 @@ class _Interpreter:
             return self.compare(e)
         assert isinstance(e, ast.Call)
         return self.call(e)
+
+    def connected(self, e: ast.BoolOp) -> Bool:
+        """`and` and `or`: what stands behind is asked only where what stands before has not decided."""
+        both = isinstance(e.op, ast.And)
+        said: Bool = both
+        for v in e.values:
+            with self.m.under(said if both else not_(said)):
+                one = truth(self.value(v))
+            said = and_(said, one) if both else or_(said, one)
+        return said
 
     def name(self, name: str) -> Any:
         if name in NUMBERS:

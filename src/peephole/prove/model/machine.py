@@ -20,6 +20,7 @@ State is a flat dict from keys to terms or plain values:
     absent.{j}                  the runtime knows that name j names nothing; only with rules that ask for it
     owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
     threads                     our process has another thread; only with rules about interest
+    q{q}.asked                  the runtime has asked whether this is an epoll: it will see its closing
 
 and for rules with state of the process:
 
@@ -224,7 +225,7 @@ def kernel_keys(state: dict[str, Any]) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
-    ours = (".h", ".err", ".len", ".touched", ".dirty")
+    ours = (".h", ".err", ".len", ".touched", ".dirty", ".asked")
     return [
         k
         for k in keys
@@ -245,6 +246,7 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
     state: dict[str, Any] = {"reflink": bool_var("reflink")}
     if rule.interest:
         state["threads"] = bool_var("threads")
+        state |= {f"q{q}.asked": bool_var(f"q{q}.asked") for q in range(EPOLLS)}
     state |= {f"n{j}": one_of(f"n{j}", (-1, *range(INODES))) for j in range(NAMES)}
     for i in range(INODES):
         state[f"i{i}.size"] = num_var(f"i{i}.size", CELLS)
@@ -331,6 +333,7 @@ _TRUTHS = (
     "pipe",
     "in",
     "threads",
+    "asked",
     "covered",
     "mapped",
     "touched",

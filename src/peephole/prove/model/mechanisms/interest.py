@@ -7,7 +7,7 @@ from typing import Any
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.kernel import Call, perform
 from peephole.prove.model.kernel.interest import asks_out
-from peephole.prove.model.machine import DESCRIPTIONS, IDEAL
+from peephole.prove.model.machine import DESCRIPTIONS, EPOLLS, IDEAL
 from peephole.prove.model.mechanisms.base import Base, Pure, pending
 from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, lt, not_, or_
 
@@ -17,7 +17,11 @@ class InterestMechanisms(Base):
 
     def do_watchable(self, epoll: Any) -> Bool:
         """Nobody else in the process can wait there, and its closing will be seen."""
-        return not_(self.m.state["threads"])
+        m = self.m
+        for q in range(EPOLLS):
+            with m.under(eq(number(epoll), q)):
+                m.set(f"q{q}.asked", True)
+        return not_(m.state["threads"])
 
     def do_level(self, event: Any) -> Num:
         assert self.call is not None
