@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,15 +73,14 @@ def test_redis_without_fsync_has_nothing_to_gain(tmp_path: Path) -> None:
     assert not found & {"redis-server", "redis-check-rdb"}
 
 
-def test_postgresql_that_only_reads_has_nothing_to_gain(tmp_path: Path) -> None:
+def test_postgresql_that_only_reads_has_nothing_to_gain(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     _need("pg_config" if shutil.which("pg_config") else "psql", "runuser")
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not versions:
         pytest.skip("no PostgreSQL server is installed")
-    here, tools = tmp_path / "pg", versions[-1]
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    here.mkdir()
+    # Not below pytest's folder, which every other pytest closes to other users.
+    here, tools = Path(tempfile.mkdtemp(prefix="peephole-test-")), versions[-1]
+    request.addfinalizer(lambda: shutil.rmtree(here, ignore_errors=True))
     shutil.chown(here, "postgres")
     as_postgres = ["runuser", "-u", "postgres", "--"]
 
