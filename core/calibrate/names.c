@@ -70,16 +70,17 @@ static int run_overwrite(struct bench *b, long n)
 	return save(b, next_path(b), O_TRUNC, n);
 }
 
-/* One file again and again: what was written last is still on its way to the disk. */
-static int run_overwrite_again(struct bench *b, long n)
-{
-	return save(b, b->file, O_TRUNC, n);
-}
-
 static int make_one(struct bench *b)
 {
 	b->turn = 0;
 	return save(b, next_path(b), O_CREAT, SAVE_BYTES);
+}
+
+/* One file again and again: what was written last is still on its way to the disk. */
+static int run_overwrite_again(struct bench *b, long n)
+{
+	b->turn = 0;
+	return save(b, next_path(b), O_TRUNC, n);
 }
 
 /* Six calls of no rule's: each rule that looks at them lets them pass. */
@@ -157,7 +158,7 @@ const struct op ph_name_ops[] = {
 	{ "getxattr_absent", 64, NULL, run_getxattr, 0, 0 },
 	{ "overwrite_4096", MANY, make_small, run_overwrite, SAVE_BYTES, 0 },
 	{ "overwrite_32768", MANY, make_large, run_overwrite, LARGE_BYTES, 0 },
-	{ "overwrite_again_4096", 16, ph_fill_file, run_overwrite_again, SAVE_BYTES, 0 },
+	{ "overwrite_again_4096", 16, make_one, run_overwrite_again, SAVE_BYTES, 0 },
 	{ "overwrite_in_place", MANY, make_small, run_overwrite_in_place, SAVE_BYTES, 0 },
 	{ "rename_over", MANY, make_small, run_rename, SAVE_BYTES, 0 },
 	{ "unlink_create", MANY, make_small, run_unlink_create, 0, 0 },

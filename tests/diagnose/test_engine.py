@@ -107,6 +107,13 @@ def test_a_file_that_another_process_opened_is_advice_only(tmp_path: Path) -> No
     assert "another process" in finding.advice
 
 
+def test_a_file_that_the_process_opened_before_an_exec_is_its_own(tmp_path: Path) -> None:
+    lines = [b'7  open("out", O_WRONLY|O_CREAT) = 3\n', b'7  execve("/usr/bin/grep", ["grep"], 0x7f) = 0\n']
+    lines += [b'7  write(3, "line\\n", 5) = 5\n'] * 500
+    (finding,) = diagnose([capture_of(lines, tmp_path / "c")], PRICES).findings
+    assert (finding.slug, finding.rule, finding.program) == ("small_writes", "coalesce_writes", "grep")
+
+
 def test_new_files_are_no_finding(tmp_path: Path) -> None:
     lines = []
     for i in range(300):

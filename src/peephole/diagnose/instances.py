@@ -52,11 +52,13 @@ def instances(
 
 
 def described(t: Tables, rows: Any) -> Any:
-    """`rows` of calls on descriptors, with `object`: what the descriptor names; and `own`: its process opened it."""
+    """`rows` of calls on descriptors, with `object`: what the descriptor names; and `own`: its process opened it,
+    as this program or as the one that it was before an exec.
+    """
     import ibis
     from ibis import _
 
-    opened = t.opens.select("ofd", opened="path", opener="image")
+    opened = t.opens.select("ofd", opened="path", opener="pid")
     joined = rows.left_join(opened, "ofd").drop("ofd_right")
     file = ibis.coalesce(_.opened, _.path.nullif("")) if "path" in rows.columns else _.opened
     kinds = [(SOCKET, "sockets"), (FIFO, "pipes")]
@@ -65,7 +67,9 @@ def described(t: Tables, rows: Any) -> Any:
         kind = ibis.coalesce(kind, ibis.ifelse(_.ftype == DEVICE, ibis.literal("a device"), ibis.null("string")))
     else:
         kind = file
-    own = (_.opener == _.image).fill_null(False)
+    processes = t.programs.select(user=_.image, process=_.pid)
+    joined = joined.left_join(processes, joined.image == processes.user).drop("user")
+    own = (_.opener == _.process).fill_null(False)
     return joined.mutate(object=ibis.coalesce(kind, ibis.literal("an inherited file")), own=own).drop(
-        "opened", "opener"
+        "opened", "opener", "process"
     )

@@ -290,7 +290,7 @@ class Tables:
 
     @cached_property
     def opens(self) -> Any:
-        """One row an open that succeeded: ofd, image, fd, seq, ns, path, flags, file, dev, regular, size."""
+        """One row an open that succeeded: ofd, image, pid, fd, seq, ns, path, flags, file, dev, regular, size."""
         import ibis
         from ibis import _
 
@@ -300,7 +300,9 @@ class Tables:
         )
         opened = self.calls.filter(_.name.isin(OPENS), _.ret >= 0, _.ofd.notnull())
         return self.keep(
-            opened.select("ofd", "image", "seq", "ns", "path", "file", "dev", "regular", "size", fd=_.ret, flags=flags)
+            opened.select(
+                "ofd", "image", "pid", "seq", "ns", "path", "file", "dev", "regular", "size", fd=_.ret, flags=flags
+            )
         )
 
     @cached_property
