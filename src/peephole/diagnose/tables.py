@@ -410,6 +410,10 @@ def tables_of(capture: Capture, engine: str = DUCKDB) -> Iterator[Tables]:
     Raises UsageError for another engine, CaptureError when reading finds the capture corrupt, EngineError when the
     engine fails or has too little memory, MissingToolError when it is not installed.
     """
+    import ibis
+
+    # For fifty detectors Ibis takes as long to make queries short as an engine to read the long ones.
+    ibis.options.sql.fuse_selects = False
     master = spark_master(engine)
     if master is None:
         from peephole.diagnose.duck import duckdb_tables
