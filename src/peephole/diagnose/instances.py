@@ -58,7 +58,7 @@ def described(t: Tables, rows: Any) -> Any:
     import ibis
     from ibis import _
 
-    opened = t.opens.select("ofd", opened="path", opener="pid")
+    opened = t.opens.select("ofd", opened="path", opener="image", opening="pid")
     joined = rows.left_join(opened, "ofd").drop("ofd_right")
     file = ibis.coalesce(_.opened, _.path.nullif("")) if "path" in rows.columns else _.opened
     kinds = [(SOCKET, "sockets"), (FIFO, "pipes")]
@@ -69,7 +69,7 @@ def described(t: Tables, rows: Any) -> Any:
         kind = file
     processes = t.programs.select(user=_.image, process=_.pid)
     joined = joined.left_join(processes, joined.image == processes.user).drop("user")
-    own = (_.opener == _.process).fill_null(False)
+    own = (_.opener == _.image).fill_null(False) | (_.opening == _.process).fill_null(False)
     return joined.mutate(object=ibis.coalesce(kind, ibis.literal("an inherited file")), own=own).drop(
-        "opened", "opener", "process"
+        "opened", "opener", "opening", "process"
     )
