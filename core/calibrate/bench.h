@@ -10,7 +10,7 @@
 #define SAVE_BYTES 4096		/* what a save of a file writes, where no other size is said */
 #define REGION_BYTES (64L << 20)
 #define MANY 64			/* files that are saved in turn */
-#define WORK_BYTES (256 << 10)	/* as an interpreter has them at hand */
+#define WORK_BYTES (64 << 10)
 
 struct bench {
 	char folder[NAME_BYTES];

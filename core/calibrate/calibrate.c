@@ -41,7 +41,7 @@ static long long now_ns(clockid_t clock)
 /* Programs do something between their calls. After a call the processor predicts their branches worse, and its caches
  * hold what the kernel left: that is part of what a call costs, and a bare loop does not see it (bench predict). So each
  * run is preceded by work as an interpreter does it: steps chosen by data, each an indirect call, over some memory. */
-#define STEPS 1024
+#define STEPS 256
 
 typedef unsigned int (*step)(char *at, unsigned int x);
 
