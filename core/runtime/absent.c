@@ -2,8 +2,7 @@
  * of one thread: a signal handler that changes names in the middle of a listing is noticed, another thread would not be. */
 #include "absent.h"
 
-#include "calls.h"
-#include "numbers.h"
+#include "classes.h"
 
 #define FOLDERS 256
 #define PREFIX 240
@@ -30,7 +29,6 @@ static struct folder {
 	uint8_t state, asked;
 	char prefix[PREFIX];
 } folders[FOLDERS];
-static unsigned n_folders;
 
 /* A name is here as its hash with its folder's; two of one hash count as there, which is safe. The upper 16 bits say in which
  * generation it was put here: what is older is free. */
@@ -45,7 +43,7 @@ void ph_absent_forget(void)
 {
 	if (!(++generation & 0xffff))	/* of a slot that was never used */
 		generation++;
-	n_folders = 0;
+	ph_notable.folders = 0;
 	n_names = 0;
 }
 
@@ -82,7 +80,7 @@ static uint64_t *slot_of(uint64_t name)
 
 static struct folder *known_folder(uint64_t hash, const char *prefix, int64_t bytes)
 {
-	for (unsigned i = 0; i < n_folders; i++) {
+	for (unsigned i = 0; i < ph_notable.folders; i++) {
 		struct folder *f = &folders[i];
 		int64_t same = 0;
 
@@ -98,11 +96,11 @@ static struct folder *known_folder(uint64_t hash, const char *prefix, int64_t by
 
 static struct folder *new_folder(uint64_t hash, const char *prefix, int64_t bytes)
 {
-	struct folder *f = &folders[n_folders];
+	struct folder *f = &folders[ph_notable.folders];
 
-	if (n_folders == FOLDERS || bytes >= PREFIX)
+	if (ph_notable.folders == FOLDERS || bytes >= PREFIX)
 		return NULL;
-	n_folders++;
+	ph_notable.folders++;
 	*f = (struct folder){ .hash = hash, .generation = generation, .bytes = (uint16_t)bytes };
 	for (int64_t i = 0; i < bytes; i++)
 		f->prefix[i] = prefix[i];
@@ -317,6 +315,6 @@ static bool keeps(const struct ph_call *c)
 
 void ph_absent_before(const struct ph_call *c)
 {
-	if (n_folders && !keeps(c))
+	if (ph_notable.folders && !keeps(c))
 		ph_absent_forget();
 }

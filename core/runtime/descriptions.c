@@ -1,5 +1,6 @@
 #include "descriptions.h"
 
+#include "classes.h"
 #include "dispatch.h"
 #include "engine.h"
 #include "interest.h"
@@ -16,9 +17,7 @@ static unsigned n_free_buffers;
 
 /* --- descriptors ---------------------------------------------------------------------------------------- */
 
-enum fd_kind { FD_NONE, FD_UNKNOWN, FD_REGULAR, FD_OTHER, FD_EPOLL, FD_NO_EPOLL };	/* FD_NONE: closed, or made by no open */
-
-static uint8_t fd_kind[PH_FDS];
+uint8_t ph_fd_kind[PH_FDS];
 static struct { uint64_t dev, ino; } fd_file[PH_FDS];
 static int64_t fd_highest = -1;
 static bool fds_incomplete;		/* some descriptor is beyond PH_FDS, or they can't be listed */
@@ -89,7 +88,7 @@ void ph_fd_opened(int64_t fd)
 		fds_incomplete = true;
 		return;
 	}
-	fd_kind[fd] = FD_UNKNOWN;
+	ph_fd_kind[fd] = PH_FD_UNKNOWN;
 	if (fd > fd_highest)
 		fd_highest = fd;
 }
@@ -102,13 +101,13 @@ int64_t ph_fd_highest(void)
 void ph_fd_closed(int64_t fd)
 {
 	if (fd >= 0 && fd < PH_FDS)
-		fd_kind[fd] = FD_NONE;
+		ph_fd_kind[fd] = PH_FD_NONE;
 }
 
 void ph_fd_closed_range(uint64_t first, uint64_t last)
 {
 	for (uint64_t fd = first; fd <= last && fd < PH_FDS; fd++)
-		fd_kind[fd] = FD_NONE;
+		ph_fd_kind[fd] = PH_FD_NONE;
 }
 
 struct dirent64 {
@@ -179,44 +178,43 @@ static bool fd_known(int64_t fd)
 {
 	struct ph_identity id;
 
-	if (fd_kind[fd] >= FD_REGULAR)
+	if (ph_fd_kind[fd] >= PH_FD_REGULAR)
 		return true;
 	if (ph_identify(fd, &id) < 0) {		/* closed behind our back */
-		fd_kind[fd] = FD_NONE;
+		ph_fd_kind[fd] = PH_FD_NONE;
 		return false;
 	}
 	fd_file[fd].dev = id.dev;
 	fd_file[fd].ino = id.ino;
-	fd_kind[fd] = (id.mode & PH_S_IFMT) == PH_S_IFREG || is_quiet(&id) ? FD_REGULAR : FD_OTHER;
+	ph_fd_kind[fd] = (id.mode & PH_S_IFMT) == PH_S_IFREG || is_quiet(&id) ? PH_FD_REGULAR : PH_FD_OTHER;
 	return true;
 }
 
 bool ph_fd_regular(int64_t fd)
 {
-	return fd >= 0 && fd < PH_FDS && fd_kind[fd] != FD_NONE && fd_known(fd) && fd_kind[fd] == FD_REGULAR;
+	return fd >= 0 && fd < PH_FDS && ph_fd_kind[fd] != PH_FD_NONE && fd_known(fd) && ph_fd_kind[fd] == PH_FD_REGULAR;
 }
 
 #define CLOSES_IN_A_ROW 32	/* of what may be closed: to list what is open costs as much as a hundred such calls */
-static unsigned closes_in_a_row;
 static bool listed;			/* since the last call that is no close */
 
 void ph_fds_may_change(void)
 {
 	listed = false;
-	closes_in_a_row = 0;
+	ph_notable.closes = 0;
 }
 
 bool ph_fd_unopened(int64_t fd)
 {
-	if (fd < 0 || fds_incomplete || (fd < PH_FDS && fd_kind[fd] != FD_NONE))
+	if (fd < 0 || fds_incomplete || (fd < PH_FDS && ph_fd_kind[fd] != PH_FD_NONE))
 		return false;
 	if (listed)
 		return true;
-	if (++closes_in_a_row < CLOSES_IN_A_ROW)
+	if (++ph_notable.closes < CLOSES_IN_A_ROW)
 		return false;
-	closes_in_a_row = 0;
+	ph_notable.closes = 1;
 	listed = list_fds();
-	return listed && !fds_incomplete && (fd >= PH_FDS || fd_kind[fd] == FD_NONE);
+	return listed && !fds_incomplete && (fd >= PH_FDS || ph_fd_kind[fd] == PH_FD_NONE);
 }
 
 void ph_fd_path(char to[PH_FD_PATH], int64_t fd)
@@ -237,9 +235,9 @@ void ph_fd_path(char to[PH_FD_PATH], int64_t fd)
 
 enum ph_fd_epoll ph_fd_epoll(int64_t fd)
 {
-	if (fd < 0 || fd >= PH_FDS || fd_kind[fd] == FD_REGULAR || fd_kind[fd] == FD_NO_EPOLL)
+	if (fd < 0 || fd >= PH_FDS || ph_fd_kind[fd] == PH_FD_REGULAR || ph_fd_kind[fd] == PH_FD_NO_EPOLL)
 		return PH_FD_IS_NONE;
-	return fd_kind[fd] == FD_EPOLL ? PH_FD_IS_EPOLL : PH_FD_NOT_ASKED;
+	return ph_fd_kind[fd] == PH_FD_EPOLL ? PH_FD_IS_EPOLL : PH_FD_NOT_ASKED;
 }
 
 void ph_fd_ask_epoll(int64_t fd)
@@ -254,7 +252,7 @@ void ph_fd_ask_epoll(int64_t fd)
 	same = ph_syscall(PH_NR_readlink, (int64_t)path, (int64_t)name, sizeof(name), 0, 0, 0) == sizeof(wanted) - 1;
 	for (unsigned i = 0; same && i < sizeof(wanted) - 1; i++)
 		same = name[i] == wanted[i];
-	fd_kind[fd] = same ? FD_EPOLL : fd_kind[fd] == FD_OTHER ? FD_NO_EPOLL : fd_kind[fd];
+	ph_fd_kind[fd] = same ? PH_FD_EPOLL : ph_fd_kind[fd] == PH_FD_OTHER ? PH_FD_NO_EPOLL : ph_fd_kind[fd];
 }
 
 bool ph_fd_alone(const struct ph_description *d)
@@ -272,7 +270,7 @@ bool ph_fd_alone(const struct ph_description *d)
 		if (mapped[i].dev == d->dev && mapped[i].ino == d->ino)
 			return false;
 	for (int64_t fd = 0; fd <= fd_highest; fd++) {
-		if (fd_kind[fd] == FD_NONE || description_of[fd] == me || !fd_known(fd))
+		if (ph_fd_kind[fd] == PH_FD_NONE || description_of[fd] == me || !fd_known(fd))
 			continue;
 		if (fd_file[fd].ino == d->ino && fd_file[fd].dev == d->dev)
 			return false;
@@ -424,7 +422,7 @@ void ph_descriptions_forget(void)
 int ph_descriptions_init(void)
 {
 	for (int64_t fd = 0; fd <= fd_highest; fd++)
-		fd_kind[fd] = FD_NONE;
+		ph_fd_kind[fd] = PH_FD_NONE;
 	fds_incomplete = false;
 	n_mapped = 0;
 	if (!ph_keeper_leave())

@@ -124,6 +124,15 @@ static inline uint8_t *ph_buffer_of(const struct ph_description *d, unsigned lay
 }
 
 /* --- every descriptor of the process, for `alone` ------------------------------------------------------- */
+enum ph_fd_kind {
+	PH_FD_NONE,		/* closed, or made by no open */
+	PH_FD_UNKNOWN, PH_FD_REGULAR, PH_FD_OTHER, PH_FD_EPOLL, PH_FD_NO_EPOLL
+};
+extern uint8_t ph_fd_kind[PH_FDS];
+static inline bool ph_fd_surely_regular(int64_t fd)	/* as far as is known without a look */
+{
+	return (uint64_t)fd < PH_FDS && ph_fd_kind[fd] == PH_FD_REGULAR;
+}
 void ph_fd_opened(int64_t fd);
 void ph_fd_closed(int64_t fd);
 int64_t ph_fd_highest(void);
@@ -142,6 +151,7 @@ static inline bool ph_anything_pending(void)
 {
 	uint64_t any = 0;
 
+#pragma GCC unroll 4
 	for (unsigned i = 0; i < PH_DESCRIPTIONS / 64; i++)
 		any |= atomic_load_explicit(&ph_region.head.dirty[i], memory_order_relaxed);
 	return any != 0;

@@ -34,6 +34,9 @@ int ph_dispatch_init(struct ph_control *control);
  * need no patch. Known after ph_dispatch_init. */
 bool ph_wants(int64_t nr);
 
+/* Whether no rule has anything to do with the call: it is made as it stands. */
+bool ph_passes(const struct ph_call *c);
+
 /* Whether the call could be answered in user space without a lock on anything; then *ret is the result. Of c only the
  * arguments and the number are looked at. To be tried before ph_dispatch, under the same conditions. */
 bool ph_answer(const struct ph_call *c, int64_t *ret);

@@ -11,11 +11,12 @@
 
 struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
+PH_HOT_DATA const uint32_t *ph_layer_switches[PH_RULES_MAX];
 uint32_t ph_layers_on;
 uint32_t ph_interest_layers, ph_memory_layers, ph_file_layers;
 PH_HOT_DATA struct ph_control *ph_control;
 
-static bool handled[PH_NR_MAX];
+static uint32_t handled[PH_NR_MAX];
 static uint32_t may_answer[PH_NR_MAX];
 static uint32_t glance[PH_NR_MAX];
 static uint32_t stateless[PH_NR_MAX];		/* layers whose handler needs no description */
@@ -64,7 +65,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	ph_n_layers = 0;
 	ph_interest_layers = ph_memory_layers = ph_file_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
-		handled[nr] = false;
+		handled[nr] = 0;
 		may_answer[nr] = 0;
 		stateless[nr] = 0;
 		glance[nr] = 0;
@@ -89,6 +90,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		ph_pipes_used |= rule->pipes;
 		layer->state_words = size / 8;
 		layer->control = &control->rules[i];
+		ph_layer_switches[ph_n_layers] = &control->rules[i].enabled;
 		layer->index = i;
 		layer->offset = offset;
 		offset += size;
@@ -98,7 +100,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 			if (nr < 0 || nr >= PH_NR_MAX || h >= 255)
 				return -1;
 			layer->handle_of[nr] = (uint8_t)(h + 1);
-			handled[nr] = true;
+			handled[nr] |= 1u << ph_n_layers;
 			/* What is not trusted is looked at, and that takes the kernel. */
 			if (rule->handles[h].may_answer && layer->control->trust != PH_TRUST_ISOLATED)
 				may_answer[nr] |= 1u << ph_n_layers;
@@ -119,6 +121,11 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 bool ph_layers_handle(int64_t nr)
 {
 	return nr >= 0 && nr < PH_NR_MAX && handled[nr];
+}
+
+uint32_t ph_layers_handling(int64_t nr)
+{
+	return nr >= 0 && nr < PH_NR_MAX ? handled[nr] : 0;
 }
 
 uint32_t ph_layers_may_answer(int64_t nr)

@@ -57,8 +57,9 @@ struct ph_layer {
 extern struct ph_layer ph_layers[PH_RULES_MAX];
 extern unsigned ph_n_layers;
 extern struct ph_control *ph_control;
+extern const uint32_t *ph_layer_switches[PH_RULES_MAX];	/* `enabled` of each in the control page, which others write */
 extern uint32_t ph_layers_on;	/* bit i: layer i has not left this process */
-extern bool ph_armed;		/* dispatch.c */
+extern bool ph_armed;		/* whole.c */
 
 int ph_layers_init(struct ph_control *control);
 int ph_layers_choose(struct ph_control *control, uint32_t chosen);	/* bit i: rule i of the control page */
@@ -66,6 +67,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen);	/* bit i: rul
 /* Whether any layer has a handler for this call; and (bit i: layer i) those that may answer without the kernel, and
  * those whose handler needs no description. */
 bool ph_layers_handle(int64_t nr);
+uint32_t ph_layers_handling(int64_t nr);
 uint32_t ph_layers_may_answer(int64_t nr);
 uint32_t ph_layers_stateless(int64_t nr);
 uint32_t ph_layers_glance(int64_t nr);		/* those whose handler changes no state */

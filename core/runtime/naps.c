@@ -1,7 +1,7 @@
 /* Sleeps in a row: what each thread asked for last. See rule.h. */
 #include "naps.h"
 
-#include "numbers.h"
+#include "classes.h"
 
 #define ROWS 64		/* of threads whose numbers fall on one row, the first has it */
 #define NAP_NS 20000
@@ -16,7 +16,6 @@ static struct row {
 	int64_t times;
 	int64_t owed_ns;	/* of a first sleep */
 } rows[ROWS];
-PH_HOT_DATA bool ph_naps_used;
 
 static struct row *mine(uint64_t self)
 {
@@ -60,6 +59,21 @@ void ph_naps_end(void)
 	if (row->owed_ns)
 		pay(row);
 	atomic_store_explicit(&row->self, 0, memory_order_release);
+	__atomic_fetch_sub(&ph_notable.naps, 1, __ATOMIC_RELAXED);
+}
+
+void ph_naps_adopt(void)
+{
+	uint64_t self = ph_self();
+
+	ph_notable.naps = 0;
+	for (unsigned i = 0; i < ROWS; i++) {
+		bool own = atomic_load_explicit(&rows[i].self, memory_order_relaxed) == self;
+
+		ph_notable.naps += own;
+		if (!own)
+			atomic_store_explicit(&rows[i].self, 0, memory_order_relaxed);
+	}
 }
 
 int64_t ph_in_a_row(struct ph_k *k, int64_t request)
@@ -81,6 +95,7 @@ int64_t ph_in_a_row(struct ph_k *k, int64_t request)
 	}
 	if (!atomic_compare_exchange_strong(&row->self, &nobody, self))
 		return 0;
+	__atomic_fetch_add(&ph_notable.naps, 1, __ATOMIC_RELAXED);
 	row->seconds = asked[0];
 	row->nanoseconds = asked[1];
 	row->times = 1;

@@ -4,8 +4,8 @@
 
 #include "layers.h"
 
-extern bool ph_naps_used;	/* some rule looks at sleeps: every call of another kind ends its thread's row */
-void ph_naps_end(void);
+void ph_naps_end(void);	/* this thread's row: another call than a sleep comes */
+void ph_naps_adopt(void);	/* in a fork's child: the other threads are not there */
 
 static inline bool ph_is_sleep(int64_t nr)
 {

@@ -5,7 +5,7 @@
 enum {
 	PH_NR_read = 0, PH_NR_write = 1, PH_NR_open = 2, PH_NR_close = 3, PH_NR_stat = 4, PH_NR_fstat = 5,
 	PH_NR_lstat = 6, PH_NR_poll = 7, PH_NR_lseek = 8, PH_NR_mmap = 9, PH_NR_munmap = 11, PH_NR_rt_sigaction = 13,
-	PH_NR_rt_sigprocmask = 14, PH_NR_ioctl = 16, PH_NR_pread64 = 17, PH_NR_pwrite64 = 18, PH_NR_writev = 20,
+	PH_NR_rt_sigprocmask = 14, PH_NR_rt_sigreturn = 15, PH_NR_ioctl = 16, PH_NR_pread64 = 17, PH_NR_pwrite64 = 18, PH_NR_writev = 20,
 	PH_NR_access = 21, PH_NR_mremap = 25, PH_NR_madvise = 28, PH_NR_dup = 32, PH_NR_dup2 = 33, PH_NR_nanosleep = 35,
 	PH_NR_getpid = 39, PH_NR_sendfile = 40, PH_NR_accept = 43, PH_NR_sendto = 44, PH_NR_recvfrom = 45, PH_NR_sendmsg = 46,
 	PH_NR_recvmsg = 47, PH_NR_shutdown = 48, PH_NR_setsockopt = 54, PH_NR_getsockopt = 55, PH_NR_clone = 56, PH_NR_kill = 62,
@@ -17,7 +17,7 @@ enum {
 	PH_NR_epoll_wait = 232, PH_NR_epoll_ctl = 233, PH_NR_openat = 257, PH_NR_newfstatat = 262,
 	PH_NR_unlinkat = 263, PH_NR_renameat = 264, PH_NR_readlinkat = 267, PH_NR_unshare = 272, PH_NR_tee = 276,
 	PH_NR_fallocate = 285, PH_NR_accept4 = 288, PH_NR_dup3 = 292, PH_NR_pipe2 = 293, PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_setns = 308,
-	PH_NR_process_vm_readv = 310, PH_NR_kcmp = 312, PH_NR_renameat2 = 316, PH_NR_membarrier = 324,
+	PH_NR_process_vm_readv = 310, PH_NR_kcmp = 312, PH_NR_renameat2 = 316, PH_NR_seccomp = 317, PH_NR_membarrier = 324,
 	PH_NR_statx = 332, PH_NR_io_uring_setup = 425, PH_NR_close_range = 436, PH_NR_openat2 = 437,
 	PH_NR_pidfd_getfd = 438, PH_NR_faccessat2 = 439, PH_NR_MAX = 512
 };

@@ -12,7 +12,6 @@
 #include "opens.h"
 #include "run.h"
 
-#define SMALL 64		/* bytes that a read asks for at most to count */
 #define MANY 4096		/* reads in a row, before processes are looked through: what that takes is as much */
 #define IN_VAIN 8		/* peeks in a row that found nothing; then */
 #define SKIP 16			/* only one in so many is tried */
@@ -21,6 +20,7 @@
 enum { FIONREAD = 0x541b, SPLICE_F_NONBLOCK = 2, O_DIRECT = 040000, READABLE = 0400 };
 
 bool ph_pipes_used;
+uint32_t ph_pipe_row;
 
 /* --- who else has it -------------------------------------------------------------------------------------- */
 
@@ -148,20 +148,20 @@ static bool is_read_end(int64_t fd, char pipe[NAME_MAX])
 void ph_pipe_read(int64_t fd, int64_t n)
 {
 	static int64_t last = -1;
-	static uint32_t in_a_row, wanted = MANY;
+	static uint32_t wanted = MANY;
 	char pipe[NAME_MAX];
 	struct ph_walk walk;
 	bool alone;
 
-	if (fd != last || n <= 0 || n >= SMALL) {
+	if (fd != last || n <= 0 || n >= PH_PIPE_SMALL) {
 		last = fd;
-		in_a_row = 0;
+		ph_pipe_row = 0;
 		wanted = MANY;
 		return;
 	}
-	if (++in_a_row < wanted || fd < 0 || fd >= PH_FDS)
+	if (++ph_pipe_row < wanted || fd < 0 || fd >= PH_FDS)
 		return;
-	in_a_row = 0;
+	ph_pipe_row = 0;
 	wanted = wanted < (1u << 24) ? wanted * 4 : wanted;	/* what was so once is often so again */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);		/* no handler of the program's sees the descriptors that this takes */

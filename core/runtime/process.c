@@ -7,7 +7,6 @@
 
 #include <stdatomic.h>
 
-#include "naps.h"
 #include "numbers.h"
 
 #define STATES_MAX 1024
@@ -42,7 +41,6 @@ int ph_process_init(void)
 				continue;
 			handled[handles->nr] = true;
 			with_state[handles->nr] |= bytes > 0;
-			ph_naps_used |= ph_is_sleep(handles->nr);
 		}
 	}
 	return 0;

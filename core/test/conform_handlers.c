@@ -40,10 +40,16 @@ static void handle(int signal, void (*handler)(int, siginfo_t *, void *), int fl
 	sigaction(signal, &action, NULL);
 }
 
-/* Small writes to a file, gathered or not, and reads of what must be there. Returns what came out wrong. */
-/* This run's own file, so that runs beside each other do not meet. */
-static char scratch[48];
+/* A path that no other process uses at the same time. */
+static const char *own_path(void)
+{
+	static __thread char path[64];
 
+	snprintf(path, sizeof(path), "/tmp/conform-handlers-%d", gettid());
+	return path;
+}
+
+/* Small writes to a file, gathered or not, and reads of what must be there. Returns what came out wrong. */
 static long write_and_read(const char *path)
 {
 	char line[16], back[16 * LINES];
@@ -69,13 +75,11 @@ static long write_and_read(const char *path)
 
 static void work(int rounds)
 {
-	char path[64];
 	long wrong = 0;
 
-	snprintf(path, sizeof(path), "/tmp/conform-handlers-%d", getpid());
 	for (int i = 0; i < rounds; i++)
-		wrong += write_and_read(path);
-	unlink(path);
+		wrong += write_and_read(own_path());
+	unlink(own_path());
 	say("  wrong %ld, in handlers %d\n", wrong, (int)wrong_in_handler);
 }
 
@@ -302,9 +306,9 @@ static void each_signal_comes_once(void)
 		handle(signals[round], take_value, SA_RESTART);
 		send_to_me(signals[round], send_in_turn);
 		while (!stop)
-			write_and_read(scratch);
+			write_and_read(own_path());
 		pthread_join(sender, NULL);
-		unlink(scratch);
+		unlink(own_path());
 		say("  caught %d, wrong %d\n", (int)caught, (int)wrong_in_handler);
 	}
 }
@@ -327,9 +331,9 @@ static void queued_signals_keep_their_order(void)
 	handle(SIGRTMIN + 2, take_value, SA_RESTART);
 	send_to_me(SIGRTMIN + 2, send_in_bursts);
 	while (!stop)
-		write_and_read(scratch);
+		write_and_read(own_path());
 	pthread_join(sender, NULL);
-	unlink(scratch);
+	unlink(own_path());
 	say("  caught %d, wrong %d\n", (int)caught, (int)wrong_in_handler);
 }
 
@@ -356,7 +360,7 @@ static void jumps_out_of_calls(void)
 	send_to_me(SIGUSR1, send_often);
 	while (jumps < 120) {
 		if (sigsetjmp(out, 1) == 0) {
-			int fd = open(scratch, O_RDWR | O_CREAT | O_TRUNC, 0600);
+			int fd = open(own_path(), O_RDWR | O_CREAT | O_TRUNC, 0600);
 
 			may_jump = 1;
 			for (int i = 0; may_jump; i++) {
@@ -371,7 +375,7 @@ static void jumps_out_of_calls(void)
 	send_no_more();
 	sigprocmask(SIG_BLOCK, NULL, &now);
 	say("  jumps %d, blocked %d\n", jumps, sigismember(&now, SIGUSR1) || sigismember(&now, SIGTERM));
-	unlink(scratch);
+	unlink(own_path());
 	work(20);
 }
 
@@ -438,13 +442,13 @@ static void what_a_handler_leaves(void)
 	for (int i = 0; i < 100; i++) {
 		caught = 0;
 		while (!caught)
-			write_and_read(scratch);
+			write_and_read(own_path());
 		sigprocmask(SIG_BLOCK, NULL, &now);
 		unblocked += !sigismember(&now, SIGHUP);
 		sigprocmask(SIG_UNBLOCK, &hup, NULL);
 	}
 	send_no_more();
-	unlink(scratch);
+	unlink(own_path());
 	say("  not blocked %ld\n", unblocked);
 }
 
@@ -595,13 +599,13 @@ static void forks_between_signals(void)
 			raise(SIGUSR1);
 			_exit(caught == 1 ? 0 : 2);
 		}
-		write_and_read(scratch);
+		write_and_read(own_path());
 		while (waitpid(pid, &status, 0) < 0)
 			;
 		wrong += status != 0;
 	}
 	send_no_more();
-	unlink(scratch);
+	unlink(own_path());
 	say("  wrong %ld, in handlers %d\n", wrong, (int)wrong_in_handler);
 }
 
@@ -644,28 +648,26 @@ static void timers(void)
 	say("  caught many %d\n", caught > 10);
 }
 
-static void *work_in_thread(void *path)
+static void *work_in_thread(void *arg)
 {
 	long wrong = 0;
 
+	(void)arg;
 	for (int i = 0; i < 100; i++)
-		wrong += write_and_read(path);
-	unlink(path);
+		wrong += write_and_read(own_path());
+	unlink(own_path());
 	return (void *)wrong;
 }
 
 /* Handlers change while others are on their way to them. */
 static void handlers_change(void)
 {
-	static char paths[3][48];
 	pthread_t threads[3];
 	long wrong = 0;
 
 	signal(SIGALRM, count);
-	for (long i = 0; i < 3; i++) {
-		snprintf(paths[i], sizeof(paths[i]), "/tmp/conform-change-%d-%ld", getpid(), i);
-		pthread_create(&threads[i], NULL, work_in_thread, paths[i]);
-	}
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, work_in_thread, NULL);
 	for (int i = 0; i < 20000; i++) {
 		void (*before)(int) = signal(SIGALRM, i % 2 ? count : other);
 
@@ -704,10 +706,5 @@ static const struct check checks[] = {
 	{ "timers", timers },
 	{ "handlers_change", handlers_change },
 };
-
-__attribute__((constructor)) static void name_scratch(void)
-{
-	snprintf(scratch, sizeof(scratch), "/tmp/conform-handlers-own-%d", getpid());
-}
 
 CONFORM_MAIN(checks)

@@ -1,0 +1,210 @@
+/* Calls that need no lock: that concern nobody, and that are answered in user space, on a copy of the rule's state which one
+ * step puts in force. */
+#include "absent.h"
+#include "classes.h"
+#include "guard.h"
+#include "naps.h"
+#include "opens.h"
+#include "owed.h"
+#include "pipes.h"
+#include "process.h"
+#include "run.h"
+
+#define NO_FD 0xff
+
+/* Which layers can answer a call on trial (bit i: layer i), which of them change no state, where its descriptor is, and whether
+ * it passes where nobody has to do with that. */
+static struct row {
+	uint32_t layers, glance;
+	uint8_t fd_arg;
+	bool passes, inert, reads;
+} rows[PH_NR_MAX];
+
+PH_HOT_DATA union ph_notable ph_notable;
+
+/* The engine sees to actions of signals and to filters. */
+static bool may_pass(int64_t nr)
+{
+	switch ((enum call_class)ph_calls[nr].class) {
+	case FD:
+		return nr != PH_NR_fcntl && ph_calls[nr].fd_arg2 < 0;
+	case INERT:
+		return nr != PH_NR_rt_sigaction && nr != PH_NR_rt_sigreturn && !ph_process_handles(nr);
+	case ANY:
+		return nr != PH_NR_seccomp && ph_any_is_plain(nr);
+	case WAIT:
+		return true;
+	case MAPS:
+	case DUP:
+	case CLOSE:
+	case CLOSES:
+	case OPEN:
+	case FORK:
+	case EXEC:
+	case EXIT:
+		return false;
+	}
+	return false;
+}
+
+void ph_answers_init(void)
+{
+	for (int64_t nr = 0; nr < PH_NR_MAX; nr++) {
+		const struct call_row *call = &ph_calls[nr];
+		/* Of ioctl, what an argument names besides takes the kernel to know: no trial answers that. */
+		bool on_trial = (call->class == FD || call->class == INERT || nr == PH_NR_ioctl) && call->fd_arg >= 0 &&
+				call->fd_arg2 < 0 && !ph_layers_stateless(nr);
+
+		rows[nr] = (struct row){
+			.layers = on_trial ? ph_layers_may_answer(nr) | ph_layers_glance(nr) : 0,
+			.glance = on_trial ? ph_layers_glance(nr) : 0,
+			.fd_arg = call->fd_arg < 0 ? NO_FD : (uint8_t)call->fd_arg,
+			.passes = may_pass(nr),
+			.inert = call->class == INERT,
+			.reads = nr == PH_NR_read && ph_pipes_used,
+		};
+	}
+}
+
+/* Whether all that is noted is names that folders lack, and the call makes none of them unknown (absent.c). */
+static bool keeps_names(const struct row *row, int64_t fd)
+{
+	union ph_notable others = ph_notable;
+
+	others.folders = 0;
+	return !others.any && (row->inert || (row->fd_arg != NO_FD && ph_fd_surely_regular(fd)));
+}
+
+PH_HOT bool ph_passes(const struct ph_call *c)
+{
+	const struct row *row;
+	int64_t fd = -1;
+
+	if ((uint64_t)c->nr >= PH_NR_MAX)
+		return false;
+	row = &rows[c->nr];
+	if (row->fd_arg != NO_FD)
+		fd = (int32_t)c->a[row->fd_arg];
+	return row->passes && !ph_description_of(fd) && ph_armed && !ph_hold_forked() && !ph_anything_pending() && !ph_owed_any() &&
+	       (!ph_notable.any || keeps_names(row, fd)) && !(row->reads && ph_pipe_counts(c->a[2]));
+}
+
+/* A trial of ours was taken over: its description is nobody's any more, and its memory comes back here. */
+static __attribute__((cold, noinline)) void bury(struct ph_description *d)
+{
+	struct ph_walk walk;
+
+	ph_walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	if (d->fds == 0 && (atomic_load(&d->word) & PH_WORD_DEAD))
+		ph_description_free(d);
+	ph_walk_end(&walk);
+}
+
+/* Many hits, counted in copies that are in force now. */
+static __attribute__((cold, noinline)) void hand_over(uint32_t layers)
+{
+	for (; layers; layers &= layers - 1)
+		__atomic_fetch_add(&ph_layers[__builtin_ctz(layers)].control->hits, PH_MANY_HITS, __ATOMIC_RELAXED);
+}
+
+/* The call, from the first layer that has state on d; none without a state handles it. */
+static inline int64_t call_layers(struct ph_walk *walk, struct ph_description *d, const struct ph_call *c)
+{
+	unsigned first = (unsigned)__builtin_ctz(d->handled), h = ph_layers[first].handle_of[c->nr];
+	struct ph_k k = { .walk = walk, .call = c, .layer = first };
+	int64_t r;
+
+	if (!h)
+		return ph_layer_call(walk, first, c);
+	k.f = ph_state_for(walk, d, first);
+	r = ph_guarded(&k, k.f, c->a, ph_layers[first].handles[h - 1].run);
+	walk->aborted = walk->aborted || r == PH_FAULTED;
+	return r;
+}
+
+/* The whole call in user space, on copies of the states; false: it has to be done firmly. */
+static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
+{
+	struct ph_walk walk;	/* not all of it: that would take as long as the rest */
+	struct ph_trial trial;
+	bool done = false;
+	int64_t r;
+
+	if (d->error || d->unplaced || !ph_trial_begin(d, &trial))
+		return false;
+	if (!(trial.word & PH_WORD_DEAD) && ph_description_of(fd) == d && d->handled) {
+		walk.d = d;
+		walk.process = NULL;
+		walk.adopts = 0;
+		walk.touched = walk.hits = walk.many_hits = 0;
+		walk.held = walk.aborted = walk.received = false;
+		walk.glance = !(d->handled & ~rows[c->nr].glance);
+		walk.trial = true;
+		walk.known_fd = 0;
+		r = call_layers(&walk, d, c);
+		if (walk.received) {
+			if (!ph_trial_end(&trial, false))
+				bury(d);
+			*ret = r;
+			return true;
+		}
+		if (!walk.aborted) {
+			/* Marked before the commit: a settle of nothing harms nobody, a pending effect that no
+			 * settle finds does. */
+			if (!ph_dirty_test(d))
+				ph_dirty_set(d);
+			done = ph_trial_commit(d, &trial, walk.touched);
+			*ret = r;
+		}
+	}
+	if (!ph_trial_end(&trial, done))
+		bury(d);
+	if (done && walk.many_hits)
+		hand_over(walk.many_hits);
+	return done;
+}
+
+/* Whether every one of these layers is on; in doubt not. */
+static inline bool switched_on(uint32_t layers)
+{
+	if (__atomic_load_n(&ph_control->master, __ATOMIC_RELAXED) != 1)
+		return false;
+	for (; layers; layers &= layers - 1)
+		if (!__atomic_load_n(ph_layer_switches[__builtin_ctz(layers)], __ATOMIC_RELAXED))
+			return false;
+	return true;
+}
+
+static __attribute__((noinline)) bool answered_timed(const struct ph_call *c, int64_t fd, struct ph_description *d,
+						      int64_t *ret)
+{
+	unsigned first = (unsigned)__builtin_ctz(d->handled);
+	uint64_t start = ph_ticks();
+
+	if (!answered_on_trial(c, fd, d, ret))
+		return false;
+	if (start)
+		ph_pay_call(first, ph_ticks() - start, true);
+	return true;
+}
+
+PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
+{
+	const struct row *row;
+	struct ph_description *d;
+	int64_t fd;
+
+	if ((uint64_t)c->nr >= PH_NR_MAX)
+		return false;
+	row = &rows[c->nr];
+	if (!row->layers || !ph_armed || ph_hold_forked() || ph_is_dup(c) || ph_is_of_descriptor(c))
+		return false;
+	fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
+	d = ph_description_of(fd);
+	if (__builtin_expect(ph_notable.naps, 0))
+		ph_naps_end();
+	if (!d || !(d->handled & row->layers) || !switched_on(d->handled))
+		return false;
+	return ph_pay_due() ? answered_timed(c, fd, d, ret) : answered_on_trial(c, fd, d, ret);
+}
