@@ -6,6 +6,7 @@ How long threads stand still when the runtime is put into a running process and 
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
@@ -30,6 +31,7 @@ STARTS = 100
 COLD_STARTS = 5
 ATTACHES = 25
 ATTACH_THREADS = (1, 8, 40, 50)
+PARTS = ("calls", "starts", "sites", "attaches", "trapped")
 PEERS = {"sud_allow": CALLS, "seccomp_allow": CALLS, "sud_trap": 2000, "seccomp_notify": 500}
 COMMANDS = {
     "true": ["/bin/true"],
@@ -191,7 +193,18 @@ def _starts(sides: dict[str, dict[str, str]]) -> dict[str, float]:
     return figures | cold
 
 
-def measure() -> dict[str, Any]:
+def options(words: list[str]) -> argparse.Namespace:
+    """`--only PART,...`: these."""
+    parser = argparse.ArgumentParser(prog="python -m bench interpose_cost")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    given = parser.parse_args(words)
+    given.only = given.only.split(",")
+    if unknown := set(given.only) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return given
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark. `*_ns` and `start_*_warm_ms` without a side's name are what is added; answered is absolute."""
     # These two skew Python's own start.
     unset = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
@@ -203,9 +216,16 @@ def measure() -> dict[str, Any]:
         arm(_rules(), trapping=True) as trapped,
     ):
         sides = {"plain": base, "none": none.environment(base), "rules": rules.environment(base)}
-        figures = _calls(sides, Path(folder)) | _starts(sides) | _tiers() | _attaches()
-        figures |= _trapped(trapped.environment(base), Path(folder))
-        figures["sites_patched_share"] = _share(none)
+        parts: dict[str, Callable[[], dict[str, float]]] = {
+            "calls": lambda: _calls(sides, Path(folder)),
+            "starts": lambda: _starts(sides),
+            "sites": lambda: _tiers() | {"sites_patched_share": _share(none, sides["none"])},
+            "attaches": _attaches,
+            "trapped": lambda: _trapped(trapped.environment(base), Path(folder)),
+        }
+        figures: dict[str, float] = {}
+        for part in given.only:
+            figures |= parts[part]()
         kind = Path(folder).stat().st_dev
     return {
         "figures": figures,
@@ -222,10 +242,7 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _share(armed: Armed) -> float:
+def _share(armed: Armed, env: dict[str, str]) -> float:
+    subprocess.run(["true"], env=env, check=True)
     stats = armed.stats()
     return stats["sites_patched"] / max(1, stats["sites_patched"] + stats["sites_unpatched"])
-
-
-#: for callers that look for this name
-run = measure
