@@ -54,8 +54,14 @@ static bool same(const char *a, const char *b, int64_t n)
 	return b[n] == 0;
 }
 
-/* Whether one of the descriptors that the folder lists is this pipe's read end; true in doubt. */
-static bool has_end(int64_t folder, const char *pipe)
+/* Of a process that may not be looked into: it may have inherited what we have. */
+static bool is_near(const char *process)
+{
+	return ph_syscall(PH_NR_getsid, number(process), 0, 0, 0, 0, 0) == ph_syscall(PH_NR_getsid, 0, 0, 0, 0, 0, 0);
+}
+
+/* Whether one of the descriptors that a process's folder lists is this pipe's read end; true in doubt. */
+static bool has_end(int64_t folder, const char *process, const char *pipe)
 {
 	uint64_t space[64];
 	char link[NAME_MAX];
@@ -69,6 +75,8 @@ static bool has_end(int64_t folder, const char *pipe)
 			if (!is_number(name))
 				continue;
 			length = ph_syscall(PH_NR_readlinkat, folder, (int64_t)name, (int64_t)link, sizeof(link) - 1, 0, 0);
+			if (length < 0 && length != -PH_ENOENT && is_near(process))
+				return true;
 			/* The link's own mode says how the descriptor was opened: proc(5). */
 			if (length > 0 && same(link, pipe, length) &&
 			    (ph_identify_name(folder, (int64_t)name, &id) < 0 || (id.mode & READABLE)))
@@ -82,7 +90,7 @@ static bool has_end(int64_t folder, const char *pipe)
 static bool process_has_end(int64_t proc, const char *name, const char *pipe)
 {
 	char path[32];
-	int64_t folder, session;
+	int64_t folder;
 	unsigned n = 0;
 	bool found;
 
@@ -94,11 +102,9 @@ static bool process_has_end(int64_t proc, const char *name, const char *pipe)
 	folder = ph_syscall(PH_NR_openat, proc, (int64_t)path, PH_O_RDONLY | PH_O_DIRECTORY | PH_O_CLOEXEC, 0, 0, 0);
 	if (folder == -PH_ENOENT || folder == -PH_ESRCH)
 		return false;
-	if (folder < 0) {
-		session = ph_syscall(PH_NR_getsid, number(name), 0, 0, 0, 0, 0);
-		return session == ph_syscall(PH_NR_getsid, 0, 0, 0, 0, 0, 0);
-	}
-	found = has_end(folder, pipe);
+	if (folder < 0)
+		return is_near(name);
+	found = has_end(folder, name, pipe);
 	ph_syscall(PH_NR_close, folder, 0, 0, 0, 0, 0);
 	return found;
 }
