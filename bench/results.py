@@ -18,6 +18,8 @@ DOCS = ROOT / "docs"
 #: files of bench/results in the order of the page, and what each is about; others follow by name
 ABOUT = {
     "demo": "Everyday programs (`make demo`)",
+    "rules": "Each rule on programs that it is meant for, or must not slow down",
+    "prove": "What the proofs of all rules cost",
     "squid": "squid: the paper's web proxy",
     "postgresql": "PostgreSQL: the paper's database server",
     "nginx": "nginx",
