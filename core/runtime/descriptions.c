@@ -55,6 +55,7 @@ static int64_t identify(int64_t dir, int64_t path, int64_t flags, struct ph_iden
 	*out = (struct ph_identity){
 		.dev = device(st.dev_major, st.dev_minor), .ino = st.ino, .mode = st.mode, .size = (int64_t)st.size,
 		.rdev = device(st.rdev_major, st.rdev_minor),
+		.links = st.nlink,
 		.born_ns = st.mask & PH_STATX_BTIME ? (uint64_t)st.btime.s * 1000000000 + st.btime.ns : 0,
 	};
 	return 0;

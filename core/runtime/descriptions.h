@@ -70,7 +70,7 @@ extern struct ph_region ph_region;
 
 struct ph_identity {
 	uint64_t dev, ino;
-	uint32_t mode;
+	uint32_t mode, links;
 	int64_t size;
 	uint64_t rdev;		/* of a device */
 	uint64_t born_ns;	/* 0: the file system doesn't say */

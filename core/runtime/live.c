@@ -3,6 +3,7 @@
  * threads may still be on their way out of a stub. */
 #include "engine.h"
 
+#include "descriptions.h"
 #include "linux.h"
 #include "owed.h"
 #include "signals.h"
@@ -377,8 +378,7 @@ static int64_t begin(struct ph_live *live)
 			return r;
 	}
 	if (rules) {
-		/* It may have threads, descriptors and mappings already. */
-		ph_thread_begin();
+		/* It may have descriptors and mappings already. */
 		ph_owed_blind(1);	/* nothing is known of the other processes of its tree */
 		for (uint32_t i = 0; i < live->n_mapped && i < PH_LIVE_MAPPED; i++)
 			ph_inode_mapped(live->mapped[i].dev, live->mapped[i].ino);
@@ -398,6 +398,15 @@ static int64_t begin(struct ph_live *live)
 	return r;
 }
 
+/* In doubt there are more. */
+static bool only_thread(void)
+{
+	enum { FOLDER = 2 };	/* links of a folder, and one for each thread: proc_task_getattr, fs/proc/base.c */
+	struct ph_identity id;
+
+	return ph_identify_path((int64_t)"/proc/self/task", &id) == 0 && id.links == FOLDER + 1;
+}
+
 /* Every thread stands still; the patches are being written. */
 static int64_t commit(struct ph_live *live)
 {
@@ -410,6 +419,8 @@ static int64_t commit(struct ph_live *live)
 	if (r < 0)
 		return r;
 	if (ph_engine.rules) {
+		if (!only_thread())
+			ph_thread_begin();
 		ph_fds_unknown();
 		if (!live->fresh)
 			ph_signals_wrap();

@@ -330,6 +330,47 @@ def test_a_rule_acts_after_the_attach_and_nothing_is_pending_after_the_detach(tm
     assert process.returncode == 0
 
 
+SERVES = """
+import os, select, socket
+listener, epoll = socket.create_server(("127.0.0.1", 0)), select.epoll()
+print("ready", listener.getsockname()[1], sep="\\n", flush=True)
+while True:
+    s = listener.accept()[0]
+    epoll.register(s, select.EPOLLIN)
+    while asked := os.read(s.fileno(), 100):
+        for piece in range(10):
+            epoll.modify(s, select.EPOLLIN | select.EPOLLOUT)
+            assert epoll.poll(20) != []
+            os.write(s.fileno(), asked)
+            epoll.modify(s, select.EPOLLIN)
+"""
+
+
+def test_rules_for_one_thread_act_after_the_attach_too() -> None:
+    with running("/usr/bin/python3", "-c", SERVES) as process:
+        port = int(process.stdout.readline())  # type: ignore[union-attr]
+
+        def talk() -> None:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as s:
+                for i in range(50):
+                    s.sendall(b"%04d" % i)
+                    got = b""
+                    while len(got) < 40:
+                        got += s.recv(100)
+                    assert got == b"%04d" % i * 10
+
+        talk()
+        attach(process.pid, ["epoll_shadow", "gather_sends"])
+        talk()
+        (one,) = covered(process.pid)
+        hits = {name: rule["hits"] for name, rule in one.stats()["rules"].items()}
+        assert hits["epoll_shadow"] > 500
+        assert hits["gather_sends"] > 400
+        detach(process.pid)
+        talk()
+        process.kill()
+
+
 RAW = """
 long raw_write(int fd, const void *bytes, unsigned long n)
 {
