@@ -334,7 +334,8 @@ SERVES = """
 import os, select, socket
 listener, epoll = socket.create_server(("127.0.0.1", 0)), select.epoll()
 print("ready", listener.getsockname()[1], sep="\\n", flush=True)
-while True:
+epoll.register(listener, select.EPOLLIN)
+while epoll.poll():
     s = listener.accept()[0]
     epoll.register(s, select.EPOLLIN)
     while asked := os.read(s.fileno(), 100):
@@ -343,6 +344,8 @@ while True:
             assert epoll.poll(20) != []
             os.write(s.fileno(), asked)
             epoll.modify(s, select.EPOLLIN)
+    epoll.unregister(s)
+    s.close()
 """
 
 
@@ -360,6 +363,7 @@ def test_rules_for_one_thread_act_after_the_attach_too() -> None:
                     assert got == b"%04d" % i * 10
 
         talk()
+        time.sleep(0.5)  # it waits for the next one
         attach(process.pid, ["epoll_shadow", "gather_sends"])
         talk()
         (one,) = covered(process.pid)
