@@ -213,7 +213,7 @@ __attribute__((used)) void ph_hook_after(struct ph_frame *f)
 }
 
 /* Whether this call can bring a seccomp filter into force. Without one in readable memory it only asks whether there could
- * be any, as browsers do before they start what they will shut in. */
+ * be any, as browsers and man do before they start what they will shut in. Where no rule acts nobody catches faults. */
 static bool shuts_in(const struct ph_frame *f)
 {
 	const bool is_prctl = number(f) == NR_prctl;
@@ -223,7 +223,7 @@ static bool shuts_in(const struct ph_frame *f)
 	if (is_prctl && (int32_t)f->a[0] != PR_SET_SECCOMP)
 		return false;
 	if (mode == (is_prctl ? SECCOMP_MODE_FILTER : SECCOMP_SET_MODE_FILTER))
-		return ph_copy_in(filter, (const void *)f->a[2], sizeof(filter)) == 0;
+		return ph_engine.faults ? ph_copy_in(filter, (const void *)f->a[2], sizeof(filter)) == 0 : f->a[2] != 0;
 	return mode == (is_prctl ? SECCOMP_MODE_STRICT : SECCOMP_SET_MODE_STRICT);
 }
 

@@ -120,8 +120,11 @@ int main(int argc, char **argv)
 """
 
 
-def test_a_program_that_only_asks_whether_there_is_a_sandbox_keeps_its_rules(tmp_path: Path, ruled: Runner) -> None:
+def test_a_program_that_only_asks_whether_there_is_a_sandbox_keeps_its_rules(
+    tmp_path: Path, ruled: Runner, improved: Runner
+) -> None:
     program = compile_c(tmp_path, ASKS_FOR_SECCOMP)
+    assert improved(str(program), str(tmp_path / "out")).code == 0
     ran = ruled(str(program), str(tmp_path / "out"))
     assert ran.code == 0
     assert (tmp_path / "out").read_bytes() == b"x" * 100
