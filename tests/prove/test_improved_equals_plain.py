@@ -45,7 +45,8 @@ def compare(driver: Path, rules: str, script: str, place: Path, folder: Path) ->
         seen.append((done.stdout.splitlines(), _files(work)))
     (plain, plain_files), (improved, improved_files) = seen
     for i, (a, b) in enumerate(zip(plain, improved, strict=False)):
-        assert a == b, f"result {i} differs: plain `{a}`, improved `{b}`; script {text}"
+        # ext4 keeps a block, until write-back, for what a write with a bad address did not write to an empty file.
+        assert a in (b, f"{b} blocks!=0"), f"result {i} differs: plain `{a}`, improved `{b}`; script {text}"
     assert len(plain) == len(improved)
     assert plain_files.keys() == improved_files.keys()
     for name in plain_files:
