@@ -109,6 +109,15 @@ def _base(size: int) -> Path:
     return Path(tempfile.gettempdir())
 
 
+def _remove(folder: Path, point: Path, device: str) -> None:
+    """An image's folder, with what is mounted at `point` from `device` ("": not set up)."""
+    if os.path.ismount(point):
+        subprocess.run([_tool("umount"), "-l", str(point)], check=False)
+    if device:
+        subprocess.run([_tool("losetup"), "-d", device], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def ext4(size: int, fill: Callable[[Path], None], *, owner: int = 0, base: Path | None = None) -> Iterator[Image]:
     """A fresh journalled ext4 image of `size` bytes, mounted, filled by `fill`; gone at the end, whatever happens.
@@ -142,11 +151,7 @@ def ext4(size: int, fill: Callable[[Path], None], *, owner: int = 0, base: Path 
         (folder / STATE).write_text(json.dumps(asdict(image)))
         yield image
     finally:
-        if os.path.ismount(point):
-            subprocess.run([_tool("umount"), "-l", str(point)], check=False)
-        if device:
-            subprocess.run([_tool("losetup"), "-d", device], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, point, device)
 
 
 #: file systems that `file_system` can make: kind -> (mkfs and its words, mount's words)
@@ -183,11 +188,7 @@ def file_system(kind: str, size: int = 512 << 20) -> Iterator[Path]:
         _run("mount", *options, device or kind, str(point))
         yield point
     finally:
-        if os.path.ismount(point):
-            subprocess.run([_tool("umount"), "-l", str(point)], check=False)
-        if device:
-            subprocess.run([_tool("losetup"), "-d", device], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, point, device)
 
 
 @contextmanager
@@ -210,11 +211,7 @@ def cold_disk(size: int) -> Iterator[tuple[Path, str]]:
         tools = [_tool(name) for name in ("umount", "blockdev", "mount")]
         yield point, f"sh -c '{tools[0]} {point} && {tools[1]} --flushbufs {device} && {tools[2]} {device} {point}'"
     finally:
-        if os.path.ismount(point):
-            subprocess.run([_tool("umount"), "-l", str(point)], check=False)
-        if device:
-            subprocess.run([_tool("losetup"), "-d", device], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, point, device)
 
 
 def main() -> int:

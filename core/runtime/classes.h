@@ -23,7 +23,7 @@ enum ph_verdict ph_on_mmap(struct ph_call *c);
 void ph_answers_init(void);
 
 /* whole.c */
-void ph_child_adopt(void);		/* in a fork's child, before it does anything */
+bool ph_at_work(void);			/* whether rules are; a fork's child, before it does anything, begins anew */
 bool ph_switched_off(void);		/* whether no rule is left, after those have gone whose switches were thrown */
 
 /* What makes a call noteworthy that no rule handles, on a descriptor that none knows. All 0: it passes at once. */

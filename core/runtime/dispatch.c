@@ -35,10 +35,7 @@ bool ph_wants(int64_t nr)
 
 enum ph_verdict ph_dispatch(struct ph_call *c)
 {
-	if (!ph_armed)
-		return PH_PASS;
-	ph_child_adopt();
-	if (!ph_armed)
+	if (!ph_at_work())
 		return PH_PASS;
 	if (ph_notable.naps && !ph_is_sleep(c->nr))
 		ph_naps_end();

@@ -31,7 +31,7 @@ void ph_settle_everything(enum ph_why why)
 }
 
 /* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
-void ph_child_adopt(void)
+static void adopt_child(void)
 {
 	if (__builtin_expect(!ph_hold_forked(), 1))
 		return;
@@ -44,14 +44,18 @@ void ph_child_adopt(void)
 	ph_hold_adopt();
 }
 
+bool ph_at_work(void)
+{
+	if (ph_armed)
+		adopt_child();
+	return ph_armed;
+}
+
 void ph_fork_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!ph_armed)
-		return;
-	ph_child_adopt();
-	if (!ph_armed)
+	if (!ph_at_work())
 		return;
 	ph_absent_forget();
 	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
@@ -74,10 +78,7 @@ void ph_disarm(enum ph_why why)
 {
 	struct ph_walk walk;
 
-	if (!ph_armed)
-		return;
-	ph_child_adopt();
-	if (!ph_armed)
+	if (!ph_at_work())
 		return;
 	ph_owed_blind(1);
 	ph_walk_begin(&walk, NULL);
@@ -91,10 +92,7 @@ void ph_handler_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!ph_armed || !ph_hold_mask())
-		return;
-	ph_child_adopt();
-	if (!ph_armed)
+	if (!ph_armed || !ph_hold_mask() || !ph_at_work())
 		return;
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
@@ -105,10 +103,7 @@ void ph_thread_begin(void)
 {
 	struct ph_walk walk;
 
-	if (!ph_armed)
-		return;
-	ph_child_adopt();
-	if (!ph_armed)
+	if (!ph_at_work())
 		return;
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);

@@ -195,7 +195,7 @@ def _system(listed: list[Path]) -> list[Path]:
 
 def _beside(libc: Path) -> list[Path]:
     """What lies beside a libc and belongs to it: programs that were linked long ago still load it."""
-    return [path.resolve() for name in _OF_OLD for path in (libc.parent / name,) if path.exists()]
+    return [(libc.parent / name).resolve() for name in _OF_OLD if (libc.parent / name).exists()]
 
 
 def learn(path: Path) -> None:
