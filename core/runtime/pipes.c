@@ -83,7 +83,7 @@ static bool has_end(int64_t folder, const char *process, const char *pipe)
 				return true;
 		}
 	}
-	return n < 0;
+	return n < 0 && n != -PH_ENOENT;	/* it has just ended */
 }
 
 /* One process: /proc/NAME/fd. */

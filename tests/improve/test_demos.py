@@ -22,7 +22,10 @@ def run_both_ways(rule: str, work: Path, made: Path) -> int:
     subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-o", program, RULES / rule / "demo.c"], check=True)
     subprocess.run([program, work / "plain", "500"], check=True)
     with arm([rule]) as armed:
-        subprocess.run([program, work / "improved", "500"], env=armed.environment(os.environ), check=True)
+        env = armed.environment(os.environ)
+        subprocess.run(
+            [program, work / "improved", "500"], env=env, check=True, start_new_session=True
+        )  # see test_pipes
         stats = armed.stats()
     assert (work / "improved").read_bytes() == (work / "plain").read_bytes()
     assert sorted(p.name for p in work.iterdir()) == ["improved", "plain"]

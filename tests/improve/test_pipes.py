@@ -16,13 +16,17 @@ from peephole.improve.arm import arm
 LINES = 6000
 COUNT = f'seq {LINES} | {{ n=0; while read -r x; do n=$((n + x)); done; echo "$n"; }}'
 
+#: In a session of its own. A process of the same session that may not be looked into, such as one that started the
+#: tests and has more capabilities than they, could have any pipe; the rule leaves pipes alone then.
+APART: dict[str, Any] = {"start_new_session": True}
+
 
 def both(*command: str) -> tuple[bytes, bytes, dict[str, Any]]:
     """What a command prints, plain and with the rule; and what the rule did."""
     plain = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
     with arm(["peek_pipe"]) as armed:
         env = armed.environment(os.environ)
-        improved = subprocess.run(command, capture_output=True, timeout=60, check=True, env=env).stdout
+        improved = subprocess.run(command, capture_output=True, timeout=60, check=True, env=env, **APART).stdout
         return plain, improved, dict(armed.stats()["rules"]["peek_pipe"])
 
 
@@ -63,7 +67,9 @@ def test_two_readers_share_a_pipe_without_the_rule() -> None:
     script = f"seq {LINES} | {{ n=0 s=0; {{ {reader}; }} <&0 & {reader}; wait; }}"
     with arm(["peek_pipe"]) as armed:
         env = armed.environment(os.environ)
-        said = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, env=env, text=True).stdout
+        said = subprocess.run(
+            ["bash", "-c", script], capture_output=True, timeout=60, env=env, text=True, **APART
+        ).stdout
         hits = armed.stats()["rules"]["peek_pipe"]["hits"]
     read = [[int(word) for word in line.split()] for line in said.splitlines()]
     # Lines are torn between the two, but each byte goes to one of them.
@@ -87,7 +93,7 @@ def run_reader(write: Any, flags: int = 0) -> tuple[str, int]:
     with arm(["peek_pipe"]) as armed:
         env = armed.environment(os.environ) | {"PYTHONHASHSEED": "1"}
         with subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", READ], stdin=ends[0], stdout=subprocess.PIPE, env=env, text=True
+            [sys.executable, "-I", "-S", "-c", READ], stdin=ends[0], stdout=subprocess.PIPE, env=env, text=True, **APART
         ) as child:
             os.close(ends[0])
             write(ends[1])
@@ -168,7 +174,7 @@ def test_who_writes_waits_no_longer_than_a_moment_for_a_reader_that_computes() -
     ends = os.pipe()
     with arm(["peek_pipe"]) as armed:
         env = armed.environment(os.environ)
-        with subprocess.Popen([sys.executable, "-I", "-S", "-c", spin], stdin=ends[0], env=env) as child:
+        with subprocess.Popen([sys.executable, "-I", "-S", "-c", spin], stdin=ends[0], env=env, **APART) as child:
             os.close(ends[0])
             begin = time.monotonic()
             os.write(ends[1], b"x" * 65536)
@@ -179,3 +185,27 @@ def test_who_writes_waits_no_longer_than_a_moment_for_a_reader_that_computes() -
         hits = armed.stats()["rules"]["peek_pipe"]["hits"]
     assert child.returncode == 0 and hits > 1000
     assert waited < 3  # else it would have waited for the reader to end
+
+
+#: reads a pipe by the byte without what it takes to look into its parent, which is of the same session or not
+LESS = """
+import os, subprocess, sys
+words = ["setpriv", "--bounding-set=-sys_ptrace,-chown", sys.executable, "-I", "-S", "-c", sys.argv[2]]
+r, w = os.pipe()
+with subprocess.Popen(words, stdin=r, start_new_session=sys.argv[1] == "apart") as child:
+    os.close(r)
+    os.write(w, b"x" * 20000)
+    os.close(w)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("where", "acts"), [("apart", True), ("together", False)])
+def test_who_may_not_be_looked_into_could_have_the_pipe_if_of_the_session(where: str, acts: bool) -> None:
+    with arm(["peek_pipe"]) as armed:
+        env = armed.environment(os.environ) | {"PYTHONHASHSEED": "1"}
+        words = [sys.executable, "-I", "-S", "-c", LESS, where, READ]
+        said = subprocess.run(words, capture_output=True, timeout=60, env=env, text=True, check=True, **APART).stdout
+        hits = armed.stats()["rules"]["peek_pipe"]["hits"]
+    assert said.split()[0] == "20000"
+    assert (hits > 10_000) if acts else hits == 0

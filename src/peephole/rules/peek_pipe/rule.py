@@ -31,10 +31,11 @@ class PeekPipe(Rule):
     whether it is a terminal, has one answer for a pipe.
 
     It acts on a pipe only after 4096 small reads in a row, in a process of one thread, where no other process has the
-    pipe's read end open: every process that may be looked at is looked at then, once. From there on only this process
-    could hand it on, which ends the rule for that pipe. Somebody who opens another process's descriptor through /proc,
-    or takes it by pidfd_getfd, is not seen; nor is an end that lay in a socket, on its way, when processes were looked
-    at. Should the pipe hold less than was answered, the rule leaves.
+    pipe's read end open: every process is looked at then, once; one that may not be looked at counts as having it when
+    it is of the same session. From there on only this process could hand it on, which ends the rule for that pipe.
+    Somebody who opens another process's descriptor through /proc, or takes it by pidfd_getfd, is not seen; nor is an
+    end that lay in a socket, on its way, when processes were looked at. Should the pipe hold less than was answered,
+    the rule leaves.
 
     Measured, on a busy machine: a loop of bash over 200,000 lines uses 0.60 of the CPU, and makes 0.11 of the calls.
     """
