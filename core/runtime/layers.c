@@ -239,9 +239,36 @@ static void let_go(struct ph_walk *walk)
 	walk->d = NULL;
 }
 
+/* The call if it need not wait: whom it would wait for may wait for what is kept here. *left: bytes of a write still to go. */
+static int64_t at_once(const struct ph_call *c, int64_t *left)
+{
+	int64_t nr = c->nr == PH_NR_read ? PH_NR_recvfrom : PH_NR_sendto;
+	int64_t r = ph_syscall(nr, c->a[0], c->a[1], c->a[2], PH_MSG_DONTWAIT, 0, 0);
+
+	*left = r == -PH_EAGAIN || r == -PH_ENOTSOCK ? c->a[2] : r > 0 && c->nr == PH_NR_write ? c->a[2] - r : 0;
+	return r;
+}
+
+/* A read or write on a socket that only rules about interest let through, while others have something kept. */
+static int64_t on_socket(struct ph_walk *walk, const struct ph_call *c)
+{
+	int64_t left, done = at_once(c, &left), r;
+
+	if (!left)
+		return done;
+	ph_walk_hold(walk);
+	ph_settle_seen_held(walk, PH_WHY_BLOCKING);
+	ph_walk_release(walk);
+	done = done > 0 ? done : 0;
+	r = ph_syscall(c->nr, c->a[0], c->a[1] + done, left, 0, 0, 0);
+	return done && r < 0 ? done : done + r;
+}
+
 /* What may wait does so with signals open and nothing held. */
 static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 {
+	bool waits;
+
 	if (walk->trial) {
 		walk->aborted = true;
 		return -PH_EAGAIN;
@@ -254,13 +281,16 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 	}
 	if (ph_owed_any() && !ph_owed_may_wait(c))
 		ph_owed_settle(walk);
-	if (may_wait(walk, c->nr)) {
+	waits = may_wait(walk, c->nr);
+	if (waits) {
 		let_go(walk);
 		ph_walk_release(walk);
 	}
 	if (walk->d)
 		ph_keeper_passes(walk->d, c);
 	walk->kernel_calls++;
+	if (waits && (c->nr == PH_NR_read || c->nr == PH_NR_write) && c->a[2] > 0 && ph_anything_pending())
+		return on_socket(walk, c);
 	if (ph_owed_used && (c->nr == PH_NR_fsync || c->nr == PH_NR_fdatasync))
 		return ph_owed_sync(walk->d, c);
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);

@@ -102,6 +102,13 @@ elif mode == "opens":        # a FIFO that the peer opens when it has read what 
     os.write(fd, b"before")
     with open(sys.argv[2], "rb") as fifo:
         os.write(fd, fifo.read())
+elif mode == "relays":       # what it reads upstream is an answer to what it has sent here
+    up = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+    for i in range(200):
+        os.write(fd, b"%03d" % i)
+        os.write(fd, b".")
+        got = os.read(up.fileno(), 4)
+        assert got == b"%03d." % i, got
 elif mode == "gone":
     os.write(fd, b"x" * 10)
     os.read(fd, 1)
@@ -130,7 +137,9 @@ def server(mode: str, *rules: str, path: Path | None = None) -> Iterator[tuple[s
                 child.kill()
         stats = armed.stats()["rules"]
         assert mode not in ("asks", "computes", "answers") or stats["gather_sends"]["hits"] > 0
-        assert "epoll_shadow" not in stats or stats["epoll_shadow"]["hits"] > 0
+        assert mode == "relays" or "epoll_shadow" not in stats or stats["epoll_shadow"]["hits"] > 0
+        # What only a deadline sends, somebody has waited for.
+        assert mode != "relays" or stats["gather_sends"]["why_not"]["deadline"] < 20
 
 
 def connect(port: int) -> socket.socket:
@@ -222,6 +231,17 @@ def test_heads_by_writev_and_bodies_by_sendfile_arrive_in_order(tmp_path: Path) 
             assert stream.read(int(size)) == body[: int(size)]
             assert i % 7 or stream.readline() == b"more\n"
         assert stream.read() == b""
+        assert child.wait(LIMIT_S) == 0
+
+
+def test_nothing_is_kept_while_the_program_reads_from_another_peer() -> None:
+    upstream = socket.create_server(("127.0.0.1", 0))
+    where = Path(str(upstream.getsockname()[1]))
+    with upstream, server("relays", *BOTH, path=where) as (child, port):
+        s = connect(port)
+        up = upstream.accept()[0]
+        for _ in range(200):
+            up.sendall(everything(s, 4))
         assert child.wait(LIMIT_S) == 0
 
 
