@@ -6,6 +6,7 @@
 
     kill       SIGKILL at random moments (--moments, default 10): what was acknowledged is there afterwards
     power_cut  the same, and what had not reached the disk is gone; says how old the oldest lost commit was
+    hostile    the same, but all that was written to data files has reached the disk; only the log is cut
 
 Each load with 1 and 8 clients. Commits are shown beside the disk's flush latency and beside `synchronous_commit=off`,
 which gives up the same and needs no Peephole: the honest comparison.
@@ -27,7 +28,7 @@ from bench import servers
 from bench.servers import Bench, Ground, Load, NoBench, Options
 
 LOADS = ("select", "prepared", "tpcb", "insert", "seqscan")
-CHECKS = ("kill", "power_cut")
+CHECKS = ("kill", "power_cut", "hostile")
 COMMITS = ("tpcb", "insert")
 IMAGE_BYTES = 1500 << 20
 SCALE = 10  # of pgbench: a million accounts
@@ -100,6 +101,10 @@ class Postgres:
         where = ("-h", str(self.bench.folder), "-p", str(self.port), "-U", "postgres")
         return (str(self.programs / name), *where, *words)
 
+    def ask(self, words: str) -> str:
+        """What a plain client is answered."""
+        return self.bench.who.run(self.client("psql", "-qAt", "-d", "postgres", "-c", words)).stdout.strip()
+
     def fill(self, top: Path) -> None:
         """A cluster with pgbench's tables and ours, shut down."""
         who, data = self.bench.who, top / "data"
@@ -166,16 +171,22 @@ class Postgres:
 
     def check(self, name: str, ground: Ground) -> None:
         """One of CHECKS, with the rules asked for, or all that any load has."""
-        from bench.programs.postgresql import checks
+        from bench.programs.postgresql import checks, hostile
 
         asked = self.bench.asked.rules
         named = asked.split(",") if asked else sorted({r for rules in RULES.values() for r in rules or ()})
         rules = [r for r in named if r in servers.known_rules()]
-        found = checks.die(self, ground, rules, self.bench.asked.moments, power=name == "power_cut")
-        self.bench.figures |= {f"{name}.{what}": value for what, value in found.items()}
-        if name == "power_cut" and self.bench.asked.controls:
-            off = checks.die(self, ground, [], self.bench.asked.moments, power=True, synchronous_commit="off")
-            self.bench.figures |= {f"{name}.synchronous_commit_off_{what}": value for what, value in off.items()}
+        beside = {"synchronous_commit": "off"}
+        for prefix, acting, settings in ((f"{name}.", rules, {}), (f"{name}.synchronous_commit_off_", [], beside)):
+            if settings and (name == "kill" or not self.bench.asked.controls):
+                continue
+            if name == "hostile":
+                found = hostile.die(self, ground, acting, self.bench.asked.moments, **settings)
+            else:
+                found = checks.die(self, ground, acting, self.bench.asked.moments, name == "power_cut", **settings)
+            self.bench.figures |= {prefix + what: value for what, value in found.items()}
+        if name == "hostile" and self.bench.asked.controls:
+            self.bench.figures["hostile.fsync_off_pages_too_new"] = hostile.without_sync(self, ground)
         self.bench.conditions[f"{name}.rules"] = ",".join(rules) or "none"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import drive, servers
 from bench.images import _run
+from bench.programs.postgresql import CONSISTENT
 from bench.servers import Ground, NoBench
 
 EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
@@ -58,14 +59,18 @@ def cut(ground: Ground) -> None:
         os.close(fd)
 
 
-def kill_tree(pid: int) -> None:
-    """SIGKILL to a server and all its processes at once."""
+def tree(pid: int) -> list[int]:
+    """A process and all below it, parents first."""
     todo, found = [pid], []
     while todo:
-        one = todo.pop()
-        found.append(one)
-        todo += drive.children(one)
-    for one in found:
+        found.append(todo.pop())
+        todo += drive.children(found[-1])
+    return found
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a server and all its processes at once."""
+    for one in tree(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
 
@@ -92,13 +97,25 @@ def survivors(postgres: Any, ground: Ground) -> set[int]:
             if subprocess.run(postgres.client("pg_isready", "-q")).returncode == 0:
                 break
             time.sleep(0.1)
+        # Every page of every table and index, and each index against its table.
+        who.run(postgres.client("pg_amcheck", "-d", "postgres", "--install-missing", "--heapallindexed"))
+        if postgres.ask(CONSISTENT) != "t":
+            raise NoBench("pgbench's sums do not agree after the recovery")
+        return {int(line) for line in postgres.ask("SELECT id FROM bench_insert").splitlines()}
 
-        def ask(words: str) -> str:
-            return who.run(postgres.client("psql", "-qAt", "-d", "postgres", "-c", words)).stdout.strip()
 
-        # Every page of table and index is read, and the index agrees with the table.
-        ask("REINDEX TABLE bench_insert")
-        return {int(line) for line in ask("SELECT id FROM bench_insert").splitlines()}
+def nothing_yet(moments: int) -> dict[str, float]:
+    """The figures before the first moment."""
+    return {"moments": moments, "acknowledged": 0, "lost": 0, "oldest_lost_ms": 0.0}
+
+
+def tally(found: dict[str, float], session: Acknowledged, at: float, there: set[int]) -> None:
+    """Add what was acknowledged before the moment `at`, and how much of that is not there."""
+    before = [(row, when) for row, when in session.rows if when < at]
+    missing = [(at - when) * 1000 for row, when in before if row not in there]
+    found["acknowledged"] += len(before)
+    found["lost"] += len(missing)
+    found["oldest_lost_ms"] = max([found["oldest_lost_ms"], *missing])
 
 
 def die(
@@ -108,8 +125,7 @@ def die(
     if power and ground.image is None:
         raise NoBench(f"a power cut needs an image ({ground.why_not})")
     source = random.Random(SEED)
-    acknowledged = lost = 0
-    oldest_ms = 0.0
+    found = nothing_yet(moments)
     for _ in range(moments):
         servers.reset(ground)
         command = postgres.command(ground.folder / "data", **settings)
@@ -126,10 +142,5 @@ def die(
                 session.stop()
         if power:
             remount(ground)
-        there = survivors(postgres, ground)
-        before = [(row, when) for row, when in session.rows if when < at]
-        missing = [when for row, when in before if row not in there]
-        acknowledged += len(before)
-        lost += len(missing)
-        oldest_ms = max([oldest_ms, *[(at - when) * 1000 for when in missing]])
-    return {"moments": moments, "acknowledged": acknowledged, "lost": lost, "oldest_lost_ms": oldest_ms}
+        tally(found, session, at, survivors(postgres, ground))
+    return found
