@@ -21,6 +21,7 @@
 #include "slots.h"
 
 #define TICK_MS 40
+#define SYNC_MS 3
 #define TICKS 2		/* older than so many is too old */
 
 static struct ph_slots slots;
@@ -109,6 +110,18 @@ static int leave(void)
 	return 0;
 }
 
+/* Up to a tick, in which syncs are made in time. */
+static void wait_a_tick(struct pollfd *wait, nfds_t n)
+{
+	for (int left = TICK_MS; left > 0;) {
+		int ms = slots.keeping->sync(slots.control, SYNC_MS, TICK_MS);
+
+		if (poll(wait, n, ms < left ? ms : left) != 0)
+			return;
+		left -= ms;
+	}
+}
+
 static void look_after(int starter, int signals)
 {
 	struct pollfd wait[PH_SLOTS + 2];
@@ -120,10 +133,9 @@ static void look_after(int starter, int signals)
 
 		wait[n] = (struct pollfd){ .fd = finish ? -1 : starter, .events = POLLIN };
 		wait[n + 1] = (struct pollfd){ .fd = signals, .events = POLLIN };
-		poll(wait, (nfds_t)n + 2, TICK_MS);
+		wait_a_tick(wait, (nfds_t)n + 2);
 		if (wait[n].revents || (wait[n + 1].revents && read(signals, &info, sizeof(info)) == sizeof(info)))
 			finish = true;
-		slots.keeping->sync(slots.control);
 		living = ph_slots_look(&slots, tick, tick - TICKS);
 		__atomic_fetch_add(&slots.control->keeper_rounds, 1, __ATOMIC_RELEASE);
 		if (finish && !living)

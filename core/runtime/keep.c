@@ -7,7 +7,7 @@
 #include "run.h"
 
 static int64_t settle(const struct ph_keep *keep);
-static void sync_in_time(void *control);
+static int sync_in_time(void *control, int often_ms, int seldom_ms);
 
 __attribute__((visibility("default"), used)) const struct ph_keeping ph_keeping = {
 	.magic = PH_KEEPING_MAGIC,
@@ -175,10 +175,8 @@ static int64_t settle(const struct ph_keep *keep)
 	return 0;
 }
 
-static void sync_in_time(void *control)
+static int sync_in_time(void *control, int often_ms, int seldom_ms)
 {
 	ph_control = control;
-	if (__atomic_load_n(&ph_control->owed.by, __ATOMIC_SEQ_CST) &&
-	    (int64_t)__atomic_load_n(&ph_control->owed.due_ms, __ATOMIC_RELAXED) <= ph_now_ms(NULL))
-		ph_owed_settle(NULL);
+	return ph_owed_look(often_ms, seldom_ms);
 }

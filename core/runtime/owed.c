@@ -7,9 +7,12 @@
 
 #define FD_BITS 12
 #define PID_BITS 22
+#define WHOLE (1ull << (FD_BITS + PID_BITS))	/* some fsync is owed, else only fdatasync */
+#define NUMBER_AT (FD_BITS + PID_BITS + 1)
 #define INO_BITS 40
 #define LONG_AGO (1 << 30)
 #define TRIES 16
+#define LATELY_MS 100
 
 _Static_assert(PH_FDS <= 1 << FD_BITS, "a descriptor's place");
 
@@ -169,7 +172,18 @@ static char *word(char *to, const char *from)
 	return to;
 }
 
-/* The file that another process owes, through /proc; where it can't be reached, everything goes to the disk. */
+static int64_t make_sync(struct debt owed, int64_t fd)
+{
+	return ph_syscall(owed.by & WHOLE ? PH_NR_fsync : PH_NR_fdatasync, fd, 0, 0, 0, 0, 0);
+}
+
+static void count_failure(void)
+{
+	__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);
+}
+
+/* The file that another process owes, through /proc; where it can't be reached, everything goes to the disk. After a
+ * failure no sync is put off any more: the program's next one asks the kernel, which tells each description once. */
 static int64_t sync_elsewhere(struct debt owed)
 {
 	char path[64], *end = word(path, "/proc/");
@@ -181,10 +195,15 @@ static int64_t sync_elsewhere(struct debt owed)
 	*end = 0;
 	if (ph_identify_path((int64_t)path, &id) == 0 && file_word(id.dev, id.ino) == owed.file)
 		fd = ph_syscall(PH_NR_openat, PH_AT_FDCWD, (int64_t)path, PH_O_RDONLY | PH_O_CLOEXEC | NONBLOCK | NOCTTY, 0, 0, 0);
-	r = fd < 0 ? fd : ph_syscall(PH_NR_fsync, fd, 0, 0, 0, 0, 0);
-	if (fd >= 0)
-		ph_syscall(PH_NR_close, fd, 0, 0, 0, 0, 0);
-	return r < 0 ? ph_syscall(PH_NR_sync, 0, 0, 0, 0, 0, 0) : r;
+	if (fd < 0)
+		return ph_syscall(PH_NR_sync, 0, 0, 0, 0, 0, 0);
+	r = make_sync(owed, fd);
+	ph_syscall(PH_NR_close, fd, 0, 0, 0, 0, 0);
+	if (r < 0) {
+		__atomic_fetch_add(&ph_control->owed.blind, 1, __ATOMIC_SEQ_CST);
+		count_failure();
+	}
+	return r;
 }
 
 static void keep_error(struct ph_walk *walk, int64_t fd, int64_t error)
@@ -200,7 +219,13 @@ static void keep_error(struct ph_walk *walk, int64_t fd, int64_t error)
 		d->error = error;
 	if (!walk)
 		ph_walk_end(&own);
-	__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);
+	count_failure();
+}
+
+static void note_sync(uint64_t file)
+{
+	__atomic_store_n(&ph_control->owed.synced_ms, (uint64_t)ph_now_ms(NULL), __ATOMIC_RELAXED);
+	__atomic_store_n(&ph_control->owed.synced_file, file, __ATOMIC_RELEASE);
 }
 
 void ph_owed_settle(struct ph_walk *walk)
@@ -212,12 +237,14 @@ void ph_owed_settle(struct ph_walk *walk)
 	if (!owed.by)
 		return;
 	if (owed.file && pid_in(owed.by) == own_pid() && ph_identify(fd, &id) == 0 && file_word(id.dev, id.ino) == owed.file) {
-		r = ph_syscall(PH_NR_fsync, fd, 0, 0, 0, 0, 0);
+		r = make_sync(owed, fd);
 		if (r < 0)
 			keep_error(walk, fd, r);
 	} else {
-		sync_elsewhere(owed);
+		r = sync_elsewhere(owed);
 	}
+	if (r >= 0 && owed.file)
+		note_sync(owed.file);
 	/* Else another sync has been asked for since; nothing that begins now comes after it. */
 	swap_owed(owed, (struct debt){ 0, 0 });
 }
@@ -232,8 +259,7 @@ int64_t ph_owed_sync(const struct ph_description *d, const struct ph_call *c)
 		return r;
 	if (owed.by && owed.file == file)
 		swap_owed(owed, (struct debt){ 0, 0 });
-	__atomic_store_n(&ph_control->owed.synced_ms, (uint64_t)ph_now_ms(NULL), __ATOMIC_RELAXED);
-	__atomic_store_n(&ph_control->owed.synced_file, file, __ATOMIC_RELEASE);
+	note_sync(file);
 	return r;
 }
 
@@ -254,6 +280,21 @@ bool ph_owed_wait(struct ph_call *c)
 	ph_owed_settle(NULL);
 	c->ret = ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], asked < 0 ? asked : asked - left, 0, 0);
 	return true;
+}
+
+int ph_owed_look(int often_ms, int seldom_ms)
+{
+	static int64_t took_ms, seen_ms;
+	int64_t now = ph_now_ms(NULL);
+
+	if (__atomic_load_n(&ph_control->owed.by, __ATOMIC_SEQ_CST)) {
+		seen_ms = now;
+		if ((int64_t)__atomic_load_n(&ph_control->owed.due_ms, __ATOMIC_RELAXED) - now <= often_ms + took_ms) {
+			ph_owed_settle(NULL);
+			took_ms = ph_now_ms(NULL) - now;
+		}
+	}
+	return now - seen_ms < LATELY_MS ? often_ms : seldom_ms;
 }
 
 void ph_owed_blind(int by)
@@ -319,7 +360,7 @@ int64_t ph_owe(struct ph_k *k, int64_t fd, int64_t ms)
 
 		if (owed.by && owed.file != file)
 			return 0;
-		mine.by |= next_number() << (FD_BITS + PID_BITS);
+		mine.by |= next_number() << NUMBER_AT | (owed.by & WHOLE) | (k->call->nr == PH_NR_fsync ? WHOLE : 0);
 		if (!owed.by)
 			__atomic_store_n(&o->due_ms, (uint64_t)(ph_now_ms(k) + ms), __ATOMIC_RELAXED);
 		/* Who goes blind says so and then looks here; here it is the other way round. What is left is made by the

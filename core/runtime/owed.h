@@ -25,6 +25,10 @@ int64_t ph_owed_sync(const struct ph_description *d, const struct ph_call *c);
 /* epoll_wait: waits no longer than what is owed may wait. True: answered; else it has been made, and the call passes. */
 bool ph_owed_wait(struct ph_call *c);
 
+/* The keeper's look: what is owed is made before it is due, so that no process of the tree waits for it. When to look
+ * again: in `often_ms` while syncs are put off, else in `seldom_ms`. */
+int ph_owed_look(int often_ms, int seldom_ms);
+
 /* From now on (1), or no more (-1), calls are made in the tree that nobody sees: what is owed is made, nothing is owed
  * meanwhile. */
 void ph_owed_blind(int by);

@@ -87,7 +87,7 @@ enum ph_uncovered_why {
 
 /* A sync that was answered and not made, of one file of the tree at a time. The first two words change together. */
 struct ph_owed {
-	uint64_t by;		/* 0: none; else a number that grows << 34 | process << 12 | descriptor */
+	uint64_t by;		/* 0: none; else a number that grows << 35 | fsync << 34 | process << 12 | descriptor */
 	uint64_t file;		/* device << 40 | inode */
 	uint64_t due_ms;	/* when it should be made at the latest */
 	uint64_t synced_file;	/* the last sync that was made: of this file, at this time (CLOCK_MONOTONIC_COARSE) */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define PH_KEEPING_MAGIC 0x4745454b45504550ull	/* "PEPEKEEG" */
-#define PH_KEEPING_VERSION 1u
+#define PH_KEEPING_VERSION 2u
 #define PH_OWNER_KEEPER 0x21ull	/* as owner of a process's states (core/runtime/hold.h): no thread has this number */
 #define PH_DIRTY_WORDS 4
 
@@ -37,7 +37,9 @@ struct ph_keeping {
 	uint32_t version, size_bytes;
 	uint64_t slot_bytes;
 	int64_t (*settle)(const struct ph_keep *keep);	/* 0, or -errno: nothing was done */
-	void (*sync)(void *control);	/* makes the sync that the tree has put off, if its time is over */
+	/* Makes the sync that the tree has put off, shortly before its time is over; in how many ms to ask again: `often_ms`
+	 * while syncs are put off, else `seldom_ms`. */
+	int (*sync)(void *control, int often_ms, int seldom_ms);
 };
 
 _Static_assert(sizeof(struct ph_head) == 4096, "ph_head");

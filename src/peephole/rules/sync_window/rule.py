@@ -26,9 +26,10 @@ class SyncWindow(Rule):
     A database that syncs its log at each commit waits for the disk each time. This rule makes a sync only when the last
     one of that file, by any process of the tree, is 10 ms old; one that comes earlier is answered, and owed. One file
     owes at a time. What is owed is made before any process of the tree changes another file or a name, maps a file,
-    starts a process or ends; and, where a process then waits in epoll_wait, when the 10 ms are over. So a crash of the
-    machine may take the last commits, as a whole or in part, but nothing in another file is newer than what was synced.
-    Where not every process of the tree can be seen, or one has a file mapped for writing, every sync is made.
+    starts a process or ends; else, as long as syncs come, by the keeper shortly before the 10 ms are over, so that
+    nothing waits for the disk. So a crash of the machine may take the last commits, as a whole or in part, but nothing
+    in another file is newer than what was synced. Where not every process of the tree can be seen, or one has a file
+    mapped for writing, every sync is made.
 
     The program's own switch is the more honest one, where it has one: PostgreSQL's synchronous_commit=off, SQLite's
     PRAGMA synchronous=NORMAL with WAL.
