@@ -51,8 +51,8 @@ int ph_layers_init(struct ph_control *control)
 		chosen |= control->rules[i].enabled ? 1u << i : 0;
 	r = ph_layers_choose(control, chosen);
 	for (unsigned i = 0; r == 0 && i < ph_n_layers; i++)
-		if (ph_layers[i].rule->scans && !ph_scans_reserve())
-			return -PH_ENOMEM;
+		if (ph_layers[i].rule->scans)
+			ph_scans_reserve();
 	return r;
 }
 

@@ -5,7 +5,7 @@
 #include "numbers.h"
 
 #define WINDOWS 8
-#define WINDOW_BYTES (4 << 20)
+#define WINDOW_BYTES (64 << 20)	/* a table that is scanned again is still mapped */
 
 static struct window {
 	uint32_t owner;		/* 1 + the description's index; 0: free */
@@ -17,12 +17,17 @@ static int64_t place;
 static uint32_t turn;
 static unsigned n_used;
 
-bool ph_scans_reserve(void)
+void ph_scans_reserve(void)
 {
-	if (!place)
+	enum { RLIMIT_AS = 9 };
+	uint64_t room[2] = { 0, 0 };	/* struct rlimit */
+
+	/* Of an address space that is limited nothing is taken. */
+	ph_syscall(PH_NR_prlimit64, 0, RLIMIT_AS, 0, (int64_t)room, 0, 0);
+	if (!place && room[0] == UINT64_MAX)
 		place = ph_syscall(PH_NR_mmap, 0, WINDOWS * (int64_t)WINDOW_BYTES, 0,
 				   PH_MAP_PRIVATE | PH_MAP_ANONYMOUS | PH_MAP_NORESERVE, -1, 0);
-	return place > 0;
+	place = place > 0 ? place : 0;
 }
 
 static int64_t at(const struct window *w)

@@ -4,8 +4,8 @@
 
 #include "layers.h"
 
-/* At start only: the place where windows are mapped later. False when the kernel refuses. */
-bool ph_scans_reserve(void);
+/* At start only: the place where windows are mapped later; without one nothing is copied. */
+void ph_scans_reserve(void);
 
 /* The description with this index is no more; and none is. */
 void ph_scan_end(unsigned index);

@@ -46,7 +46,7 @@ def change(path: Path, number: int) -> None:
 
 
 def scanned(path: Path, env: dict[str, str]) -> list[str]:
-    path.write_bytes(b"".join(bytes([i % 251]) * BLOCK for i in range(1500)))  # several windows
+    path.write_bytes(b"".join(bytes([i % 251]) * BLOCK for i in range(9000)))  # more than one window
     words = [PYTHON, "-I", "-S", "-c", SCANS, str(path)]
     with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None

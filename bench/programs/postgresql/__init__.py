@@ -57,7 +57,7 @@ SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT coalesce(sum(delta
    AND (SELECT sum(bbalance) FROM pgbench_branches) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
 """
 INSERT = "INSERT INTO bench_insert(what) VALUES ('0123456789012345678901234567890123456789');\n"
-SCAN = "SELECT count(*), sum(length(filler)) FROM bench_wide;\n"
+SCAN = "SELECT count(*) FROM bench_wide;\n"  # nothing is computed of a row
 
 
 def binaries() -> Path:
