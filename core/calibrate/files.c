@@ -140,6 +140,7 @@ const struct op ph_file_ops[] = {
 	{ "write_65536", 8, empty_file, run_write, 65536, 0 },
 	{ "read_64", FILE_BYTES / 64, begin_of_file, run_read, 64, 0 },
 	{ "read_2048", FILE_BYTES / 2048, begin_of_file, run_read, 2048, 0 },
+	{ "read_4096", FILE_BYTES / 4096, begin_of_file, run_read, 4096, 0 },
 	{ "pread_4096", 64, ph_fill_file, run_pread, 4096, 0 },
 	{ "pread_8192", 64, ph_fill_file, run_pread, 8192, 0 },
 	{ "pread_16384", 32, ph_fill_file, run_pread, 16384, 0 },

@@ -59,7 +59,7 @@ void ph_answers_init(void)
 			.layers = on_trial ? ph_layers_may_answer(nr) | ph_layers_glance(nr) : 0,
 			.glance = on_trial ? ph_layers_glance(nr) : 0,
 			.fd_arg = call->fd_arg < 0 ? NO_FD : (uint8_t)call->fd_arg,
-			.passes = may_pass(nr),
+			.passes = may_pass(nr) && !(call->class == ANY && ph_place_layers),
 			.inert = call->class == INERT,
 			.reads = nr == PH_NR_read && ph_pipes_used,
 		};
@@ -152,7 +152,7 @@ static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd,
 		if (!walk.aborted) {
 			/* Marked before the commit: a settle of nothing harms nobody, a pending effect that no
 			 * settle finds does. */
-			if (!ph_dirty_test(d))
+			if ((walk.touched & ~ph_place_layers) && !ph_dirty_test(d))
 				ph_dirty_set(d);
 			done = ph_trial_commit(d, &trial, walk.touched);
 			*ret = r;

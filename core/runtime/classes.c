@@ -250,6 +250,7 @@ enum ph_verdict ph_on_any(struct ph_call *c)
 		return on_description(c, ph_description_of(c->a[0]));
 	}
 	ph_settle_everything(PH_WHY_BLOCKING);
+	ph_settle_places(PH_WHY_BLOCKING);
 	if (c->nr == PH_NR_rename || c->nr == PH_NR_renameat || c->nr == PH_NR_renameat2)
 		ph_keeper_renamed();
 	if (ph_calls[c->nr].fd_arg >= 0)

@@ -49,6 +49,7 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		ph_owed_settle(NULL);
 	if (c->nr < 0 || c->nr >= PH_NR_MAX) {
 		ph_settle_everything(PH_WHY_BLOCKING);
+		ph_settle_places(PH_WHY_BLOCKING);
 		return PH_PASS;
 	}
 	switch ((enum call_class)ph_calls[c->nr].class) {

@@ -52,7 +52,8 @@ void ph_fork_begin(void);
 void ph_fork_end(void);
 
 /* Before exec and exit_group. */
-void ph_settle_everything(enum ph_why why);
+void ph_settle_everything(enum ph_why why);	/* at exec and exit, places too */
+void ph_settle_places(enum ph_why why);
 
 /* Before the program installs a signal handler that may interrupt anything (signals.c defers the others). */
 void ph_handler_begin(void);

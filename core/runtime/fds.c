@@ -43,6 +43,14 @@ enum ph_verdict ph_on_dup(struct ph_call *c, int64_t from, int64_t to)
 	return ph_answered_by(c, r);
 }
 
+/* Its last descriptor is closed: where it stands is nobody's concern any more. */
+static int64_t end(struct ph_walk *walk, struct ph_description *d)
+{
+	ph_hits_gather(d);
+	d->handled &= ~ph_place_layers;
+	return ph_description_settle(walk, d, PH_WHY_COUNT);
+}
+
 enum ph_verdict ph_on_close(struct ph_call *c)
 {
 	int64_t fd = (int32_t)c->a[0], error = 0;
@@ -59,7 +67,7 @@ enum ph_verdict ph_on_close(struct ph_call *c)
 			d->error = 0;
 			/* A shell's `> file` closes one of two descriptors before the command writes to the other. */
 			if (!error && d->fds == 1)
-				error = ph_description_settle(&walk, d, PH_WHY_COUNT);
+				error = end(&walk, d);
 			ph_description_unname(d, fd);
 		}
 		ph_walk_end(&walk);

@@ -13,7 +13,7 @@ struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 PH_HOT_DATA const uint32_t *ph_layer_switches[PH_RULES_MAX];
 uint32_t ph_layers_on;
-uint32_t ph_interest_layers, ph_memory_layers, ph_file_layers;
+uint32_t ph_interest_layers, ph_memory_layers, ph_file_layers, ph_place_layers;
 PH_HOT_DATA struct ph_control *ph_control;
 
 static uint32_t handled[PH_NR_MAX];
@@ -63,7 +63,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	ph_control = control;
 	ph_owed_used = ph_absent_used = false;
 	ph_n_layers = 0;
-	ph_interest_layers = ph_memory_layers = ph_file_layers = 0;
+	ph_interest_layers = ph_memory_layers = ph_file_layers = ph_place_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = 0;
 		may_answer[nr] = 0;
@@ -111,7 +111,8 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		}
 		ph_interest_layers |= rule->interest << ph_n_layers;
 		ph_file_layers |= (uint32_t)!rule->streams << ph_n_layers;
-		ph_memory_layers |= (uint32_t)(rule->forget != NULL) << ph_n_layers;
+		ph_place_layers |= rule->place << ph_n_layers;
+		ph_memory_layers |= (uint32_t)(rule->forget || rule->place) << ph_n_layers;
 		ph_n_layers++;
 	}
 	ph_layers_on = (1u << ph_n_layers) - 1;
@@ -414,6 +415,22 @@ void ph_settle_seen_held(struct ph_walk *walk, enum ph_why why)
 		for (unsigned layer = 0; layer < ph_n_layers; layer++) {
 			bool seen = !(ph_interest_layers & (1u << layer));
 			int64_t r = seen ? ph_layer_settle(walk, layer, d, why) : 0;
+
+			if (r < 0 && !d->error)
+				d->error = r;
+		}
+	}
+}
+
+void ph_settle_places_held(struct ph_walk *walk, enum ph_why why)
+{
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
+		struct ph_description *d = ph_description_at(i);
+
+		if (!d->fds)
+			continue;
+		for (uint32_t left = d->handled & ph_place_layers; left; left &= left - 1) {
+			int64_t r = ph_layer_settle(walk, (unsigned)__builtin_ctz(left), d, why);
 
 			if (r < 0 && !d->error)
 				d->error = r;

@@ -125,15 +125,19 @@ void ph_layers_drop(struct ph_walk *walk, uint32_t layers, enum ph_why why);
 /* All layers, top down; the first error. */
 int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, enum ph_why why);
 
-/* Everything; errors stay with their descriptions. */
+/* Everything but places; errors stay with their descriptions. */
 void ph_settle_all_held(struct ph_walk *walk, enum ph_why why);
+
+/* Where descriptions stand: before a call that may be about any file. */
+void ph_settle_places_held(struct ph_walk *walk, enum ph_why why);
 
 /* What others could see: all but what is pending in interest lists. */
 void ph_settle_seen_held(struct ph_walk *walk, enum ph_why why);
 
 extern uint32_t ph_interest_layers;
 extern uint32_t ph_file_layers;		/* whose states are of files */
-extern uint32_t ph_memory_layers;	/* whose rules forget when a call that they do not see names a description */
+extern uint32_t ph_memory_layers;	/* whose rules forget when a call that they do not see names a description, or settle only then */
+extern uint32_t ph_place_layers;	/* whose rules have pending where descriptions stand; it marks none as pending */
 
 /* What fd names, looked up once a walk: its size may have changed since, the rest not. 0 or -errno. */
 int64_t ph_walk_identify(struct ph_walk *walk, int64_t fd);

@@ -59,7 +59,7 @@ void ph_share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_wh
 static bool has_pending(struct ph_walk *walk, struct ph_description *d)
 {
 	for (unsigned i = 0; i < ph_n_layers; i++)
-		if ((d->handled & (1u << i)) && ph_run_pending(walk, i, d))
+		if ((d->handled & ~ph_place_layers & (1u << i)) && ph_run_pending(walk, i, d))
 			return true;
 	return false;
 }

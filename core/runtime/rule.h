@@ -37,6 +37,7 @@ struct ph_rule {
 	uint32_t streams;	/* 1: the states are of connected stream sockets, not of regular files */
 	uint32_t pipes;		/* 1: the states are of pipes that this process alone reads */
 	uint32_t interest;	/* 1: the states are of places in interest lists, and only waits could tell what is pending */
+	uint32_t place;		/* 1: what is pending is only where a description stands, which its own descriptors alone can tell */
 	uint32_t tag_at;	/* where in a state the tag of its events stands, for `ready` */
 	uint32_t buffer_bytes;	/* 0, or the capacity of the buffer of each state */
 	bool (*pending)(struct ph_k *k, struct ph_state *f, int64_t fd);

@@ -11,12 +11,26 @@
 
 PH_HOT_DATA bool ph_armed;
 
+void ph_settle_places(enum ph_why why)
+{
+	struct ph_walk walk;
+
+	if (!ph_place_layers || !ph_armed || ph_hold_forked())
+		return;
+	ph_walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	ph_settle_places_held(&walk, why);
+	ph_walk_end(&walk);
+}
+
 void ph_settle_everything(enum ph_why why)
 {
 	struct ph_walk walk;
 
 	if (!ph_armed || ph_hold_forked())
 		return;
+	if (why == PH_WHY_EXEC || why == PH_WHY_EXIT)
+		ph_settle_places(why);
 	if (why == PH_WHY_EXEC && ph_owed_any())	/* exit comes through the dispatcher */
 		ph_owed_settle(NULL);
 	if (!ph_anything_pending()) {

@@ -35,8 +35,8 @@ PIECE = 65536
 REQUESTS = {"memory_hit": 10000, "disk_hit": 6000, "store_evict": 4000, "mixed": 4000}
 MESSAGES = 12000
 BULKS = 16
-#: those that act on what squid does; rules on files gain nothing here (docs/programs/squid.md)
-RULES = ("gather_sends", "epoll_shadow")
+#: those that act on what squid does; rules on what it writes gain nothing here (docs/programs/squid.md)
+RULES = ("gather_sends", "epoll_shadow", "read_whole")
 
 COMMON = """
 http_port 127.0.0.1:{port}

@@ -98,6 +98,7 @@ def _table(rule: RuleText) -> str:
             *(["\t.pipes = 1,"] if rule.pipes else []),
             *([] if rule.alone else ["\t.not_alone = true,"]),
             *(["\t.interest = 1,"] if rule.interest else []),
+            *(["\t.place = 1,"] if rule.place else []),
             f"\t.buffer_bytes = {rule.buffer[1] if rule.buffer else 0},",
             f"\t.pending = {rule.name}_pending,",
             f"\t.settle = {rule.name}_settle,",

@@ -24,6 +24,7 @@ UNROLL_MAX = 16
 
 _BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|"}
 _COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_BASES = ("PerOpenFile", "PerPlace", "PerStream", "PerInterest", "PerPipe", "PerProcess")
 _PARAMETER_TYPES = ("num", "word", "fd", "flags", "path", "buf")
 
 
@@ -75,6 +76,7 @@ class RuleText:
     forget: Function | None = None  # what is remembered of a description may be wrong from here on
     pipes: bool = False  # that state is of pipes' read ends
     ready: Function | None = None  # which epoll is known to have an event of it
+    place: bool = False  # what is pending is only where a description stands
 
     @property
     def about_files(self) -> bool:
@@ -171,7 +173,7 @@ class _Reader:
         self.constants: dict[str, int] = {}
         self.fields: dict[str, str] = {}
         self.process: dict[str, str] = {}
-        self.per_file = self.streams = self.interest = self.pipes = False
+        self.per_file = self.streams = self.interest = self.pipes = self.place = False
         self.alone = True
         self.buffer: tuple[str, int] | None = None
         self.model_only = False
@@ -253,7 +255,7 @@ class _Reader:
         return RuleText(
             self.name, self.path, doc.splitlines()[0], doc, self.digest, relaxes, relaxes_on, self.constants,
             self.fields, self.process, self.buffer, pending, settle, read, self.per_file, self.streams,
-            self.alone, self.model_only, frozenset(self.used), self.interest, forget, self.pipes, ready,
+            self.alone, self.model_only, frozenset(self.used), self.interest, forget, self.pipes, ready, self.place,
         )  # fmt: skip
 
     def _optional(self, f: Function | None) -> Function | None:
@@ -287,11 +289,12 @@ class _Reader:
 
     def _state(self, c: ast.ClassDef) -> None:
         bases = [ast.unparse(b) for b in c.bases]
-        if bases not in ([name] for name in ("PerOpenFile", "PerStream", "PerInterest", "PerPipe", "PerProcess")):
-            known = "PerOpenFile, PerStream, PerInterest, PerPipe or PerProcess"
+        if bases not in ([name] for name in _BASES):
+            known = f"{', '.join(_BASES[:-1])} or {_BASES[-1]}"
             self.fail(c, f"a class of a rule's state has the base {known}")
         per_file = bases != ["PerProcess"]
         self.interest = self.interest or bases == ["PerInterest"]
+        self.place = self.place or bases == ["PerPlace"]
         self.pipes = self.pipes or bases == ["PerPipe"]
         self.streams = self.streams or self.interest or bases == ["PerStream"]
         fields = self.fields if per_file else self.process

@@ -186,6 +186,13 @@ class PerOpenFile:
     """The base of the class that holds a rule's state: one for each open file description."""
 
 
+class PerPlace:
+    """The base of a state of one open file description, of which only where it stands in its file is ever pending.
+
+    Nobody else can tell that, so that it stays pending while others are talked to, and needs no making good at the end.
+    """
+
+
 class PerStream:
     """The base of the class that holds a rule's state: one for each stream socket that the process accepted."""
 

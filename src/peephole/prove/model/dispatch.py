@@ -72,7 +72,8 @@ class _Dispatch:
                 return self.on_process()
         if self.call.name == "close_epoll":
             return self.close_epoll()
-        settle_all(self.m, self.rule)
+        if not (self.rule.place and kind == "WAIT"):
+            settle_all(self.m, self.rule)
         if kind == "FORK":
             for slot in range(DESCRIPTIONS):
                 self.take_away(slot)
@@ -160,7 +161,7 @@ class _Dispatch:
         if other >= 0:
             odd = or_(odd, not_(m.is_open(other)), m.of_file(other, "special"))
         with m.under(eq(r, 0)):
-            with m.under(True if everything else and_(odd, not self.rule.interest)):
+            with m.under(True if everything else and_(odd, not (self.rule.interest or self.rule.place))):
                 settle_all(m, self.rule)
             passed = self.forward()
         return ite(eq(r, 0), passed, r)  # type: ignore[no-any-return]
@@ -180,7 +181,7 @@ class _Dispatch:
 
     def open(self) -> Num:
         m = self.m
-        if not (self.rule.streams and self.call.name == "openat"):
+        if not (self.rule.place or (self.rule.streams and self.call.name == "openat")):
             settle_all(m, self.rule)
         handler = self.rule.handlers.get(self.call.name)
         slot = kernel.new_slot(m)
@@ -248,7 +249,7 @@ class _Dispatch:
         m, slot = self.m, self.call.slot
         left = self.error_of(slot)
         last = eq(m.d(slot, "refs"), 1)
-        with m.under(last):
+        with m.under(and_(last, not self.rule.place)):
             r = settle(m, self.rule, slot)
         handler = self.rule.handlers.get("close")
         passed = self.run_handler(handler) if handler else self.forward()

@@ -9,7 +9,7 @@ from peephole.prove.vocabulary import (
     SEEK_CUR,
     SEEK_SET,
     TCGETS,
-    PerOpenFile,
+    PerPlace,
     Rule,
     buf,
     fd,
@@ -33,7 +33,7 @@ class ShadowDescriptor(Rule):
 
     relaxes = set()
 
-    class File(PerOpenFile):
+    class Place(PerPlace):
         at_known: bool
         at: num  # the offset
         plain: bool  # not appending, and the flags are still those of open
@@ -44,7 +44,7 @@ class ShadowDescriptor(Rule):
         return f.at_known
 
     def settle(k, f, fd: fd) -> result:
-        # Before a call that is not looked at: it may move the offset.
+        # Before a call on it that is not looked at: it may move the offset.
         f.at_known = False
         return 0
 

@@ -41,7 +41,8 @@ class Mechanisms(
         return settle(self.m, self.rule, fd.slot)
 
     def do_settle_all(self) -> Num:
-        settle_all(self.m, self.rule)
+        if not self.rule.place:
+            settle_all(self.m, self.rule)
         return 0
 
 

@@ -88,6 +88,8 @@ class CallMechanisms(Base):
         return 0
 
     def do_size(self, fd: Descriptor) -> Num:
+        if fd.slot < 0:
+            return -kernel.EBADF
         return ite(self.m.is_open(fd.slot), self.m.of_file(fd.slot, "size"), -kernel.EBADF)  # type: ignore[no-any-return]
 
     def do_position(self, fd: Descriptor) -> Num:
