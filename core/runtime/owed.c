@@ -16,7 +16,7 @@
 
 _Static_assert(PH_FDS <= 1 << FD_BITS, "a descriptor's place");
 
-enum { TMPFS_MAGIC = 0x01021994, SHARED = 1, SHARED_VALIDATE = 3, MAP_TYPE = 0xf, ACCMODE = 3, NONBLOCK = 04000, NOCTTY = 0400 };
+enum { TMPFS_MAGIC = 0x01021994, SHARED = 1, SHARED_VALIDATE = 3, MAP_TYPE = 0xf, ACCMODE = 3, NONBLOCK = 04000, NOCTTY = 0400, EACCES = 13 };
 
 bool ph_owed_used;
 
@@ -172,6 +172,11 @@ static char *word(char *to, const char *from)
 	return to;
 }
 
+static bool is_file(const struct ph_identity *id, struct debt owed)
+{
+	return file_word(id->dev, id->ino) == owed.file;
+}
+
 static int64_t make_sync(struct debt owed, int64_t fd)
 {
 	return ph_syscall(owed.by & WHOLE ? PH_NR_fsync : PH_NR_fdatasync, fd, 0, 0, 0, 0, 0);
@@ -182,27 +187,40 @@ static void count_failure(void)
 	__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);
 }
 
-/* The file that another process owes, through /proc; where it can't be reached, everything goes to the disk. After a
- * failure no sync is put off any more: the program's next one asks the kernel, which tells each description once. */
+/* No sync is put off any more: the program's next one asks the kernel, which tells each description once of a failure. */
+static void put_no_more_off(void)
+{
+	__atomic_fetch_add(&ph_control->owed.blind, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The file that another process owes, through /proc; where it can't be reached, everything goes to the disk: once, where
+ * the process is gone. */
 static int64_t sync_elsewhere(struct debt owed)
 {
 	char path[64], *end = word(path, "/proc/");
 	struct ph_identity id;
-	int64_t fd = -PH_EBADF, r;
+	int64_t fd, r;
 
 	end = digits(end, pid_in(owed.by));
 	end = digits(word(end, "/fd/"), fd_in(owed.by));
 	*end = 0;
-	if (ph_identify_path((int64_t)path, &id) == 0 && file_word(id.dev, id.ino) == owed.file)
-		fd = ph_syscall(PH_NR_openat, PH_AT_FDCWD, (int64_t)path, PH_O_RDONLY | PH_O_CLOEXEC | NONBLOCK | NOCTTY, 0, 0, 0);
-	if (fd < 0)
-		return ph_syscall(PH_NR_sync, 0, 0, 0, 0, 0, 0);
-	r = make_sync(owed, fd);
-	ph_syscall(PH_NR_close, fd, 0, 0, 0, 0, 0);
-	if (r < 0) {
-		__atomic_fetch_add(&ph_control->owed.blind, 1, __ATOMIC_SEQ_CST);
-		count_failure();
+	fd = ph_identify_path((int64_t)path, &id);
+	if (fd == 0)	/* looked at first, since opening a device may do something */
+		fd = is_file(&id, owed) ? ph_syscall(PH_NR_openat, PH_AT_FDCWD, (int64_t)path,
+						     PH_O_RDONLY | PH_O_CLOEXEC | NONBLOCK | NOCTTY, 0, 0, 0) : -PH_EBADF;
+	if (fd == -EACCES)
+		put_no_more_off();
+	if (fd < 0 || ph_identify(fd, &id) < 0 || !is_file(&id, owed)) {
+		r = ph_syscall(PH_NR_sync, 0, 0, 0, 0, 0, 0);
+	} else {
+		r = make_sync(owed, fd);
+		if (r < 0) {
+			put_no_more_off();
+			count_failure();
+		}
 	}
+	if (fd >= 0)
+		ph_syscall(PH_NR_close, fd, 0, 0, 0, 0, 0);
 	return r;
 }
 
@@ -236,7 +254,7 @@ void ph_owed_settle(struct ph_walk *walk)
 
 	if (!owed.by)
 		return;
-	if (owed.file && pid_in(owed.by) == own_pid() && ph_identify(fd, &id) == 0 && file_word(id.dev, id.ino) == owed.file) {
+	if (owed.file && pid_in(owed.by) == own_pid() && ph_identify(fd, &id) == 0 && is_file(&id, owed)) {
 		r = make_sync(owed, fd);
 		if (r < 0)
 			keep_error(walk, fd, r);
