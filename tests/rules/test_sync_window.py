@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,9 +78,18 @@ os.pwrite(table, b"x", 0)
 }
 
 
+@contextmanager
+def still(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def run(code: str, folder: Path, calls: Path) -> tuple[list[str], int]:
-    """The calls that the kernel saw, by strace, and the rule's hits."""
-    with arm(["sync_window"]) as armed:
+    """The calls that the kernel saw, by strace, and the hits; the keeper, which strace does not see, stands still."""
+    with arm(["sync_window"]) as armed, still(armed._control.keeper_pid):
         # strace itself is no process of the tree: it writes a file of its own all the time.
         ours = [f"-E{k}={v}" for k, v in armed.environment(os.environ).items() if os.environ.get(k) != v]
         words = ["strace", "-f", "-y", *ours, "-e", CALLS, "-o", str(calls)]
@@ -122,6 +134,25 @@ def test_a_process_that_waits_in_epoll_wait_makes_it_in_time(tmp_path: Path) -> 
     late = next(i for i, line in enumerate(lines) if '"late' in line)
     _, early = changes_of_others([*lines[:late], "exit_group"], folder)
     assert hits >= 1 and early == 0
+
+
+def test_the_keeper_makes_it_while_the_program_sleeps(tmp_path: Path) -> None:
+    code = BEGIN + "print(flush=True); time.sleep(60)"
+    with arm(["sync_window"]) as armed:
+        words = [PYTHON, "-I", "-S", "-c", code, str(tmp_path)]
+        with still(armed._control.keeper_pid):
+            child = subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE)
+            assert child.stdout is not None
+            child.stdout.readline()
+            assert armed._control._page.owed[0] != 0
+        for _ in range(1000):
+            if armed._control._page.owed[0] == 0:
+                break
+            time.sleep(0.01)
+        child.kill()
+        child.communicate()
+        assert armed._control._page.owed[0] == 0
+        assert armed.stats()["settle_failures"] == 0
 
 
 def test_a_file_mapped_for_writing_ends_it(tmp_path: Path) -> None:
