@@ -14,7 +14,7 @@
 #define PH_DESCRIPTIONS 256	/* handled at the same time, at most */
 #define PH_BUFFERS 128
 #define PH_KEPT_PATH 400	/* bytes; files with longer names are not kept */
-#define PH_STATES_MAX 512	/* the states of all rules on one description, together */
+#define PH_STATES_MAX 768	/* the states of all rules on one description, together */
 
 /* `word` of a description: bit i says which copy of layer i's state is current; bit 16 that the description was taken
  * from under a trial and is dead; the rest counts commits, so that a late commit fails. */

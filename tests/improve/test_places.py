@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from peephole.improve.arm import arm
+from peephole.prove.language import rule_names
 
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 BYTES = 40000
@@ -103,6 +104,14 @@ def test_every_place_is_the_kernels_for_whoever_asks(what: str, rules: tuple[str
         assert run(path, what, armed.environment(os.environ)) == plain
         if what == "again":
             assert sum(rule["hits"] for rule in armed.stats()["rules"].values()) > 20 * 12
+
+
+def test_all_rules_find_room_in_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    plain = run(path, "again", dict(os.environ))
+    with arm(rule_names()) as armed:
+        assert run(path, "again", armed.environment(os.environ)) == plain
+        assert armed.stats()["rules"]["read_whole"]["hits"] > 0
 
 
 def test_a_file_that_is_replaced_is_read_on_as_it_was(tmp_path: Path) -> None:
