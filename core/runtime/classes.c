@@ -170,6 +170,12 @@ static void on_passing(const struct ph_call *c)
 		if (c->a[0] == PH_PR_SET_TSC)
 			ph_pay_stop();
 		return;
+	case PH_NR_io_submit:	/* what is asked for outlives the close of its descriptor, and keeps it in interest lists */
+		ph_walk_begin(&walk, NULL);
+		ph_walk_hold(&walk);
+		ph_layers_drop(&walk, ph_interest_layers, PH_WHY_SHARED);
+		ph_walk_end(&walk);
+		return;
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
 	case PH_NR_setns:
@@ -210,6 +216,7 @@ bool ph_any_is_plain(int64_t nr)
 	case PH_NR_sendmsg:
 	case PH_NR_sendmmsg:
 	case PH_NR_prctl:
+	case PH_NR_io_submit:
 	case PH_NR_io_uring_setup:
 	case PH_NR_unshare:
 	case PH_NR_setns:

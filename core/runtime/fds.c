@@ -43,11 +43,11 @@ enum ph_verdict ph_on_dup(struct ph_call *c, int64_t from, int64_t to)
 	return ph_answered_by(c, r);
 }
 
-/* Its last descriptor is closed: where it stands is nobody's concern any more. */
+/* Its last descriptor is closed: where it stands is nobody's concern any more, and it leaves the interest lists by itself. */
 static int64_t end(struct ph_walk *walk, struct ph_description *d)
 {
 	ph_hits_gather(d);
-	d->handled &= ~ph_place_layers;
+	d->handled &= ~(ph_place_layers | ph_interest_layers);
 	return ph_description_settle(walk, d, PH_WHY_COUNT);
 }
 

@@ -18,7 +18,7 @@ enum {
 	PH_NR_unlinkat = 263, PH_NR_renameat = 264, PH_NR_readlinkat = 267, PH_NR_unshare = 272, PH_NR_tee = 276,
 	PH_NR_fallocate = 285, PH_NR_accept4 = 288, PH_NR_dup3 = 292, PH_NR_pipe2 = 293, PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_prlimit64 = 302, PH_NR_setns = 308,
 	PH_NR_process_vm_readv = 310, PH_NR_kcmp = 312, PH_NR_renameat2 = 316, PH_NR_seccomp = 317, PH_NR_membarrier = 324,
-	PH_NR_statx = 332, PH_NR_io_uring_setup = 425, PH_NR_close_range = 436, PH_NR_openat2 = 437,
+	PH_NR_statx = 332, PH_NR_io_submit = 209, PH_NR_io_uring_setup = 425, PH_NR_close_range = 436, PH_NR_openat2 = 437,
 	PH_NR_pidfd_getfd = 438, PH_NR_faccessat2 = 439, PH_NR_MAX = 512
 };
 

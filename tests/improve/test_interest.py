@@ -100,3 +100,56 @@ def test_random_calls_are_answered_as_by_the_kernel(rules: list[str], mode: str)
         improved = run(seed, mode, armed.environment(os.environ))
     assert improved == plain
     assert armed.stats()["rules"]["epoll_shadow"]["hits"] > 0
+
+
+#: twenty connections are taken from the list and closed; what a wait then says of the last, which may be open elsewhere
+LAST = r"""
+import array, os, select, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+epoll = select.epoll()
+here, there = socket.socketpair(socket.AF_UNIX)
+for n in range(20):
+    peer = socket.create_connection(listener.getsockname())
+    s = listener.accept()[0]
+    epoll.register(s, select.EPOLLIN)
+    if n == 19:
+        exec(sys.argv[1])
+    epoll.unregister(s)
+    if n < 19:
+        epoll.register(s, select.EPOLLIN | select.EPOLLOUT)
+        epoll.unregister(s)
+    s.close()
+peer.sendall(b"ping")
+print(epoll.poll(0.05))
+"""
+#: how the last one stays open, and whether it does not
+KEPT = {
+    "nobody": ("pass", True),
+    "a second number": ("other = os.dup(s.fileno())", False),
+    "a child": (
+        "r, w = os.pipe()\nif not os.fork(): os.close(w); os.read(r, 1); os._exit(0)\nos.close(r)",
+        False,
+    ),
+    "an asynchronous poll": (
+        "import ctypes, struct\ncall, aio = ctypes.CDLL(None).syscall, ctypes.c_ulong()\n"
+        'asks = ctypes.create_string_buffer(struct.pack("QIIHhIQQqQII", 0, 0, 0, 5, 0, s.fileno(), 2, 0, 0, 0, 0, 0))\n'
+        "at = ctypes.c_void_p(ctypes.addressof(asks))\n"
+        "assert not call(206, 1, ctypes.byref(aio)) and call(209, aio, 1, ctypes.byref(at)) == 1",
+        False,
+    ),
+    "a message": ('socket.send_fds(here, [b"x"], [s.fileno()])', False),
+}
+
+
+@pytest.mark.parametrize("keeper", KEPT)
+def test_a_removal_waits_for_a_close_that_ends_the_description(keeper: str) -> None:
+    keeps, all_end = KEPT[keeper]
+    words = [PYTHON, "-I", "-c", LAST, keeps]
+    plain = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    with arm(["epoll_shadow"]) as armed:
+        env = armed.environment(os.environ)
+        improved = subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+    stats = armed.stats()["rules"]["epoll_shadow"]
+    assert plain == improved == "[]\n"
+    assert stats["hits"] >= 57 + all_end
+    assert stats["settled"] == 0 or not all_end

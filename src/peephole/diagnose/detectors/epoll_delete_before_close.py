@@ -4,7 +4,7 @@ Why it costs
     The close takes it off by itself, unless another descriptor names the same description.
 
 Rewritten by
-    `epoll_del_before_close`: the removal waits, and the close makes it needless.
+    `epoll_shadow`: the removal waits, and the close makes it needless.
 
 Gives up
     Nothing, while no other descriptor names the description.
@@ -23,7 +23,7 @@ from peephole.diagnose.tables import Tables, ordered
 SLUG = "epoll_delete_before_close"
 CALLS = ("epoll_ctl",)
 KIND = "dead"
-RULE = "epoll_del_before_close"
+RULE = "epoll_shadow"
 LAYER = ("program's event loop",)
 ADVICE = "close it without EPOLL_CTL_DEL, where it was never duplicated"
 BEFORE = {"epoll_ctl": "calls"}

@@ -249,7 +249,9 @@ class _Dispatch:
         m, slot = self.m, self.call.slot
         left = self.error_of(slot)
         last = eq(m.d(slot, "refs"), 1)
-        with m.under(and_(last, not self.rule.place)):
+        # What ends stands nowhere, and leaves the interest lists by itself unless another process has it too.
+        told: Bool = m.d(slot, "shared") if self.rule.interest else not self.rule.place
+        with m.under(and_(last, told)):
             r = settle(m, self.rule, slot)
         handler = self.rule.handlers.get("close")
         passed = self.run_handler(handler) if handler else self.forward()

@@ -25,10 +25,11 @@ class EpollShadow(Rule):
 
     An event loop that asks for "writable" before each piece, and takes it back after it, changes the kernel's list
     again and again to what it was: squid makes two such calls for each request. This rule answers them from its own
-    list, and brings the kernel's up to date before the process really waits. Where it knows that a socket has room
-    for more, it says "writable" itself, without any call. Only sockets of this process's own are handled, only
-    level-triggered interest, and only while the process has one thread. A socket that is written to again and again
-    with no change of the list (redis), or whose interest is edge-triggered (nginx), is left alone.
+    list, and brings the kernel's up to date before the process really waits. What is closed leaves the kernel's list by
+    itself, so that a removal just before the close is never made. Where it knows that a socket has room for more, it
+    says "writable" itself, without any call. Only sockets of this process's own are handled, only level-triggered
+    interest, and only while the process has one thread. A socket that is written to again and again with no change of
+    the list (redis), or whose interest is edge-triggered (nginx), is left alone.
     """
 
     relaxes = {VISIBILITY, TIMING}
