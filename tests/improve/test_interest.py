@@ -42,6 +42,10 @@ def waits(epoll):
     return sorted(told.items())
 
 pairs = [connection() for _ in range(3)]
+for s, _ in pairs:  # whatever is random, the rule acts
+    epolls[0].register(s, IN)
+    epolls[0].modify(s, IN | OUT)
+    epolls[0].unregister(s)
 for step in range(600):
     i, e = rng.randrange(3), rng.choice(epolls)
     s, peer = pairs[i]
