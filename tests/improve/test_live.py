@@ -428,7 +428,7 @@ def test_a_library_with_calls_of_its_own_is_patched_whenever_it_came(
 
 
 def test_the_keeper_goes_when_the_last_process_is_let_go(tmp_path: Path) -> None:
-    forks = "import os, sys; os.fork(); print('ready', flush=True); sys.stdin.readline()"
+    forks = "import os, sys; os.fork(); os.write(1, b'ready\\n'); sys.stdin.readline()"
     with running("/usr/bin/python3", "-c", forks) as process:
         attach(process.pid, ["coalesce_writes"])
         beside = covered(process.pid)[0].page.keeper_pid
