@@ -30,6 +30,9 @@ class EpollShadow(Rule):
     says "writable" itself, without any call. Only sockets of this process's own are handled, only level-triggered
     interest, and only while the process has one thread. A socket that is written to again and again with no change of
     the list (redis), or whose interest is edge-triggered (nginx), is left alone.
+
+    Counted: squid made 9.7 calls of epoll_ctl a request where each came on a connection of its own, and makes 2.0 (3.0
+    if removals before a close were made).
     """
 
     relaxes = {VISIBILITY, TIMING}
