@@ -98,3 +98,10 @@ def test_an_improved_postgresql_comes_back_with_all_that_it_acknowledged() -> No
     found = bench("postgresql", *words, "--rules", "coalesce_writes,truncate_in_place")["figures"]
     assert found["kill.acknowledged"] > 0 and found["kill.lost"] == 0
     assert found["power_cut.acknowledged"] > 0 and found["power_cut.lost"] == 0
+
+
+@pytest.mark.long
+@pytest.mark.root
+def test_no_page_of_an_improved_postgresql_overtakes_its_log() -> None:
+    found = bench("postgresql", "--load", "hostile", "--moments", "4", "--rules", "sync_window")["figures"]
+    assert found["hostile.acknowledged"] > 0 and found["hostile.pages_too_new"] == 0
