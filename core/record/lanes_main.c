@@ -117,9 +117,10 @@ static int follow(struct ph_lanes *lanes, struct clock *clock, int64_t grace_ns,
 			until = now_ns() + grace_ns;
 		}
 		if (until && now_ns() - looked > LOOK_NS) {
-			int living = taken > 0 ? 1 : ph_lanes_living(lanes);
+			int living;
 
 			looked = now_ns();
+			living = taken > 0 && looked < until ? 1 : ph_lanes_living(lanes);
 			if (!living || looked >= until)
 				return living;
 		}

@@ -45,15 +45,10 @@ static const struct ph_rule *rule_named(const char *name)
 int ph_layers_init(struct ph_control *control)
 {
 	uint32_t chosen = 0;
-	int r;
 
 	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++)
 		chosen |= control->rules[i].enabled ? 1u << i : 0;
-	r = ph_layers_choose(control, chosen);
-	for (unsigned i = 0; r == 0 && i < ph_n_layers; i++)
-		if (ph_layers[i].rule->scans)
-			ph_scans_reserve();
-	return r;
+	return ph_layers_choose(control, chosen);
 }
 
 int ph_layers_choose(struct ph_control *control, uint32_t chosen)

@@ -46,7 +46,6 @@ struct ph_rule {
 	int64_t (*ready)(struct ph_k *k, struct ph_state *f, int64_t fd);	/* or NULL: which epoll surely has EPOLLOUT of it, or -1 */
 	const struct ph_handles *handles;
 	uint32_t n_handles;
-	bool scans;		/* copies from windows into files (ph_copy_mapped) */
 	bool lists;		/* asks what folders do not have (ph_absent) */
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */

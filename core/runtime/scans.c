@@ -1,5 +1,6 @@
-/* Windows into files that are scanned: see ph_copy_mapped in rule.h. Their place is reserved when the process starts. A
- * description has one at most, and loses it when it is closed, so that no file is held longer than the program holds it. */
+/* Windows into files that are scanned: see ph_copy_mapped in rule.h. Their place is reserved when the first file is scanned,
+ * so that a program which scans none, and limits its address space, has all of it. A description has one window at most, and
+ * loses it when it is closed, so that no file is held longer than the program holds it. */
 #include "scans.h"
 
 #include "numbers.h"
@@ -13,21 +14,21 @@ static struct window {
 	int64_t offset;
 } windows[WINDOWS];
 
-static int64_t place;
+static int64_t place;		/* 0: not reserved yet; negative: there is none */
 static uint32_t turn;
 static unsigned n_used;
 
-void ph_scans_reserve(void)
+/* Once, under the hold. Of an address space that is limited nothing is taken. */
+static void reserve(void)
 {
 	enum { RLIMIT_AS = 9 };
 	uint64_t room[2] = { 0, 0 };	/* struct rlimit */
 
-	/* Of an address space that is limited nothing is taken. */
 	ph_syscall(PH_NR_prlimit64, 0, RLIMIT_AS, 0, (int64_t)room, 0, 0);
-	if (!place && room[0] == UINT64_MAX)
+	place = -1;
+	if (room[0] == UINT64_MAX)
 		place = ph_syscall(PH_NR_mmap, 0, WINDOWS * (int64_t)WINDOW_BYTES, 0,
 				   PH_MAP_PRIVATE | PH_MAP_ANONYMOUS | PH_MAP_NORESERVE, -1, 0);
-	place = place > 0 ? place : 0;
 }
 
 static int64_t at(const struct window *w)
@@ -79,6 +80,10 @@ static bool map(struct window *w, unsigned index, int64_t fd, int64_t offset)
 {
 	int64_t begin = offset & -(int64_t)4096, r;
 
+	if (!place)
+		reserve();
+	if (place < 0)
+		return false;
 	if (w->owner)
 		unmap(w);
 	r = ph_syscall(PH_NR_mmap, at(w), WINDOW_BYTES, PH_PROT_READ, PH_MAP_SHARED | PH_MAP_FIXED, fd, begin);
@@ -96,7 +101,7 @@ int64_t ph_copy_mapped(struct ph_k *k, int64_t fd, int64_t user, int64_t offset,
 	struct window *w;
 	int64_t r;
 
-	if (!place || !d || offset < 0 || n < 0 || n > WINDOW_BYTES / 2)
+	if (place < 0 || !d || offset < 0 || n < 0 || n > WINDOW_BYTES / 2)
 		return -PH_EINVAL;
 	w = window_of(ph_description_index(d));
 	if (!holds(w, ph_description_index(d), offset, n)) {

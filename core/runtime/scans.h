@@ -4,9 +4,6 @@
 
 #include "layers.h"
 
-/* At start only: the place where windows are mapped later; without one nothing is copied. */
-void ph_scans_reserve(void);
-
 /* The description with this index is no more; and none is. */
 void ph_scan_end(unsigned index);
 void ph_scans_end(void);

@@ -107,7 +107,6 @@ def _table(rule: RuleText) -> str:
             *([f"\t.tag_at = offsetof(struct {rule.name}, tag),"] if rule.ready else []),
             f"\t.handles = {rule.name}_handles,",
             f"\t.n_handles = {len(rule.handlers)},",
-            *(["\t.scans = true,"] if "copy_mapped" in rule.mechanisms else []),
             *(["\t.lists = true,"] if "absent" in rule.mechanisms else []),
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if {"fill", "peek"} & rule.mechanisms else []),
