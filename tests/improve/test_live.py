@@ -534,7 +534,7 @@ def test_a_process_that_is_not_there_or_not_improved() -> None:
 @pytest.mark.root
 def test_a_kernel_thread_has_no_program() -> None:
     try:
-        os.readlink("/proc/2/exe")
+        Path("/proc/2/exe").readlink()
     except FileNotFoundError:
         pass
     except PermissionError:
