@@ -29,6 +29,8 @@ HERE = Path(__file__).resolve().parent
 WITHIN, SURE = 0.20, 0.10
 PAIRS = 9
 IMAGE_BYTES = 400 << 20
+#: a program that runs longer hangs
+LONGEST_S = 120
 #: an interrupted peephole has this long to stop what it measures
 GRACE_S = 15
 
@@ -67,7 +69,10 @@ def predicted(pair: Pair, own: Path) -> tuple[float, bool]:
 
     capture = own / "capture"
     # Once warm: what is overwritten must be there, and the caches full.
-    subprocess.run(pair.command, cwd=own, stdout=subprocess.DEVNULL, check=False)
+    try:
+        subprocess.run(pair.command, cwd=own, stdout=subprocess.DEVNULL, check=False, timeout=LONGEST_S)
+    except subprocess.TimeoutExpired as e:
+        raise RuntimeError(f"{pair.name}: runs longer than {LONGEST_S} s") from e
     done = _peephole("observe", "-o", str(capture), "--", *pair.command, cwd=own)
     if not capture.exists():
         raise RuntimeError(f"{pair.name}: {done.stderr.strip()}")

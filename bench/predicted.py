@@ -34,7 +34,8 @@ if (!fork) {
     for (1..20000) { my $got = 0; while ($got < 8000) { $got += sysread($s, my $x, 8000) || die; } syswrite($s, "k"); }
     exit;
 }
-my ($c, $piece) = ($listener->accept, "x" x 2000);
+my $c = $listener->accept;
+my $piece = "x" x 2000;
 for (1..20000) { syswrite($c, $piece) for 1..4; sysread($c, my $x, 1); }
 wait;
 """
