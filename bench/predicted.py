@@ -35,6 +35,7 @@ if (!fork) {
     exit;
 }
 my $c = $listener->accept;
+setsockopt($c, 6, 1, pack("l", 1)) or die;  # TCP_NODELAY: else each answer waits for an acknowledgement
 my $piece = "x" x 2000;
 for (1..20000) { syswrite($c, $piece) for 1..4; sysread($c, my $x, 1); }
 wait;
