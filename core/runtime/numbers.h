@@ -13,18 +13,20 @@ enum {
 	PH_NR_rename = 82, PH_NR_creat = 85, PH_NR_readlink = 89, PH_NR_setuid = 105, PH_NR_setgid = 106,
 	PH_NR_setreuid = 113, PH_NR_setregid = 114, PH_NR_setgroups = 116, PH_NR_setresuid = 117,
 	PH_NR_setresgid = 119, PH_NR_getsid = 124, PH_NR_capset = 126, PH_NR_fstatfs = 138, PH_NR_pivot_root = 155, PH_NR_prctl = 157,
-	PH_NR_chroot = 161, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228,
+	PH_NR_chroot = 161, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_io_submit = 209, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228,
 	PH_NR_epoll_wait = 232, PH_NR_epoll_ctl = 233, PH_NR_openat = 257, PH_NR_newfstatat = 262,
 	PH_NR_unlinkat = 263, PH_NR_renameat = 264, PH_NR_readlinkat = 267, PH_NR_unshare = 272, PH_NR_tee = 276,
-	PH_NR_fallocate = 285, PH_NR_accept4 = 288, PH_NR_dup3 = 292, PH_NR_pipe2 = 293, PH_NR_recvmmsg = 299, PH_NR_sendmmsg = 307, PH_NR_prlimit64 = 302, PH_NR_setns = 308,
+	PH_NR_fallocate = 285, PH_NR_accept4 = 288, PH_NR_dup3 = 292, PH_NR_pipe2 = 293, PH_NR_recvmmsg = 299,
+	PH_NR_prlimit64 = 302, PH_NR_sendmmsg = 307, PH_NR_setns = 308,
 	PH_NR_process_vm_readv = 310, PH_NR_kcmp = 312, PH_NR_renameat2 = 316, PH_NR_seccomp = 317, PH_NR_membarrier = 324,
-	PH_NR_statx = 332, PH_NR_io_submit = 209, PH_NR_io_uring_setup = 425, PH_NR_close_range = 436, PH_NR_openat2 = 437,
+	PH_NR_statx = 332, PH_NR_io_uring_setup = 425, PH_NR_close_range = 436, PH_NR_openat2 = 437,
 	PH_NR_pidfd_getfd = 438, PH_NR_faccessat2 = 439, PH_NR_MAX = 512
 };
 
 enum {
 	PH_ENOENT = 2, PH_ESRCH = 3, PH_EINTR = 4, PH_EBADF = 9, PH_EBUSY = 16, PH_EOPNOTSUPP = 95, PH_EAGAIN = 11,
-	PH_ENOMEM = 12, PH_EFAULT = 14, PH_EINVAL = 22, PH_ENOSPC = 28, PH_ENOTSOCK = 88, PH_ECONNRESET = 104, PH_SOL_SOCKET = 1, PH_SO_PROTOCOL = 38,
+	PH_ENOMEM = 12, PH_EFAULT = 14, PH_EINVAL = 22, PH_ENOSPC = 28, PH_ENOTSOCK = 88,
+	PH_ECONNRESET = 104, PH_SOL_SOCKET = 1, PH_SO_PROTOCOL = 38,
 	PH_SO_MEMINFO = 55, PH_IPPROTO_TCP = 6, PH_TCP_CORK = 3, PH_TCP_INFO = 11, PH_TCP_NOTSENT_LOWAT = 25, PH_EPOLLOUT = 4,
 	PH_POLLOUT = 4, PH_SHUT_RDWR = 2, PH_MSG_DONTWAIT = 0x40, PH_MSG_NOSIGNAL = 0x4000, PH_MSG_MORE = 0x8000, PH_AT_FDCWD = -100,
 	PH_AT_EMPTY_PATH = 0x1000, PH_AT_SYMLINK_NOFOLLOW = 0x100, PH_O_PATH = 010000000, PH_RENAME_EXCHANGE = 2,
