@@ -16,13 +16,13 @@
 #define PH_KEPT_PATH 400	/* bytes; files with longer names are not kept */
 #define PH_STATES_MAX 768	/* the states of all rules on one description, together */
 
-/* `word` of a description: bit i says which copy of layer i's state is current; bit 16 that the description was taken
- * from under a trial and is dead; the rest counts commits, so that a late commit fails. */
-#define PH_WORD_CURRENT 0xffffull
-#define PH_WORD_DEAD (1ull << 16)
-#define PH_WORD_COMMITS 17
+/* `word` of a description: bit i says which copy of layer i's state is current; the next that the description was taken from
+ * under a trial and is dead; the rest counts commits, so that a late commit fails. */
+#define PH_WORD_CURRENT ((1ull << PH_RULES_MAX) - 1)
+#define PH_WORD_DEAD (1ull << PH_RULES_MAX)
+#define PH_WORD_COMMITS (PH_RULES_MAX + 1)
 #define PH_WORD_STEP (1ull << PH_WORD_COMMITS)
-_Static_assert(PH_RULES_MAX <= 16, "a bit a layer");
+_Static_assert(PH_RULES_MAX < 32, "a bit a layer");
 
 struct ph_description {
 	_Atomic uint64_t word;

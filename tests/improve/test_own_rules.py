@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from peephole.errors import EngineError
+from peephole.improve.arm import arm
+from peephole.improve.control import RULES_MAX
+from peephole.prove.language import RULES, rule_names
+
 TEXT = '''"""Remember the pid."""
 
 from peephole.prove.vocabulary import PerProcess, Rule, num, result
@@ -147,3 +152,26 @@ def test_a_word_that_is_no_folder_of_a_rule(peephole: Peephole, home: Path) -> N
     (home / "skip_sync").mkdir()
     (home / "skip_sync" / "rule.py").write_text("")
     one_line(improve(peephole, home, "--rules", "./skip_sync")[0], "a rule of that name comes with Peephole")
+
+
+@pytest.mark.long  # the library's making
+def test_twenty_four_rules_fit_and_the_last_one_has_state(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    others = [name for name in rule_names() if name not in ("shadow_descriptor", "memo_identity", "read_whole")]
+    sources = {}
+    for name in [f"pid_{i}" for i in range(RULES_MAX - len(others) - 1)]:
+        (home / name).mkdir()
+        (home / name / "rule.py").write_text(TEXT.format(cls=name, answer="p.pid"))
+        sources[name] = str(home / name)
+    (home / "where").mkdir()
+    (home / "where" / "rule.py").write_bytes((RULES / "shadow_descriptor" / "rule.py").read_bytes())
+    sources["where"] = str(home / "where")
+    asks = "import os, sys; f = os.open(sys.argv[1], os.O_RDONLY); print({os.lseek(f, 0, 1) for _ in range(100)})"
+    with arm(others, sources=sources) as armed:
+        words = [sys.executable, "-c", asks, str(home / "where" / "rule.py")]
+        done = subprocess.run(words, env=armed.environment(os.environ), capture_output=True, text=True, check=True)
+        rules = armed.stats()["rules"]
+    assert done.stdout == "{0}\n" and len(rules) == RULES_MAX
+    assert list(rules)[-1] == "where" and rules["where"]["hits"] >= 90
+    with pytest.raises(EngineError, match="more than the 24"):
+        arm(others, sources=sources | {"one_more": str(home / "pid_0")})

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 #define PH_CONTROL_MAGIC 0x4c48504545504c31ull
-#define PH_CONTROL_VERSION 4u
-#define PH_RULES_MAX 16
+#define PH_CONTROL_VERSION 5u
+#define PH_RULES_MAX 24
 #define PH_MOUNTS_MAX 64
 #define PH_UNCOVERED_MAX 64
 #define PH_SLOTS 512		/* processes that can have what is pending in the keeper's memory */

@@ -13,8 +13,8 @@ from typing import TypedDict
 from peephole.errors import EngineError
 
 MAGIC = 0x4C48504545504C31
-VERSION = 4
-RULES_MAX = 16
+VERSION = 5
+RULES_MAX = 24
 MOUNTS_MAX = 64
 UNCOVERED_MAX = 64
 SLOTS = 512
