@@ -13,11 +13,11 @@
 #define NO_FD 0xff
 
 /* Which layers can answer a call on trial (bit i: layer i), which of them change no state, where its descriptor is, and whether
- * it passes where nobody has to do with that. */
+ * it passes where nobody has to do with that; also where a sync is owed. */
 static struct row {
 	uint32_t layers, glance;
 	uint8_t fd_arg;
-	bool passes, inert, reads;
+	bool passes, inert, reads, owing;
 } rows[PH_NR_MAX];
 
 PH_HOT_DATA union ph_notable ph_notable;
@@ -62,6 +62,7 @@ void ph_answers_init(void)
 			.passes = may_pass(nr) && !(call->class == ANY && ph_place_layers),
 			.inert = call->class == INERT,
 			.reads = nr == PH_NR_read && ph_pipes_used,
+			.owing = ph_owed_passes(nr),
 		};
 	}
 }
@@ -85,8 +86,8 @@ PH_HOT bool ph_passes(const struct ph_call *c)
 	row = &rows[c->nr];
 	if (row->fd_arg != NO_FD)
 		fd = (int32_t)c->a[row->fd_arg];
-	return row->passes && !ph_description_of(fd) && ph_armed && !ph_hold_forked() && !ph_anything_pending() && !ph_owed_any() &&
-	       (!ph_notable.any || keeps_names(row, fd)) && !(row->reads && ph_pipe_counts(c->a[2]));
+	return row->passes && !ph_description_of(fd) && ph_armed && !ph_hold_forked() && !ph_anything_pending() &&
+	       (row->owing || !ph_owed_any()) && (!ph_notable.any || keeps_names(row, fd)) && !(row->reads && ph_pipe_counts(c->a[2]));
 }
 
 /* A trial of ours was taken over: its description is nobody's any more, and its memory comes back here. */

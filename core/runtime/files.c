@@ -1,4 +1,4 @@
-/* Mechanisms of rules that read ahead or put off syncs: see rule.h. */
+/* Mechanisms of rules that read ahead or put off syncs: see rule.h. The clock is in clock.c. */
 #include "layers.h"
 #include "numbers.h"
 
@@ -35,15 +35,4 @@ int64_t ph_k_fsync(struct ph_k *k, int64_t fd)
 int64_t ph_k_fdatasync(struct ph_k *k, int64_t fd)
 {
 	return ph_layer_below(k, PH_NR_fdatasync, fd, 0, 0, 0);
-}
-
-/* Changes nothing and names nothing, so that a trial may ask too. */
-int64_t ph_now_ms(struct ph_k *k)
-{
-	enum { CLOCK_MONOTONIC_COARSE = 6 };
-	int64_t now[2] = { 0, 0 };
-
-	(void)k;
-	ph_syscall(PH_NR_clock_gettime, CLOCK_MONOTONIC_COARSE, (int64_t)now, 0, 0, 0, 0);
-	return now[0] * 1000 + now[1] / 1000000;
 }

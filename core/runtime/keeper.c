@@ -316,7 +316,7 @@ void ph_keeper_opened(struct ph_description *d, const struct ph_call *call)
 {
 	struct ph_kept *kept = &ph_region.kept[ph_description_index(d)];
 
-	if (!keeping() || call->nr != PH_NR_openat || kept->flags >= 0)
+	if (!keeping() || call->nr != PH_NR_openat || kept->flags >= 0 || !has_effects(d))
 		return;
 	kept->flags = call->a[2] & INT32_MAX;
 	kept->position = 0;

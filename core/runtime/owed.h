@@ -12,6 +12,9 @@ static inline bool ph_owed_any(void)
 	return __builtin_expect(ph_owed_used, 0) && __atomic_load_n(&ph_control->owed.by, __ATOMIC_SEQ_CST);
 }
 
+/* Whether calls of this number (one of PH_NR_MAX), whatever their arguments, are nothing to what is owed. */
+bool ph_owed_passes(int64_t nr);
+
 /* Whether this call leaves every other file and every name as they are, and the descriptor that owes open. */
 bool ph_owed_may_wait(const struct ph_call *c);
 
@@ -32,6 +35,9 @@ int ph_owed_look(int often_ms, int seldom_ms);
 /* From now on (1), or no more (-1), calls are made in the tree that nobody sees: what is owed is made, nothing is owed
  * meanwhile. */
 void ph_owed_blind(int by);
+
+/* In a fork's child, before anything else. */
+void ph_owed_adopt(void);
 
 /* After a program was counted that no rule sees; this process may be such a one. */
 void ph_owed_uncovered(struct ph_control *control);

@@ -53,6 +53,7 @@ static void adopt_child(void)
 		ph_armed = false;	/* the parent's memory is no place for this child's */
 		return;
 	}
+	ph_owed_adopt();
 	ph_process_forget();
 	ph_naps_adopt();
 	ph_hold_adopt();

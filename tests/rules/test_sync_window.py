@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from peephole.improve.arm import arm
 
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 CALLS = "trace=fsync,fdatasync,sync,pwrite64,rename,unlink,ftruncate,openat,exit_group,write"
+PR_GET_AUXV = 0x41555856  # linux/prctl.h
 #: `commit` makes records of a log durable; between two of them nothing else happens
 BEGIN = r"""
 import os, select, sys, time
@@ -87,12 +90,12 @@ def still(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def run(code: str, folder: Path, calls: Path) -> tuple[list[str], int]:
+def run(code: str, folder: Path, calls: Path, which: str = CALLS) -> tuple[list[str], int]:
     """The calls that the kernel saw, by strace, and the hits; the keeper, which strace does not see, stands still."""
     with arm(["sync_window"]) as armed, still(armed._control.keeper_pid):
         # strace itself is no process of the tree: it writes a file of its own all the time.
         ours = [f"-E{k}={v}" for k, v in armed.environment(os.environ).items() if os.environ.get(k) != v]
-        words = ["strace", "-f", "-y", *ours, "-e", CALLS, "-o", str(calls)]
+        words = ["strace", "-f", "-y", *ours, "-e", which, "-o", str(calls)]
         words += [PYTHON, "-I", "-S", "-c", BEGIN + code, str(folder)]
         subprocess.run(words, check=True, timeout=60)
         assert armed.stats()["not_covered"] == []
@@ -125,6 +128,19 @@ def test_nothing_else_is_changed_before_the_sync_that_is_owed(case: str, tmp_pat
     changes, early = changes_of_others(lines, folder)
     assert hits >= 1 and changes >= 1
     assert early == 0, "\n".join(lines[-40:])
+
+
+def test_an_answered_sync_costs_no_call(tmp_path: Path) -> None:
+    if ctypes.CDLL(None).prctl(PR_GET_AUXV, ctypes.create_string_buffer(8), 8, 0, 0) < 0:
+        pytest.skip("this kernel does not tell where its vDSO is (Linux < 6.4): the time is a call")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    lines, hits = run("os.getppid(); commit(500); os.getppid()", folder, tmp_path / "calls", "trace=all")
+    first, last = (i for i, line in enumerate(lines) if "getppid()" in line)
+    made = Counter(line.split(maxsplit=1)[1].split("(")[0] for line in lines[first + 1 : last])
+    assert made.pop("pwrite64") == 500 and hits >= 1
+    assert made.pop("fdatasync", 0) < 500
+    assert not made
 
 
 def test_a_process_that_waits_in_epoll_wait_makes_it_in_time(tmp_path: Path) -> None:
