@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -101,6 +102,14 @@ class Postgres:
         where = ("-h", str(self.bench.folder), "-p", str(self.port), "-U", "postgres")
         return (str(self.programs / name), *where, *words)
 
+    def wait(self) -> None:
+        """Until the server takes connections, which it may refuse for a while after its port answers."""
+        for _ in range(300):
+            if subprocess.run(self.client("pg_isready", "-q")).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise NoBench(f"the server at port {self.port} takes no connections")
+
     def ask(self, words: str) -> str:
         """What a plain client is answered."""
         return self.bench.who.run(self.client("psql", "-qAt", "-d", "postgres", "-c", words)).stdout.strip()
@@ -113,6 +122,7 @@ class Postgres:
         initdb = str(self.programs / "initdb")
         who.run([initdb, "-A", "trust", "-U", "postgres", "-N", "--no-locale", "-E", "UTF8", str(data)], cwd=top)
         with servers.running(self.command(data, fsync="off"), who, self.port):
+            self.wait()
             who.run(self.client("pgbench", "-i", "-q", "-s", str(SCALE), "postgres"))
             wide = (
                 "CREATE TABLE bench_wide AS SELECT i, repeat(md5(i::text), 3) AS filler "

@@ -93,10 +93,7 @@ def survivors(postgres: Any, ground: Ground) -> set[int]:
     pid_file.unlink(missing_ok=True)
     who = postgres.bench.who
     with servers.running(command, who, postgres.port):
-        for _ in range(300):
-            if subprocess.run(postgres.client("pg_isready", "-q")).returncode == 0:
-                break
-            time.sleep(0.1)
+        postgres.wait()
         # Every page of every table and index, and each index against its table.
         who.run(postgres.client("pg_amcheck", "-d", "postgres", "--install-missing", "--heapallindexed"))
         if postgres.ask(CONSISTENT) != "t":
