@@ -18,6 +18,7 @@ from bench.servers import NoBench, Options, known_rules, machine
 
 PROGRAMS = Path(__file__).parent / "programs"
 LINES, BLOCKS, SAVES, COMMITS, EDITED, PAGES, FOLDERS = 400_000, 200_000, 3_000, 1_000, 300, 60, 40
+STARTED = 2_000
 LOADS = (
     "coalesce_writes.print_flush",
     "coalesce_writes.dd",
@@ -33,6 +34,7 @@ LOADS = (
     "exchange_rename.sed",
     "exchange_rename.python_save",
     "peek_pipe.bash_while_read",
+    "repeat_setting.bash_subshells",
     *cold.LOADS,
 )
 SAVE = """import os, sys
@@ -67,6 +69,9 @@ def jobs(top: Path) -> dict[str, Job]:
     lines = f"cat {top}/lines | {{ n=0; while read x; do n=$((n + x)); done; echo $n; }}"
     return {
         "peek_pipe.bash_while_read": Job("", ("bash", "-c", lines), (), ("exit", "stdout")),
+        "repeat_setting.bash_subshells": Job(
+            "", ("bash", "-c", f"for ((i = 0; i < {STARTED}; i++)); do (:); done"), (), ("exit", "stdout")
+        ),
         "coalesce_writes.print_flush": Job(
             "", (py, str(PROGRAMS / "print_flush.py"), f"{out}/lines", str(LINES)), (), same, empty
         ),

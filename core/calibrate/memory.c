@@ -47,6 +47,16 @@ static int run_sigprocmask(struct bench *b, long sig)
 	return ph_result(sigprocmask(SIG_UNBLOCK, &set, NULL));
 }
 
+/* To what it is already, from the second time on. */
+static int run_sigaction(struct bench *b, long sig)
+{
+	const struct sigaction act = { .sa_handler = SIG_DFL };
+	struct sigaction old;
+
+	(void)b;
+	return ph_result(sigaction((int)sig, &act, &old));
+}
+
 /* As malloc's arenas grow: the next page becomes usable. */
 static int run_heap_grow(struct bench *b, long n)
 {
@@ -91,6 +101,7 @@ const struct op ph_memory_ops[] = {
 	{ "clock_gettime", 1024, NULL, run_clock, 1, 0 },
 	{ "clock_vdso", 1024, NULL, run_clock, 0, 0 },
 	{ "rt_sigprocmask", 1024, NULL, run_sigprocmask, SIGCHLD, 0 },
+	{ "rt_sigaction", 1024, NULL, run_sigaction, SIGUSR1, 0 },
 	{ "heap_grow", 64, NULL, run_heap_grow, 4096, 0 },
 	{ "map_anonymous_131072", 8, NULL, run_map_anonymous, 131072, 0 },
 	{ "fork", 4, NULL, run_fork, 0, 0 },

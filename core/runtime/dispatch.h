@@ -82,6 +82,12 @@ void ph_disarm(enum ph_why why);
 /* The raw system call; -errno on failure. */
 int64_t ph_syscall(int64_t nr, int64_t a0, int64_t a1, int64_t a2, int64_t a3, int64_t a4, int64_t a5);
 
+/* rt_sigaction of the program's: what of the kernel's actions is the engine's stays out of sight. Before it is made with the
+ * state held: the program may be about to have a handler for which signals have to be held back. */
+int64_t ph_set_action(const int64_t a[6]);
+void ph_signals_before(const int64_t a[6]);
+uint64_t ph_signals_kept(uint64_t mask);	/* what the kernel keeps of an action's mask */
+
 /* n bytes between the program's memory and ours; -EFAULT on a bad address, with the process none the worse. */
 int64_t ph_copy_in(void *to, const void *user_from, size_t n);
 int64_t ph_copy_out(void *user_to, const void *from, size_t n);

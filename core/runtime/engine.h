@@ -123,7 +123,8 @@ void ph_uncovered(enum ph_uncovered_why why, const char *exe);
 int ph_faults_install(void);
 int ph_faults_prepare(void);	/* looks, changes nothing; then install costs one call a signal */
 void ph_faults_remove(void);
-void ph_faults_action(struct ph_frame *f, bool vfork_child);	/* rt_sigaction: answered, or what is wrong with it the kernel says */
+bool ph_faults_concern(const int64_t a[6]);	/* rt_sigaction of the program's: false: nothing is ours, or the kernel says what is wrong */
+int64_t ph_faults_action(const int64_t a[6], bool vfork_child);	/* its result */
 void ph_faults_before_exec(void);
 void ph_faults_after_exec(void);
 

@@ -167,31 +167,39 @@ static int64_t ask_as_child(const struct watched *w, struct ph_action *before)
 	return r;
 }
 
-void ph_faults_action(struct ph_frame *f, bool vfork_child)
+int64_t ph_faults_action(const int64_t a[6], bool vfork_child)
 {
-	struct watched *w = watch_of((int32_t)f->a[0]);
+	struct watched *w = watch_of((int32_t)a[0]);
 	struct ph_action wish, before;
 	int64_t r = 0;
 
-	if (!ph_engine.faults || f->a[3] != 8)
-		return;		/* nothing is ours; or the kernel says what is wrong */
-	if (!w) {
-		ph_signals_action(f, vfork_child);
-		return;
-	}
-	if (f->a[1] && ph_copy_in(&wish, (const void *)f->a[1], sizeof(wish)) < 0)
+	if (!w)
+		return ph_signals_action(a, vfork_child);
+	if (a[1] && ph_copy_in(&wish, (const void *)a[1], sizeof(wish)) < 0)
 		r = -EFAULT;
 	if (r == 0 && vfork_child) {
 		r = ask_as_child(w, &before);
-		if (r == 0 && f->a[1] && w->signal != SIGSYS)	/* which exec makes the default, if it was handled */
+		if (r == 0 && a[1] && w->signal != SIGSYS)	/* which exec makes the default, if it was handled */
 			r = ph_kernel_action(w->signal, &wish, NULL);
 	} else if (r == 0) {
-		r = change(w, f->a[1] ? &wish : NULL, &before);
+		r = change(w, a[1] ? &wish : NULL, &before);
 	}
 	/* As in the kernel: the action has changed even when the old one can't be stored. */
-	if (r == 0 && f->a[2] && ph_copy_out((void *)f->a[2], &before, sizeof(before)) < 0)
+	if (r == 0 && a[2] && ph_copy_out((void *)a[2], &before, sizeof(before)) < 0)
 		r = -EFAULT;
-	ph_answered(f, r);
+	return r;
+}
+
+bool ph_faults_concern(const int64_t a[6])
+{
+	return ph_engine.faults && a[3] == 8;
+}
+
+int64_t ph_set_action(const int64_t a[6])
+{
+	if (!ph_faults_concern(a))
+		return ph_syscall(NR_rt_sigaction, a[0], a[1], a[2], a[3], 0, 0);
+	return ph_faults_action(a, false);
 }
 
 static void become_default(int32_t signal)

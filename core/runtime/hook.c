@@ -10,6 +10,7 @@
 
 #define VFORKS 64
 #define ANY_PID (-1)
+#define THREAD (CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_SETTLS)
 
 /* Threads of ours that sit in vfork (or posix_spawn) while a child runs in their memory, on their fs base. Such a
  * child's calls belong to another process: no rule sees them. */
@@ -180,12 +181,12 @@ static void make_process(struct ph_frame *f)
 
 	if (ph_clone_flags(f, &flags) < 0)
 		return;		/* the kernel says EFAULT */
-	if ((flags & CLONE_VM) && (flags & CLONE_FILES) && (flags & CLONE_SETTLS) && !(flags & CLONE_VFORK)) {
+	if ((flags & THREAD) == THREAD && !(flags & CLONE_VFORK)) {
 		ph_thread_begin();
 		return;
 	}
-	if (!stub->fork_at || (flags & CLONE_FILES) || ((flags & CLONE_VM) && !(flags & CLONE_VFORK))) {
-		/* A process that shares our descriptors or our memory, and runs beside us. */
+	if (!stub->fork_at || (flags & (CLONE_FILES | CLONE_SIGHAND)) || ((flags & CLONE_VM) && !(flags & CLONE_VFORK))) {
+		/* A process that shares our descriptors, our signals' actions or our memory, and runs beside us. */
 		ph_disarm(PH_WHY_SHARED);
 		return;
 	}
@@ -249,9 +250,20 @@ static bool code_comes(const struct ph_frame *f)
 	       !(f->a[3] & MAP_ANONYMOUS) && (int32_t)f->a[4] >= 0;
 }
 
+static bool dispatched(struct ph_frame *f)
+{
+	struct ph_call call = { .nr = number(f) };
+
+	for (int i = 0; i < 6; i++)
+		call.a[i] = f->a[i];
+	if (ph_dispatch(&call) != PH_ANSWERED)
+		return false;
+	ph_answered(f, call.ret);
+	return true;
+}
+
 static void decide(struct ph_frame *f)
 {
-	struct ph_call call;
 	bool vfork_child = ph_vfork_child();
 	char own[32];
 
@@ -269,7 +281,10 @@ static void decide(struct ph_frame *f)
 		ph_answered(f, ph_exec(f, own));
 		return;
 	case NR_rt_sigaction:
-		ph_faults_action(f, vfork_child);
+		if (ph_engine.rules && !vfork_child && ph_wants(NR_rt_sigaction) && dispatched(f))
+			return;
+		if (ph_faults_concern(f->a))
+			ph_answered(f, ph_faults_action(f->a, vfork_child));
 		return;
 	case NR_rt_sigreturn:
 		return;
@@ -296,12 +311,9 @@ static void decide(struct ph_frame *f)
 	default:
 		break;
 	}
-	call.nr = number(f);
-	for (int i = 0; i < 6; i++)
-		call.a[i] = f->a[i];
-	if (ph_dispatch(&call) == PH_ANSWERED)
-		ph_answered(f, call.ret);
-	else if (code_comes(f))
+	if (dispatched(f))
+		return;
+	if (code_comes(f))
 		ph_late_map(f);
 	else
 		ph_engine.passed++;

@@ -289,6 +289,8 @@ static int64_t kernel_call(struct ph_walk *walk, const struct ph_call *c)
 		return on_socket(walk, c);
 	if (ph_owed_used && (c->nr == PH_NR_fsync || c->nr == PH_NR_fdatasync))
 		return ph_owed_sync(walk->d, c);
+	if (c->nr == PH_NR_rt_sigaction)
+		return ph_set_action(c->a);
 	return ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "actions.h"
 #include "numbers.h"
 
 #define STATES_MAX 1024
@@ -17,18 +18,20 @@ static uint32_t at[PH_RULES_MAX];	/* first word of each layer's state */
 static uint32_t words;
 static _Atomic uint64_t version;
 static bool handled[PH_NR_MAX];
-static bool with_state[PH_NR_MAX];	/* some rule that handles it has state of the process */
+static bool with_state[PH_NR_MAX];	/* some rule that handles it has state of the process, or recalls actions */
 static uint64_t unlike[PH_STATE_MAX / 8];	/* what a rule is given that asks for its state where it has none */
 
 int ph_process_init(void)
 {
 	/* The runtime may have been taken out of a program and be put in again: what was known then may be wrong now. */
 	ph_process_forget();
+	ph_actions_forget();
 	words = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++)
 		handled[nr] = false;
 	for (unsigned i = 0; i < ph_n_layers; i++) {
 		uint32_t bytes = ph_layers[i].rule->process_bytes;
+		bool state = bytes > 0 || ph_layers[i].rule->recalls;
 
 		if (bytes > PH_STATE_MAX || words + (bytes + 7) / 8 > WORDS)
 			return -1;
@@ -40,7 +43,7 @@ int ph_process_init(void)
 			if (handles->fd_arg >= 0 || handles->nr == PH_NR_openat || handles->nr == PH_NR_pipe2)
 				continue;
 			handled[handles->nr] = true;
-			with_state[handles->nr] |= bytes > 0;
+			with_state[handles->nr] |= state;
 		}
 	}
 	return 0;
@@ -103,6 +106,8 @@ int64_t ph_process_call(struct ph_call *c)
 
 	if (ph_layers_may_answer(c->nr) && answered(c))
 		return c->ret;
+	if (c->nr == PH_NR_rt_sigaction)
+		ph_signals_before(c->a);
 	if (!with_state[c->nr]) {	/* it may block: signals open, nothing held */
 		c->ret = ph_layer_call(&walk, 0, c);
 	} else {

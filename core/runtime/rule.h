@@ -50,6 +50,7 @@ struct ph_rule {
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
+	bool recalls;		/* asks what actions of signals are known */
 	bool effects;		/* what is pending changes what others see; else settling only forgets what was known */
 };
 
@@ -90,6 +91,18 @@ int64_t ph_position(struct ph_k *k, int64_t fd);/* lseek(fd, 0, SEEK_CUR) */
 
 /* --- the process ------------------------------------------------------------------------------------- */
 void *ph_process(struct ph_k *k);		/* this rule's state of the process; never NULL */
+
+/* --- actions of signals ---------------------------------------------------------------------------------- */
+enum { PH_ACT_HANDLER, PH_ACT_FLAGS, PH_ACT_RESTORER, PH_ACT_MASK };	/* the words of the kernel's struct sigaction */
+/* A part of the action at `act`, as the kernel will keep it; -1 when it can't be read, or has flags that some kernels drop. */
+int64_t ph_action_part(struct ph_k *k, int64_t act, int64_t part);
+/* A part of what the program has last set for this signal; -1 when that is not known. */
+int64_t ph_action_recalled(struct ph_k *k, int64_t signal, int64_t part);
+/* Whether setting this handler throws away a signal that is held back: it would do nothing. */
+bool ph_action_discards(int64_t signal, int64_t handler);
+void ph_action_unsure(struct ph_k *k, int64_t signal);		/* it is about to be set */
+void ph_action_remember(struct ph_k *k, int64_t signal, int64_t handler, int64_t flags, int64_t restorer, int64_t mask);
+int64_t ph_action_give(struct ph_k *k, int64_t old, int64_t handler, int64_t flags, int64_t restorer, int64_t mask);	/* 0, or -EFAULT */
 
 /* --- the buffer of a state (buffer_bytes > 0) ---------------------------------------------------------- */
 int64_t ph_buffer_len(struct ph_state *f);

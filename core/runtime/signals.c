@@ -75,33 +75,45 @@ static bool unwrap(struct ph_action *a)
 	return true;
 }
 
+uint64_t ph_signals_kept(uint64_t mask)
+{
+	return mask & ~(ph_signal_bit(SIGKILL) | ph_signal_bit(SIGSTOP) | (ph_engine.trapping ? PH_SIGSYS_BIT : 0));
+}
+
 /* What the kernel is given for an action that the program wants. */
 static void prepare(int64_t signal, struct ph_action *a)
 {
-	if (ph_engine.trapping)
-		a->mask &= ~PH_SIGSYS_BIT;
+	a->mask = ph_signals_kept(a->mask);
 	if (a->handler > SIG_IGN && ph_engine.rules && !wrap(signal, a))
 		ph_handler_begin();
 }
 
-void ph_signals_action(struct ph_frame *f, bool vfork_child)
+int64_t ph_signals_action(const int64_t a[6], bool vfork_child)
 {
 	struct ph_action act, old;
-	bool sets = f->a[1] != 0;
+	bool sets = a[1] != 0;
 	int64_t r;
 
-	if (sets && ph_copy_in(&act, (const void *)f->a[1], sizeof(act)) < 0)
-		return;		/* the kernel says what is wrong */
+	if (sets && ph_copy_in(&act, (const void *)a[1], sizeof(act)) < 0)
+		return -EFAULT;
 	if (sets && !vfork_child)	/* whose own handlers interrupt no hold */
-		prepare((int32_t)f->a[0], &act);
-	r = ph_kernel_action(f->a[0], sets ? &act : NULL, f->a[2] ? &old : NULL);
-	if (r == 0 && f->a[2]) {
+		prepare((int32_t)a[0], &act);
+	r = ph_kernel_action(a[0], sets ? &act : NULL, a[2] ? &old : NULL);
+	if (r == 0 && a[2]) {
 		unwrap(&old);
 		/* As in the kernel: the action has changed even when the old one can't be stored. */
-		if (ph_copy_out((void *)f->a[2], &old, sizeof(old)) < 0)
+		if (ph_copy_out((void *)a[2], &old, sizeof(old)) < 0)
 			r = -EFAULT;
 	}
-	ph_answered(f, r);
+	return r;
+}
+
+void ph_signals_before(const int64_t a[6])
+{
+	struct ph_action act;
+
+	if (a[1] && a[3] == 8 && ph_copy_in(&act, (const void *)a[1], sizeof(act)) == 0)
+		prepare((int32_t)a[0], &act);
 }
 
 void ph_signals_wrap(void)

@@ -6,6 +6,8 @@
 #include "engine.h"
 #include "trap.h"
 
+#define SA_NOCLDSTOP 1ull
+#define SA_NOCLDWAIT 2ull
 #define SA_SIGINFO 4ull
 #define SA_ONSTACK 0x08000000ull
 #define SA_RESTART 0x10000000ull
@@ -19,6 +21,10 @@
 #define SIGILL 4
 #define SIGFPE 8
 #define SIGSTOP 19
+#define SIGCHLD 17
+#define SIGCONT 18
+#define SIGURG 23
+#define SIGWINCH 28
 #define SIGRTMIN 34		/* the C library keeps 32 and 33 to itself */
 #define SIGNALS 64
 #define UC_RAX 18		/* words: uc_flags, uc_link, uc_stack (3), r8 ... rip */
@@ -40,8 +46,8 @@ static inline uint64_t ph_signal_bit(int32_t signal)
 
 int64_t ph_kernel_action(int64_t signal, const struct ph_action *act, struct ph_action *old);
 
-/* rt_sigaction of the program's: answered, or left to the stub where there is nothing of ours in it. */
-void ph_signals_action(struct ph_frame *f, bool vfork_child);
+/* rt_sigaction of the program's: its result. */
+int64_t ph_signals_action(const int64_t a[6], bool vfork_child);
 
 /* The handlers that a running program has; and back. */
 void ph_signals_wrap(void);

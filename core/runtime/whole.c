@@ -1,5 +1,6 @@
 /* What concerns everything that is pending: forks, threads, exec, exit, and switches that end a rule's work here. */
 #include "absent.h"
+#include "actions.h"
 #include "classes.h"
 #include "interest.h"
 #include "keeper.h"
@@ -55,6 +56,7 @@ static void adopt_child(void)
 	}
 	ph_owed_adopt();
 	ph_process_forget();
+	ph_actions_adopt();
 	ph_naps_adopt();
 	ph_hold_adopt();
 }

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -349,6 +350,86 @@ static void storms(void)
 	say("  wrong %ld\n", wrong);
 }
 
+/* --- actions that are set to what they are, or were -------------------------------------------------------------- */
+
+static volatile int ran;
+
+static void on_run(int signal)
+{
+	ran += signal;
+}
+
+static void set_and_raise(const char *when, void (*handler)(int), int flags, int mask)
+{
+	struct sigaction act = { .sa_handler = handler, .sa_flags = flags }, old, now;
+
+	if (mask)
+		sigaddset(&act.sa_mask, mask);
+	for (int i = 0; i < 2; i++) {
+		SAY_CALL(sigaction(SIGUSR1, &act, &old));
+		say("  old: %s %x, %d\n", old.sa_handler == on_run ? "ours" : old.sa_handler == SIG_DFL ? "default" : "another",
+		    old.sa_flags, sigismember(&old.sa_mask, SIGUSR2));
+	}
+	if (handler != SIG_DFL)
+		raise(SIGUSR1);
+	sigaction(SIGUSR1, NULL, &now);
+	say("  %s: ran %d, is %s %x\n", when, ran, now.sa_handler == on_run ? "ours" : "another", now.sa_flags);
+}
+
+static int child_sets(void *unused)
+{
+	(void)unused;
+	signal(SIGUSR1, SIG_IGN);
+	return 0;
+}
+
+static void *thread_sets(void *unused)
+{
+	child_sets(unused);
+	return NULL;
+}
+
+static void repeated_actions(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	const int kinds[] = { CLONE_VFORK | CLONE_VM, CLONE_VFORK | CLONE_VM | CLONE_SIGHAND, CLONE_VM, CLONE_VM | CLONE_SIGHAND, 0 };
+	sigset_t set, waiting;
+	pthread_t thread;
+
+	set_and_raise("at first", on_run, 0, 0);
+	set_and_raise("with other flags", on_run, SA_RESTART, 0);
+	set_and_raise("with another mask", on_run, SA_RESTART, SIGUSR2);
+	set_and_raise("for once", on_run, SA_RESETHAND, 0);
+	set_and_raise("for once, again", on_run, SA_RESETHAND, 0);
+	set_and_raise("for good", on_run, 0, 0);
+	pthread_create(&thread, NULL, thread_sets, NULL);
+	pthread_join(thread, NULL);
+	set_and_raise("after a thread", on_run, 0, 0);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		int status;
+		pid_t pid = clone(child_sets, stack + sizeof(stack), kinds[i] | SIGCHLD, NULL);
+
+		waitpid(pid, &status, 0);
+		set_and_raise("after a child", on_run, 0, 0);
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (int i = 0; i < 2; i++) {
+		signal(SIGUSR1, SIG_IGN);
+		sigpending(&waiting);
+		say("  waits %d\n", sigismember(&waiting, SIGUSR1));
+		raise(SIGUSR1);
+		sigpending(&waiting);
+		say("  waits %d\n", sigismember(&waiting, SIGUSR1));
+	}
+	if (fork() == 0) {
+		set_and_raise("in a child", on_run, 0, 0);
+		_exit(0);
+	}
+	wait(NULL);
+}
+
 static const struct check checks[] = {
 	{ "interrupted_calls", interrupted },
 	{ "restarted_calls", restarted },
@@ -366,6 +447,7 @@ static const struct check checks[] = {
 	{ "blocked_signals", blocked },
 	{ "sigsuspend", suspended },
 	{ "signal_storm", storms },
+	{ "repeated_actions", repeated_actions },
 };
 
 CONFORM_MAIN(checks)

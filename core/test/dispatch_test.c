@@ -51,6 +51,9 @@ static int64_t copy(void *to, const void *from, size_t n, int in)
 int64_t ph_copy_in(void *to, const void *from, size_t n) { return copy(to, from, n, 1); }
 int64_t ph_copy_out(void *to, const void *from, size_t n) { return copy(to, from, n, 0); }
 uint64_t ph_self(void) { return (uint64_t)pthread_self(); }
+int64_t ph_set_action(const int64_t a[6]) { return ph_syscall(SYS_rt_sigaction, a[0], a[1], a[2], a[3], 0, 0); }
+void ph_signals_before(const int64_t a[6]) { (void)a; }
+uint64_t ph_signals_kept(uint64_t mask) { return mask; }
 
 void *ph_map(size_t bytes)
 {

@@ -243,6 +243,77 @@ static void flags_of(int fd)
 		say(" %s%s", r & O_APPEND ? "append " : "", (r & O_ACCMODE) == O_RDONLY ? "ro" : "w");
 }
 
+static const int signals[] = { SIGUSR2, SIGURG };	/* by default the second does nothing */
+static long came[4];					/* handlers that have run */
+
+static void on_first(int signo) { came[2] += signo; }
+static void on_second(int signo) { came[3] += signo; }
+
+static void (*const handlers[])(int) = { SIG_DFL, SIG_IGN, on_first, on_second };
+
+/* As the kernel has it; the restorer is libc's. */
+struct action {
+	void (*handler)(int);
+	unsigned long flags;
+	void *restorer;
+	unsigned long mask;
+};
+
+static void say_action(const struct action *a)
+{
+	for (int i = 0; i < 4; i++)
+		if (a->handler == handlers[i])
+			say(" handler %d", i);
+	say(" flags %lx mask %lx%s", a->flags, a->mask, a->restorer ? " restorer" : "");
+}
+
+/* act SIGNAL HANDLER FLAGS MASK, each a digit; and where the old action goes: 0 here, 1 nowhere, 2 a bad address, 3 over it */
+static void act(const char *words)
+{
+	struct action a = { .handler = handlers[words[2] & 3] }, old = { 0 }, mine;
+	int signo = signals[words[0] & 1], flags = words[4] - '0', mask = words[6] - '0';
+	void *where[] = { &old, NULL, (void *)8, &a };
+
+	syscall(SYS_rt_sigaction, SIGUSR1, NULL, &mine, 8);
+	a.restorer = mine.restorer;
+	a.flags = 0x04000000ul | (flags & 1 ? SA_RESTART : 0) | (flags & 2 ? SA_NODEFER : 0) | (flags & 4 ? 0x80000000ul : 0);
+	a.mask = (mask & 1 ? 1ul << (SIGALRM - 1) : 0) | (mask & 4 ? 1ul << (SIGKILL - 1) : 0);
+	got(syscall(SYS_rt_sigaction, signo, &a, where[words[8] & 3], 8));
+	say_action(words[8] == '3' ? &a : &old);
+}
+
+/* send SIGNAL, unless that would be the end */
+static void send_to_us(int signo)
+{
+	struct action now;
+
+	syscall(SYS_rt_sigaction, signo, NULL, &now, 8);
+	say_action(&now);
+	if (now.handler != SIG_DFL || signo == SIGURG)
+		raise(signo);
+	say(" %ld %ld", came[2], came[3]);
+}
+
+/* hold SIGNAL: it comes, and is held back; free SIGNAL: whether it is still there, which is then taken */
+static void hold_back(int signo, int back)
+{
+	struct timespec none = { 0 };
+	sigset_t set, waiting;
+
+	sigemptyset(&set);
+	sigaddset(&set, signo);
+	sigprocmask(back ? SIG_BLOCK : SIG_UNBLOCK, back ? &set : &(sigset_t){ 0 }, NULL);
+	if (back)
+		raise(signo);
+	sigpending(&waiting);
+	say(" %d", sigismember(&waiting, signo));
+	if (back)
+		return;
+	if (sigismember(&waiting, signo))
+		got(sigtimedwait(&set, NULL, &none));
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void run(char *line)
 {
 	char word[32] = "", a[64] = "", b[64] = "", c[64] = "", d[64] = "";
@@ -379,6 +450,12 @@ static void run(char *line)
 		got(syscall(SYS_setresgid, -1, atoi(a), -1));
 	} else if (IS("setgids")) {		/* setgids N, of all threads */
 		got(setregid((gid_t)-1, (gid_t)atoi(a)));
+	} else if (IS("act")) {
+		act(rest);
+	} else if (IS("send")) {
+		send_to_us(signals[a[0] & 1]);
+	} else if (IS("hold") || IS("free")) {
+		hold_back(signals[a[0] & 1], IS("hold"));
 	} else if (IS("exec")) {
 		say("\n");
 		exec_rest();

@@ -18,6 +18,8 @@ def random_script(rng: random.Random, length: int, rich: bool = True) -> str:
         if rng.random() < 0.4:  # small writes come in rows
             slot = rng.randrange(_SLOTS)
             lines += [f"write {slot} {rng.choice('kmoq')} {rng.choice(_SIZES[:6])}" for _ in range(rng.randint(1, 5))]
+        if rich and rng.random() < 0.3:  # and so do actions of signals
+            lines += [_line(rng, rich) if rng.random() < 0.2 else _action(rng) for _ in range(rng.randint(2, 6))]
         if rng.random() < 0.3:  # and so do small reads
             slot = rng.randrange(_SLOTS)
             lines += [_small_read(rng, slot) for _ in range(rng.randint(2, 7))]
@@ -50,6 +52,15 @@ def _small_read(rng: random.Random, slot: int) -> str:
             f"lseek {slot} {rng.choice((-3, 0, 9))} 1",
         )
     )
+
+
+def _action(rng: random.Random) -> str:
+    signal = rng.choice((0, 0, 0, 1))
+    kind = rng.choice(("act",) * 8 + ("send", "hold", "free"))
+    if kind != "act":
+        return f"{kind} {signal}"
+    handler, flags, mask = rng.choice((2, 2, 3, 1, 0)), rng.choice((0, 0, 0, 1, 4)), rng.choice((0, 0, 1, 5))
+    return f"act {signal} {handler} {flags} {mask} {rng.randrange(4)}"
 
 
 def _line(rng: random.Random, rich: bool) -> str:

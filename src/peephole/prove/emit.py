@@ -110,6 +110,7 @@ def _table(rule: RuleText) -> str:
             *(["\t.lists = true,"] if "absent" in rule.mechanisms else []),
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if {"fill", "peek"} & rule.mechanisms else []),
+            *(["\t.recalls = true,"] if "recalled" in rule.mechanisms else []),
             *(["\t.effects = true,"] if _has_effects(rule) else []),
             "};",
         ]

@@ -14,18 +14,21 @@ from typing import Any
 from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import status_flags
 from peephole.prove.model.machine import (
+    ACTION,
     CELLS,
     CHUNK,
     DESCRIPTIONS,
     EPOLLS,
     IDENTITIES,
     INODES,
+    SIGNALS,
     Machine,
     Sizes,
     process_keys,
 )
 from peephole.prove.model.mechanisms import pending
 from peephole.prove.model.terms import Bool, add, and_, eq, iff, implies, ite, le, lt, most, not_
+from peephole.prove.vocabulary import NUMBERS
 
 Fact = Callable[[dict[str, Any], int], Bool]
 
@@ -85,6 +88,8 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         facts |= {f"{a} <= the buffer's length": _relate(a, "len", le) for a in nums}
     if "absent" in rule.mechanisms:
         return [Candidate(f"{MIRROR} absent names name nothing", _absent)]
+    if "recalled" in rule.mechanisms:
+        return action_candidates()
     if not rule.per_file:
         return process_candidates(rule)
     text = "\n".join(map(ast.unparse, rule.pending.body))
@@ -152,6 +157,23 @@ def process_candidates(rule: RuleText) -> list[Candidate]:
         out += [_threads_agree(guard, name) for name in IDENTITIES]
         out.append(Candidate(f"{guard}: users are mapped", _of_process(guard, lambda s: s["t.mapped"])))
     return out if rule.process else []
+
+
+def action_candidates() -> list[Candidate]:
+    """Facts about what is known of the actions of signals."""
+
+    def every(fact: Callable[[dict[str, Any], int], Bool]) -> Fact:
+        return lambda s, d: d > 0 or and_(*[implies(s[f"recall{j}.known"], fact(s, j)) for j in range(SIGNALS)])
+
+    def in_force(part: str) -> Fact:
+        return every(lambda s, j: eq(s[f"recall{j}.{part}"], s[f"t.act{j}.{part}"]))
+
+    lasts = every(lambda s, j: lt(s[f"recall{j}.options"], NUMBERS["SA_RESETHAND"].model))
+    return [
+        *[Candidate(f"known: the {part} is the action's", in_force(part)) for part in ACTION],
+        Candidate("known: it is not used up", lasts),
+        Candidate("known: by this program alone", every(lambda s, j: not_(s[f"recall{j}.told"]))),
+    ]
 
 
 def _absent(s: dict[str, Any], d: int) -> Bool:

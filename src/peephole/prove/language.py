@@ -81,12 +81,17 @@ class RuleText:
     @property
     def about_files(self) -> bool:
         """Whether it deals with files: it has state of open ones, or no state at all and other calls than sleeps."""
-        return self.per_file or not (self.process or self.about_sleep)
+        return self.per_file or not (self.process or self.about_sleep or self.about_actions)
 
     @property
     def about_sleep(self) -> bool:
         """Whether it deals with sleeps."""
         return bool(self.handlers.keys() & {"nanosleep", "clock_nanosleep"})
+
+    @property
+    def about_actions(self) -> bool:
+        """Whether it deals with the actions of signals."""
+        return "rt_sigaction" in self.handlers
 
     @property
     def scales(self) -> bool:
@@ -136,12 +141,7 @@ def parse_rule(source: bytes, path: Path, name: str) -> RuleText:
 def kernel_call(node: ast.expr) -> str | None:
     """The mechanism's name when this expression is a call that may enter the kernel."""
     name = mechanism(node)
-    return (
-        name
-        if name
-        and (MECHANISMS[name].calls_kernel or name in ("append", "append_vector", "take", "copy_mapped", "file", "owe"))
-        else None
-    )
+    return name if name and (MECHANISMS[name].calls_kernel or name in _BY_THEMSELVES) else None
 
 
 def mechanism(node: ast.expr) -> str | None:
@@ -155,6 +155,8 @@ def mechanism(node: ast.expr) -> str | None:
     return None
 
 
+#: mechanisms that stand alone as those do that enter the kernel: they change what is kept, or the program's memory
+_BY_THEMSELVES = ("append", "append_vector", "take", "copy_mapped", "file", "owe", "give_action")
 #: functions of a rule that are no handlers
 _SPECIAL = ("pending", "settle", "forget", "ready")
 

@@ -26,6 +26,7 @@ _ERRNOS = {
     17: "EEXIST", 22: "EINVAL", 24: "EMFILE", 25: "ENOTTY", 28: "ENOSPC", 29: "ESPIPE", 95: "EOPNOTSUPP",
 }  # fmt: skip
 _COMMANDS = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL"}
+_HANDLERS = {0: "SIG_DFL", 1: "SIG_IGN", 2: "a handler", 3: "another handler"}
 _EVENTS = {-1: "EPOLLET", 0: "0", 1: "EPOLLIN", 2: "EPOLLOUT", 3: "EPOLLIN|EPOLLOUT"}
 _REQUESTS = {20: "TCGETS", 21: "FICLONE"}
 
@@ -135,6 +136,14 @@ def _call(call: Call, before: dict[str, Any]) -> str:
             until = ", until a time" if w.get("absolute") else ""
             which = "unreadable" if w["row"] == 0 else f"number {w['row']} in a row"
             return f"{call.name}({w['n']}{until}), {which}"
+        case "rt_sigaction":
+            return _action(w)
+        case "signal_comes":
+            return f"signal {w['signal']} comes"
+        case "signal_waits":
+            return f"signal {w['signal']} comes and is held back"
+        case "exec_begins":
+            return "exec, and we follow the new program"
         case "fork_child":
             space = ", in a user namespace of its own" if w["placed"] else ""
             return f"thread {w['thread']} forks, and we follow the child{space}: its pid is {w['id']}"
@@ -147,6 +156,13 @@ def _call(call: Call, before: dict[str, Any]) -> str:
     words = [_NAMES[w[n]] for n in ("name", "to") if n in w]
     words += [str(w[n]) for n in ("n", "lock") if n in w]
     return who + f"{call.name}({', '.join(([str(call.slot)] if call.slot >= 0 else []) + words)})"
+
+
+def _action(w: dict[str, Any]) -> str:
+    act = f"{{{_HANDLERS[w['handler']]}, flags {w['options']}, restorer {w['restorer']}, mask {w['held']}}}"
+    act = {0: "NULL", 2: "a bad address"}.get(w["act"], act)
+    old = {0: "NULL", 1: "&old", 2: "a bad address", 3: "the same place"}[w["old"]]
+    return f"rt_sigaction({w['signal']}, {act}, {old}, {w['bytes']})"
 
 
 def _flags(flags: Flags) -> str:
@@ -189,6 +205,8 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
                 if step.out.get(k, 0) != step.reference_out.get(k, 0):
                     ours, theirs = int(step.out.get(k, 0)), int(step.reference_out.get(k, 0))
                     return f"the program sees {k} {ours}; in the original {theirs}"
+            if any(step.settled[k] != v for k, v in step.reference.items() if k.endswith(".waits")):
+                return "a signal still waits that the original has thrown away"
             return "a descriptor's offset or flags differ, which a later call would show"
         case "visibility" if call.name == "other_waits":
             return "its wait goes by another interest list than the original's"

@@ -205,8 +205,9 @@ class _Pool:
     def _interest(self, known: tuple[Run, dict[str, Any]]) -> int:
         run, state = known
         kept = sum(state[f"d{d}.h"] + (state[f"d{d}.len"] > 0) for d in range(DESCRIPTIONS))
-        in_fields = self.rule.interest or "copy_mapped" in self.rule.mechanisms
-        return int(kept) + run.stale + (sum(bool(v) for k, v in state.items() if ".f." in k) if in_fields else 0)
+        telling = [".f."] if self.rule.interest or "copy_mapped" in self.rule.mechanisms else []
+        telling += [".known", ".waits"] if self.rule.about_actions else []
+        return int(kept) + run.stale + sum(bool(v) for k, v in state.items() if any(t in k for t in telling))
 
 
 def states_reached(rule: RuleText, rng: random.Random, trials: int) -> list[dict[str, Any]]:

@@ -71,6 +71,11 @@ _NUMBERS = {
     "EPOLL_CTL_ADD": (1, 1),
     "EPOLL_CTL_DEL": (2, 2),
     "EPOLL_CTL_MOD": (3, 3),
+    "ACT_HANDLER": (0, 0),
+    "ACT_FLAGS": (1, 1),
+    "ACT_RESTORER": (2, 2),
+    "ACT_MASK": (3, 3),
+    "SA_RESETHAND": (0x80000000, 4),  # the highest of an action's flags: with it they are at least that
 }
 NUMBERS: dict[str, Number] = (
     {n: Number(v, "flag", v) for n, v in _FLAGS.items()}
@@ -134,12 +139,19 @@ MECHANISMS: dict[str, Mechanism] = {
     "known": Mechanism("ph_known", ("num", "buf", "num"), "num", True),
     "peek": Mechanism("ph_k_peek", ("fd", "state"), "num", True),
     "consume": Mechanism("ph_k_consume", ("fd", "num"), "num", True),
+    "action": Mechanism("ph_action_part", ("buf", "num"), "num", False),
+    "recalled": Mechanism("ph_action_recalled", ("num", "num"), "num", False),
+    "discards": Mechanism("ph_action_discards", ("num", "num"), "bool", False, needs_k=False),
+    "unsure": Mechanism("ph_action_unsure", ("num",), "none", False),
+    "remember": Mechanism("ph_action_remember", ("num", "num", "num", "num", "num"), "none", False),
+    "give_action": Mechanism("ph_action_give", ("buf", "num", "num", "num", "num"), "num", False),
     "stat_set_size": Mechanism("ph_stat_set_size", ("buf", "num"), "num", False),
     "in_a_row": Mechanism("ph_in_a_row", ("buf",), "num", False),
     "nap": Mechanism("ph_nap", ("buf", "num"), "num", True),
     "hit": Mechanism("ph_hit", (), "none", False),
-    # Of the model only, for neighbours that must be refuted: a rule that uses it has no C.
+    # Of the model only, for neighbours that must be refuted: a rule that uses one has no C.
     "map_write": Mechanism("", ("fd", "buf", "num", "bool"), "num", True),
+    "remember_for_all": Mechanism("", ("num", "num", "num", "num", "num"), "none", False),
 }
 
 #: What a rule may keep or give up; docs/guarantees.md says what each one means.
@@ -172,6 +184,7 @@ SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLON
     :9
 ]
 OVERFLOW_ID, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 65534, 1, 2, 3
+ACT_HANDLER, ACT_FLAGS, ACT_RESTORER, ACT_MASK, SA_RESETHAND = 0, 1, 2, 3, 0x80000000
 
 SURVIVAL, ERROR_TIMING, FRESHNESS, VISIBILITY, ATOMICITY, APPEND_ATOMICITY, ORDERING = GUARANTEES[2:9]
 DURABILITY, CRASH, IDENTITY, TIMESTAMPS, LOCKING, RESOURCES, TIMING = GUARANTEES[9:]

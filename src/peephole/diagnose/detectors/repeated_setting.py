@@ -4,10 +4,11 @@ Why it costs
     The mask of new files' modes, a socket's options, a signal's handler: set to what they are, call after call.
 
 Rewritten by
-    `repeat_setting`: a setting that is known to be in force is answered.
+    `repeat_setting`, where it is the action of a signal: one that is known to be in force is answered. The rest is
+    advice.
 
 Gives up
-    Nothing, while the process alone changes it.
+    Nothing.
 
 How it is found
     umask that returns what it sets (certain); setsockopt of the same option of the same description with a value of
@@ -28,8 +29,9 @@ KIND = "dead"
 RULE = "repeat_setting"
 LAYER = ("program", "library")
 ADVICE = "remember what was set"
-BEFORE = {"getppid": "calls"}
-AFTER = {"answered": "calls"}
+LEFT_ALONE = "it answers actions of signals only"
+BEFORE = {"rt_sigaction": "actions", "getppid": "others"}
+AFTER = {"repeat_setting:rt_sigaction": "actions", "answered": "others"}
 
 _SOCKET = "socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3\n"
 FIRES = {
@@ -60,4 +62,12 @@ def find(t: Tables) -> Any:
     mask = (_.name == "umask") & (_.ret == _.a0)
     certainty = ibis.cases((mask.fill_null(False), 2), (_.option, 1), (_.again, 0), else_=-1)
     made = made.mutate(certainty=certainty).filter(_.certainty >= 0)
-    return instances(made, _.name.concat(" of what is set"), certainty=_.certainty)
+    action = _.name == "rt_sigaction"
+    return instances(
+        made,
+        _.name.concat(" of what is set"),
+        certainty=_.certainty,
+        handled=action,
+        actions=action.cast("int64"),
+        others=(~action).cast("int64"),
+    )

@@ -14,6 +14,7 @@ from peephole.prove.calls import call_table
 from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import APPEND, CREAT, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags
 from peephole.prove.model.machine import (
+    ACTION,
     CELL_MAX,
     CELLS,
     CHUNK,
@@ -21,6 +22,7 @@ from peephole.prove.model.machine import (
     FAR,
     INODES,
     NAMES,
+    SIGNALS,
     Machine,
     Oracle,
     Sizes,
@@ -46,6 +48,11 @@ _WORDS: dict[str, tuple[int, int]] = {
     "good": (0, CHUNK),  # cells of the program's memory that can be written
     "row": (0, 3),  # how often the thread has asked for this sleep in a row; 0: its time can't be read
     "absolute": (0, 1),  # until a time, not for a while
+    "signal": (0, SIGNALS),  # the last one has no action
+    "act": (0, 3),  # none; one; one that can't be read; one with flags that this kernel drops
+    "old": (0, 3),  # none; room for it; memory that can't be written; where `act` is
+    "bytes": (7, 8),
+    **{part: (0, most) for part, most in ACTION.items()},
 }
 
 
@@ -130,6 +137,14 @@ SLEEPS: tuple[Shape, ...] = (
 )
 
 
+#: What happens to the actions of signals, for rules that handle it.
+ACTIONS: tuple[Shape, ...] = (
+    Shape("rt_sigaction", "", ("signal", "act", "old", "bytes", *ACTION)),
+    Shape("signal_comes", "", ("signal",), by="other"),
+    Shape("signal_waits", "", ("signal",), by="other"),
+    Shape("exec_begins"),
+)
+
 #: Calls about stream sockets, for rules that have state of them.
 STREAMS: tuple[Shape, ...] = (
     Shape("accept4"),
@@ -159,7 +174,12 @@ def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
     """The calls that a proof of this rule looks at; the first is the one that gives state."""
     about = INTEREST if rule.interest else STREAMS if rule.streams else PIPES if rule.pipes else ()
     known = about + ALPHABET
-    return known + (PROCESS if rule.process else ()) + (SLEEPS if rule.about_sleep else ())
+    return (
+        known
+        + (PROCESS if rule.process else ())
+        + (SLEEPS if rule.about_sleep else ())
+        + (ACTIONS if rule.about_actions else ())
+    )
 
 
 def opaque_calls() -> list[str]:
@@ -241,6 +261,7 @@ ERRORS = (4, 5, 28)  # EINTR, EIO, ENOSPC
 
 #: words that random calls have half of the time
 _LIKELY = {"signed": 0, "whence": 1, "command": 4, "request": 21}
+_LIKELY |= {"signal": 0, "act": 1, "old": 1, "bytes": 8, "handler": 2, "options": 0, "restorer": 0, "held": 0}
 
 
 def random_call(rng: random.Random, shape: Shape, m: Machine, focus: frozenset[str] = frozenset()) -> Call:

@@ -14,13 +14,22 @@ from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.kernel import Call, perform
 from peephole.prove.model.machine import DESCRIPTIONS, EPOLLS, Machine, Oracle
-from peephole.prove.model.mechanisms import Mechanisms, forget, forget_absent, may_wait, settle, settle_all, settle_owed
+from peephole.prove.model.mechanisms import (
+    Mechanisms,
+    forget,
+    forget_absent,
+    forget_actions,
+    may_wait,
+    settle,
+    settle_all,
+    settle_owed,
+)
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, or_
 
 #: calls that reach rules under another name
 _REACHES = {"rename": "renameat"}
 #: calls of the alphabet that stand for others: which row of calls.def they take
-_AS = {"opaque": "fallocate", "fork_child": "fork", "pipe2": "openat"}
+_AS = {"opaque": "fallocate", "fork_child": "fork", "pipe2": "openat", "exec_begins": "execve"}
 
 
 def reaches(name: str) -> str:
@@ -80,6 +89,8 @@ class _Dispatch:
         if self.call.name == "fork_child":
             for name, what in self.rule.process.items():
                 self.m.set(f"p.f.{name}", False if what == "bool" else 0)
+        if self.call.name == "exec_begins":
+            forget_actions(self.m)
         return self.on_process()
 
     def inert(self) -> Num:
@@ -287,6 +298,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "unlink": ("name",),
     "nanosleep": ("n", "zero"),
     "clock_nanosleep": ("zero", "absolute", "n", "zero"),
+    "rt_sigaction": ("signal", "act", "old", "bytes"),
     "sendfile": ("fd", "other", "memory", "n"),
     "copy_file_range": ("other", "memory", "fd", "placed", "n", "zero"),
     **{name: () for name in ("getpid", "getuid", "geteuid", "getgid", "getegid")},

@@ -133,7 +133,7 @@ class _Interpreter:
             if isinstance(old, Descriptor):
                 value = Descriptor(value.slot, ite(self.m.guard, value.value, old.value))
         elif isinstance(old, int | Term) and not isinstance(value, Flags):
-            value = ite(self.m.guard, self._plain(value), old)
+            value = ite(self.m.guard, self._plain(value), self._plain(old))
         self.frame.values[target.id] = value
 
     def field(self, e: ast.Attribute) -> tuple[str, str]:

@@ -29,6 +29,13 @@ and for rules with state of the process:
     t.mapped                    its user namespace maps its users (else they are OVERFLOW_ID)
     p.f.NAME                    the rule's fields
 
+and for rules about the actions of signals:
+
+    t.act{j}.PART               signal j's action: handler, options (its flags), restorer, held (its mask)
+    t.act{j}.waits              one that has come while it was held back
+    recall{j}.known .PART       what the runtime knows of it
+    recall{j}.told              what it knows, it is told by other processes
+
 A cell stands for a block of any number of bytes.
 """
 
@@ -44,6 +51,12 @@ from peephole.prove.model.terms import Bool, Num, and_, as_number, bool_var, eq,
 
 NAMES, INODES, DESCRIPTIONS, CELLS, CHUNK, EPOLLS = 3, 3, 3, 4, 3, 2
 ROOM_MAX = 2 * CHUNK
+#: signals that have actions: the second one does nothing by default
+SIGNALS = 2
+#: the parts of an action, and their largest values. Handler 0 is the default, 1 ignores; of the options 4 is
+#: SA_RESETHAND, of what is held back 4 is SIGKILL.
+ACTION = {"handler": 3, "options": 7, "restorer": 1, "held": 7}
+KILL = 4
 BOUNDS = {
     "cells a file": CELLS,
     "names": NAMES,
@@ -229,7 +242,11 @@ def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
     return [
         k
         for k in keys
-        if k != "owed" and not k.startswith("absent.") and not k.endswith(ours) and ".f." not in k and ".b" not in k
+        if k != "owed"
+        and not k.startswith(("absent.", "recall"))
+        and not k.endswith(ours)
+        and ".f." not in k
+        and ".b" not in k
     ]
 
 
@@ -261,6 +278,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"absent.{j}": bool_var(f"absent.{j}") for j in range(NAMES)}
     if "owe" in rule.mechanisms:
         state["owed"] = one_of("owed", (-1, *range(DESCRIPTIONS)))
+    if rule.about_actions:
+        state |= unknown_actions()
     if rule.process:
         state |= {k: num_var(k, CELL_MAX) for k in process_keys() if k != "t.mapped"} | {
             "t.mapped": bool_var("t.mapped")
@@ -287,6 +306,18 @@ def unknown_stream(rule: RuleText, d: int) -> dict[str, Any]:
         state |= {f"d{d}.q{q}.in": bool_var(f"d{d}.q{q}.in")}
         state |= {f"d{d}.q{q}.{n}": num_var(f"d{d}.q{q}.{n}") for n in ("mask", "tag")}
     return state
+
+
+def unknown_actions() -> dict[str, Any]:
+    """The actions of signals, and what the runtime knows of them."""
+    state: dict[str, Any] = {k: num_var(k, most) for k, most in action_keys().items()}
+    truths = [k for j in range(SIGNALS) for k in (f"t.act{j}.waits", f"recall{j}.known", f"recall{j}.told")]
+    return state | {k: bool_var(k) for k in truths}
+
+
+def action_keys() -> dict[str, int]:
+    """The keys of all parts of actions, and the largest value of each."""
+    return {f"{k}{j}.{n}": most for j in range(SIGNALS) for k in ("t.act", "recall") for n, most in ACTION.items()}
 
 
 IDENTITIES = ("uid", "euid", "gid", "egid")
@@ -334,6 +365,9 @@ _TRUTHS = (
     "in",
     "threads",
     "asked",
+    "waits",
+    "known",
+    "told",
     "covered",
     "mapped",
     "touched",
@@ -374,6 +408,9 @@ def well_formed(state: dict[str, Any], sizes: Sizes, alone: bool = True) -> Bool
             facts += _alone(state, d)
     if "owed" in state:
         facts += _owed_formed(state)
+    if "t.act0.handler" in state:
+        facts += [and_(le(0, state[k]), le(state[k], most)) for k, most in action_keys().items()]
+        facts += [lt(state[f"{k}{j}.held"], KILL) for j in range(SIGNALS) for k in ("t.act", "recall")]
     if "t.pid" in state:
         facts += [and_(le(0, state[k]), le(state[k], CELL_MAX)) for k in process_keys() if k != "t.mapped"]
     return and_(*facts)

@@ -5,7 +5,7 @@ the state under the machine's guard and gives the result: a count, or -errno. A 
 never a no-op. What is left out of the alphabet is listed in EXCLUDED and printed with every proof.
 """
 
-from peephole.prove.model.kernel import interest, others, processes, streams
+from peephole.prove.model.kernel import actions, interest, others, processes, streams
 from peephole.prove.model.kernel.call import (
     APPEND,
     CALLS,
@@ -68,6 +68,7 @@ __all__ = [
     "Call",
     "Data",
     "Flags",
+    "actions",
     "cell_at",
     "free_inode",
     "interest",

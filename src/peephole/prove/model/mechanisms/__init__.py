@@ -7,6 +7,7 @@ from typing import Any
 from peephole.prove.language import RuleText
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.machine import DESCRIPTIONS, IDEAL, Machine
+from peephole.prove.model.mechanisms.actions import ActionMechanisms, forget_actions
 from peephole.prove.model.mechanisms.base import OPENS, Base, pending
 from peephole.prove.model.mechanisms.buffers import BufferMechanisms
 from peephole.prove.model.mechanisms.calls import CallMechanisms
@@ -30,6 +31,7 @@ class Mechanisms(
     InterestMechanisms,
     NapMechanisms,
     PipeMechanisms,
+    ActionMechanisms,
 ):
     """The mechanisms that a handler or settle may use."""
 
@@ -89,6 +91,7 @@ __all__ = [
     "Mechanisms",
     "forget",
     "forget_absent",
+    "forget_actions",
     "may_wait",
     "pending",
     "settle",
