@@ -260,6 +260,25 @@ static void note_sync(uint64_t file)
 	__atomic_store_n(&ph_control->owed.synced_file, file, __ATOMIC_RELEASE);
 }
 
+/* How long after a sync, at the most, the next one is made. */
+static int64_t window_ms(void)
+{
+	return (int64_t)__atomic_load_n(&ph_control->owed.window_ms, __ATOMIC_RELAXED);
+}
+
+/* What a rule lets wait for `ms` from now on; 1 or more. */
+static void note_due(uint64_t file, int64_t ms)
+{
+	struct ph_owed *o = &ph_control->owed;
+	int64_t now = ph_now_ms(NULL), last = now;
+
+	if (__atomic_load_n(&o->synced_file, __ATOMIC_ACQUIRE) == file)
+		last = (int64_t)__atomic_load_n(&o->synced_ms, __ATOMIC_RELAXED);
+	ms = ms < 1 ? 1 : ms;
+	__atomic_store_n(&o->window_ms, (uint64_t)(now - last + ms), __ATOMIC_RELAXED);
+	__atomic_store_n(&o->due_ms, (uint64_t)(now + ms), __ATOMIC_RELAXED);
+}
+
 void ph_owed_settle(struct ph_walk *walk)
 {
 	struct debt owed = owed_now();
@@ -268,6 +287,8 @@ void ph_owed_settle(struct ph_walk *walk)
 
 	if (!owed.by)
 		return;
+	/* Nobody else need make it in time; and what is asked for from here on may wait so long. */
+	__atomic_store_n(&ph_control->owed.due_ms, (uint64_t)(ph_now_ms(NULL) + window_ms()), __ATOMIC_RELAXED);
 	if (owed.file && pid_in(owed.by) == own_pid() && ph_identify(fd, &id) == 0 && is_file(&id, owed)) {
 		r = make_sync(owed, fd);
 		if (r < 0)
@@ -295,38 +316,59 @@ int64_t ph_owed_sync(const struct ph_description *d, const struct ph_call *c)
 	return r;
 }
 
+/* For how many milliseconds what this process owes may wait: 0 when nothing may. What is due is made, by one process. */
+static int64_t left_ms(void)
+{
+	struct ph_owed *o = &ph_control->owed;
+	uint64_t by = __atomic_load_n(&o->by, __ATOMIC_SEQ_CST), due = __atomic_load_n(&o->due_ms, __ATOMIC_RELAXED);
+	int64_t now = ph_now_ms(NULL), left = (int64_t)due - now;
+
+	if (!by || pid_in(by) != own_pid())
+		return 0;
+	if (left > 0)
+		return left;
+	if (__atomic_compare_exchange_n(&o->due_ms, &due, (uint64_t)(now + window_ms()), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		ph_owed_settle(NULL);
+	return ph_owed_any() ? window_ms() : 0;
+}
+
 bool ph_owed_wait(struct ph_call *c)
 {
-	int64_t left = (int64_t)__atomic_load_n(&ph_control->owed.due_ms, __ATOMIC_RELAXED) - ph_now_ms(NULL);
-	int32_t asked = (int32_t)c->a[3];
+	int64_t asked = (int32_t)c->a[3], left = left_ms();
 
-	if (left > 0) {
-		if (asked >= 0 && asked <= left)
-			return false;
+	if (!left || (asked >= 0 && asked <= left))
+		return false;
+	while (left && (asked < 0 || asked > left)) {
 		c->ret = ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], left, 0, 0);
 		if (c->ret != 0)
 			return true;
-	} else {
-		left = 0;
+		asked -= asked < 0 ? 0 : left;
+		left = left_ms();
 	}
-	ph_owed_settle(NULL);
-	c->ret = ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], asked < 0 ? asked : asked - left, 0, 0);
+	c->ret = ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], asked, 0, 0);
 	return true;
 }
 
 int ph_owed_look(int often_ms, int seldom_ms)
 {
+	const struct ph_owed *o = &ph_control->owed;
 	static int64_t took_ms, seen_ms;
-	int64_t now = ph_now_ms(NULL);
+	bool any = __atomic_load_n(&o->by, __ATOMIC_SEQ_CST);
+	int64_t due = (int64_t)__atomic_load_n(&o->due_ms, __ATOMIC_RELAXED), now = ph_now_ms(NULL);
 
-	if (__atomic_load_n(&ph_control->owed.by, __ATOMIC_SEQ_CST)) {
-		seen_ms = now;
-		if ((int64_t)__atomic_load_n(&ph_control->owed.due_ms, __ATOMIC_RELAXED) - now <= often_ms + took_ms) {
-			ph_owed_settle(NULL);
-			took_ms = ph_now_ms(NULL) - now;
-		}
+	seen_ms = any ? now : seen_ms;
+	if (any && due - now <= often_ms + took_ms) {
+		ph_owed_settle(NULL);
+		took_ms = ph_now_ms(NULL) - now;
+		now += took_ms;
+		any = ph_owed_any();
+		due = (int64_t)__atomic_load_n(&o->due_ms, __ATOMIC_RELAXED);
 	}
-	return now - seen_ms < LATELY_MS ? often_ms : seldom_ms;
+	if (now - seen_ms >= LATELY_MS)
+		return seldom_ms;
+	/* What is owed from now on is due so long after the last sync. */
+	due = (any ? due : (int64_t)__atomic_load_n(&o->synced_ms, __ATOMIC_RELAXED) + window_ms()) - often_ms - took_ms;
+	return due - now > often_ms ? (int)(due - now) : often_ms;
 }
 
 void ph_owed_blind(int by)
@@ -381,7 +423,6 @@ static bool all_seen(unsigned layer)
 
 int64_t ph_owe(struct ph_k *k, int64_t fd, int64_t ms)
 {
-	struct ph_owed *o = &ph_control->owed;
 	uint64_t file = file_of(ph_description_of(fd));
 	int64_t pid = own_pid();
 
@@ -394,7 +435,7 @@ int64_t ph_owe(struct ph_k *k, int64_t fd, int64_t ms)
 			return 0;
 		mine.by |= next_number() << NUMBER_AT | (owed.by & WHOLE) | (k->call->nr == PH_NR_fsync ? WHOLE : 0);
 		if (!owed.by)
-			__atomic_store_n(&o->due_ms, (uint64_t)(ph_now_ms(k) + ms), __ATOMIC_RELAXED);
+			note_due(file, ms);
 		/* Who goes blind says so and then looks here; here it is the other way round. What is left is made by the
 		 * sync that follows. */
 		if (swap_owed(owed, mine))

@@ -25,11 +25,11 @@ void ph_owed_settle(struct ph_walk *walk);
 /* fsync or fdatasync by the kernel; after a success nothing is owed that was asked before it. */
 int64_t ph_owed_sync(const struct ph_description *d, const struct ph_call *c);
 
-/* epoll_wait: waits no longer than what is owed may wait. True: answered; else it has been made, and the call passes. */
+/* epoll_wait of the process that owes: waits no longer than that may, makes it, and waits on. False: the call passes. */
 bool ph_owed_wait(struct ph_call *c);
 
 /* The keeper's look: what is owed is made before it is due, so that no process of the tree waits for it. When to look
- * again: in `often_ms` while syncs are put off, else in `seldom_ms`. */
+ * again: while syncs are put off, when the next is nearly due, and in `often_ms` at the earliest; else in `seldom_ms`. */
 int ph_owed_look(int often_ms, int seldom_ms);
 
 /* From now on (1), or no more (-1), calls are made in the tree that nobody sees: what is owed is made, nothing is owed

@@ -135,7 +135,7 @@ int64_t ph_k_fdatasync(struct ph_k *k, int64_t fd);
 /* Milliseconds since some process of the tree last made a sync of fd's file; a large number when that is not known. */
 int64_t ph_sync_age(struct ph_k *k, int64_t fd);
 /* 1: the sync that the program asks for on fd will be made before any process of the tree changes another file or a name,
- * and in `ms` after the last one where a process waits in epoll_wait; 0: it can't be put off. */
+ * and in `ms` by the keeper, or by the process itself where it waits in epoll_wait; 0: it can't be put off. */
 int64_t ph_owe(struct ph_k *k, int64_t fd, int64_t ms);
 int64_t ph_now_ms(struct ph_k *k);		/* a clock that never goes back, in milliseconds */
 

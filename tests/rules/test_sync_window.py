@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from peephole import native
 from peephole.improve.arm import arm
 
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
@@ -57,6 +58,7 @@ os.read(said[0], 1)
     "its parent writes": """
 said, heard = os.pipe(), os.pipe()
 if os.fork() == 0:
+    os.close(log)  # with which it would not be alone
     log = os.open("log", os.O_RDWR)
     commit()
     os.write(said[1], b"x")
@@ -70,6 +72,7 @@ os.wait()
     "its killed child owes": """
 said = os.pipe()
 if os.fork() == 0:
+    os.close(log)  # with which it would not be alone
     log = os.open("log", os.O_RDWR)
     commit()
     os.write(said[1], b"x")
@@ -150,6 +153,77 @@ def test_a_process_that_waits_in_epoll_wait_makes_it_in_time(tmp_path: Path) -> 
     late = next(i for i, line in enumerate(lines) if '"late' in line)
     _, early = changes_of_others([*lines[:late], "exit_group"], folder)
     assert hits >= 1 and early == 0
+
+
+def test_a_process_that_waits_makes_no_sync_of_another(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    code = """
+said, heard = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.close(log)  # with which it would not be alone
+    log = os.open("log", os.O_RDWR)
+    commit()
+    os.write(said[1], b"x")
+    os.read(heard[0], 1)
+    os._exit(0)
+os.read(said[0], 1)
+os.getppid()
+select.epoll().poll(0.1)
+os.getppid()
+os.write(heard[1], b"x")
+os.wait()
+"""
+    lines, hits = run(code, folder, tmp_path / "calls", f"{CALLS},epoll_wait,getppid")
+    first, last = (i for i, line in enumerate(lines) if "getppid()" in line)
+    assert hits > 20  # the child's too
+    assert not [line for line in lines[first:last] if "sync(" in line]
+
+
+#: what the keeper does, again and again, while another process commits all the time
+LOOKS = """
+import ctypes, mmap, sys, time
+class Keeping(ctypes.Structure):
+    _fields_ = [("head", ctypes.c_uint64 * 3), ("settle", ctypes.c_void_p), ("sync", ctypes.c_void_p)]
+keeping = Keeping.in_dll(ctypes.CDLL(sys.argv[1]), "ph_keeping")
+look = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)(keeping.sync)
+with open(sys.argv[2], "r+b") as file:
+    page = mmap.mmap(file.fileno(), 0)
+at = ctypes.addressof(ctypes.c_char.from_buffer(page))
+owed = (ctypes.c_uint64 * 7).from_address(at + int(sys.argv[3]))
+looks = seen = early = 0
+while looks < 300:
+    if not owed[0]:
+        time.sleep(0)
+        continue
+    looks += 1
+    begun = time.clock_gettime_ns(6) // 1000000  # CLOCK_MONOTONIC_COARSE
+    look(at, 1000000, 1000000)
+    by, due, window = owed[0], owed[2], owed[5]
+    seen += by != 0
+    early += by != 0 and due < begun + window
+print(seen, early)
+"""
+
+
+def test_what_is_asked_for_while_a_sync_is_made_has_a_window_of_its_own(tmp_path: Path) -> None:
+    # In a file that does not grow: what makes it longer waits for the sync.
+    code = BEGIN + "os.pwrite(log, bytes(8192), 0); os.fsync(log); print(flush=True)\nwhile True: at = 0; commit()"
+    with arm(["sync_window"]) as armed, still(armed._control.keeper_pid):
+        words = [PYTHON, "-I", "-S", "-c", code, str(tmp_path)]
+        child = subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        page = type(armed._control._page)
+        words = [str(native.path("libpeephole.so")), str(armed._folder / "control"), str(page.owed.offset)]
+        looked = subprocess.run([PYTHON, "-I", "-S", "-c", LOOKS, *words], capture_output=True, text=True, timeout=60)
+        child.kill()
+        child.communicate()
+    assert looked.returncode == 0, looked.stderr
+    seen, early = map(int, looked.stdout.split())
+    if not seen:
+        pytest.skip("while none of 300 syncs was made was another asked for: they take no time here")
+    assert early == 0
 
 
 def test_the_keeper_makes_it_while_the_program_sleeps(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define PH_CONTROL_MAGIC 0x4c48504545504c31ull
-#define PH_CONTROL_VERSION 5u
+#define PH_CONTROL_VERSION 6u
 #define PH_RULES_MAX 24
 #define PH_MOUNTS_MAX 64
 #define PH_UNCOVERED_MAX 64
@@ -92,6 +92,7 @@ struct ph_owed {
 	uint64_t due_ms;	/* when it should be made at the latest */
 	uint64_t synced_file;	/* the last sync that was made: of this file, at this time (CLOCK_MONOTONIC_COARSE) */
 	uint64_t synced_ms;
+	uint64_t window_ms;	/* for how long it may wait that is asked for just after a sync */
 	uint64_t blind;		/* not 0: calls are made in the tree that nobody sees; no sync is put off */
 };
 
@@ -128,7 +129,7 @@ _Static_assert(sizeof(struct ph_rule_control) == 48 + 8 + 16 + 8 * PH_WHY_COUNT 
 _Static_assert(sizeof(struct ph_mount) == 16, "ph_mount");
 _Static_assert(sizeof(struct ph_uncovered) == 128, "ph_uncovered");
 _Static_assert(offsetof(struct ph_control, owed) % 16 == 0, "cmpxchg16b");
-_Static_assert(sizeof(struct ph_control) == 128 + PH_RULES_MAX * sizeof(struct ph_rule_control) +
+_Static_assert(sizeof(struct ph_control) == 136 + PH_RULES_MAX * sizeof(struct ph_rule_control) +
 	       PH_MOUNTS_MAX * 16 + PH_UNCOVERED_MAX * 128 + 40 + PH_SLOTS * 4 + 48, "ph_control");
 
 #endif

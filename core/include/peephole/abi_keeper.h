@@ -38,7 +38,7 @@ struct ph_keeping {
 	uint64_t slot_bytes;
 	int64_t (*settle)(const struct ph_keep *keep);	/* 0, or -errno: nothing was done */
 	/* Makes the sync that the tree has put off, shortly before its time is over; in how many ms to ask again: `often_ms`
-	 * while syncs are put off, else `seldom_ms`. */
+	 * or more while syncs are put off, else `seldom_ms`. */
 	int (*sync)(void *control, int often_ms, int seldom_ms);
 };
 

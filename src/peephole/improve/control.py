@@ -13,7 +13,7 @@ from typing import TypedDict
 from peephole.errors import EngineError
 
 MAGIC = 0x4C48504545504C31
-VERSION = 5
+VERSION = 6
 RULES_MAX = 24
 MOUNTS_MAX = 64
 UNCOVERED_MAX = 64
@@ -90,7 +90,7 @@ class Page(ctypes.Structure):
         ("settle_failures", ctypes.c_uint64),
         ("recording", ctypes.c_uint32),
         ("trapping", ctypes.c_uint32),
-        ("owed", ctypes.c_uint64 * 6),
+        ("owed", ctypes.c_uint64 * 7),
         ("rules", _Rule * RULES_MAX),
         ("mounts", _Mount * MOUNTS_MAX),
         ("uncovered", _Uncovered * UNCOVERED_MAX),
