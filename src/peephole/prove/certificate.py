@@ -198,15 +198,14 @@ def _tell_late(what: tuple[RuleText, set[str]]) -> dict[str, list[str]]:
     return find_stories(*what, STORY_TRIALS)
 
 
-def _halves(rule: RuleText) -> list[list[Shape]]:
-    """Every call of the alphabet, the dearest first, shared out among the processes that prove."""
-    shapes = sorted(alphabet_of(rule), key=lambda s: s.name not in rule.handlers)
-    return [shapes[i::PROVING] for i in range(PROVING)]
+def _dearest_first(rule: RuleText) -> list[Shape]:
+    """Every call of the alphabet, those first that the rule handles."""
+    return sorted(alphabet_of(rule), key=lambda s: s.name not in rule.handlers)
 
 
 def _find_invariant(pool: Workers, rule: RuleText) -> list[str]:
     """Each process drops what its own calls can break, until none does."""
-    halves = _halves(rule)
+    halves = [_dearest_first(rule)[i::PROVING] for i in range(PROVING)]
     kept: list[str] | None = None
     asked: list[list[str] | None] = [None] * PROVING
     while True:
@@ -239,17 +238,17 @@ def _all_calls(
     lost: frozenset[str],
     progress: Callable[[str, int, int], None],
 ) -> list[CallProof]:
-    """Every call of the alphabet, each in the process that has built it."""
-    waiting = []
-    for i, shapes in enumerate(_halves(rule)):
-        waiting += [pool.proving[i].submit(prove_call, rule, shape, invariant, lost) for shape in shapes]
-        during = interrupting(rule)[i::PROVING]
-        waiting += [pool.proving[i].submit(prove_interrupted, rule, shape, invariant) for shape in during]
-    results = []
-    for i, future in enumerate(waiting):
-        progress("calls", i, len(waiting))
-        results.append(pool.result(future))
-    return results
+    """Every call of the alphabet, by the two processes that prove: each takes the next one when it is done."""
+    asked: list[_Asked] = [(prove_call, (rule, shape, invariant, lost)) for shape in _dearest_first(rule)]
+    asked += [(prove_interrupted, (rule, shape, invariant)) for shape in interrupting(rule)]
+    return pool.spread(_ask, asked, lambda n: progress("calls", n, len(asked)), beside=False)
+
+
+_Asked = tuple[Callable[..., CallProof], tuple[Any, ...]]
+
+
+def _ask(one: _Asked) -> CallProof:
+    return one[0](*one[1])
 
 
 def _verdicts(broken: set[str], profile: str, stories: dict[str, list[str]]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Processes that prove: two that each keep their half of the calls, so that a call is built once, and one beside them.
+"""Processes that prove: two that share out the calls, and one beside them.
 
 A process is a copy of this one where it has no other thread that could hold a lock just then.
 """
@@ -25,7 +25,7 @@ TIMEOUT_S = 900.0
 
 
 class Workers:
-    """`proving` hold the calls, `beside` searches meanwhile."""
+    """`proving` look at the calls, `beside` searches meanwhile."""
 
     def __init__(self, what: Path) -> None:
         import z3  # noqa: F401 - once here, and not in each process
@@ -45,12 +45,14 @@ class Workers:
     def late(self) -> RuleError:
         return RuleError(f"{self.what}: not proved within {TIMEOUT_S:.0f} s")
 
-    def spread(self, work: Callable[[_A], _T], on: Sequence[_A], done: Callable[[int], None]) -> list[_T]:
+    def spread(
+        self, work: Callable[[_A], _T], on: Sequence[_A], done: Callable[[int], None], beside: bool = True
+    ) -> list[_T]:
         """One thing after another, by whichever process has nothing to do; results in the order of `on`."""
         left = list(enumerate(on))[::-1]
         found: dict[int, _T] = {}
         running: dict[Future[_T], tuple[int, ProcessPoolExecutor]] = {}
-        idle = [*self.proving, self.beside]
+        idle = [*self.proving, self.beside] if beside else [*self.proving]
         while left or running:
             while left and idle:
                 i, one = left.pop()
