@@ -182,12 +182,21 @@ static void on_passing(const struct ph_call *c)
 		ph_disarm(PH_WHY_SHARED);
 		return;
 	default:
-		if (ph_kept() && ph_keeper_ends(c->nr)) {
-			ph_disarm(PH_WHY_SHARED);
-			ph_keeper_leave();
-		}
 		return;
 	}
+}
+
+/* Nothing is pending. Where it fails, the process is who it was: squid asks in vain to be root before some opens. */
+static enum ph_verdict become_another(struct ph_call *c)
+{
+	int64_t r = ph_process_handles(c->nr) ? ph_process_call(c) :
+		    ph_syscall(c->nr, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]);
+
+	if (r >= 0) {
+		ph_disarm(PH_WHY_SHARED);
+		ph_keeper_leave();
+	}
+	return ph_answered_by(c, r);
 }
 
 static bool brings_descriptors(int64_t nr)
@@ -264,6 +273,8 @@ enum ph_verdict ph_on_any(struct ph_call *c)
 		ph_forget_named((int32_t)c->a[ph_calls[c->nr].fd_arg]);
 	if (ph_is_renaming(c, &as) && ph_process_handles(PH_NR_renameat))
 		return ph_answered_by(c, ph_process_call(&as));
+	if (ph_kept() && ph_keeper_ends(c->nr))
+		return become_another(c);
 	if (ph_process_handles(c->nr))
 		return ph_answered_by(c, ph_process_call(c));
 	on_passing(c);

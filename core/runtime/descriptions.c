@@ -177,10 +177,17 @@ static bool is_quiet(const struct ph_identity *id)
 /* Looks up what fd names, unless known. */
 static bool fd_known(int64_t fd)
 {
+	const struct ph_description *d = description_of[fd] ? ph_description_at(description_of[fd] - 1u) : NULL;
 	struct ph_identity id;
 
 	if (ph_fd_kind[fd] >= PH_FD_REGULAR)
 		return true;
+	if (d && d->identified && d->regular) {
+		fd_file[fd].dev = d->dev;
+		fd_file[fd].ino = d->ino;
+		ph_fd_kind[fd] = PH_FD_REGULAR;
+		return true;
+	}
 	if (ph_identify(fd, &id) < 0) {		/* closed behind our back */
 		ph_fd_kind[fd] = PH_FD_NONE;
 		return false;

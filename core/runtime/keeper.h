@@ -14,7 +14,7 @@ static inline bool ph_kept(void)
  * the runtime begins anew. False: there is no memory for it. */
 bool ph_keeper_leave(void);
 
-/* Calls after which the process is another user, or has other names for files. The keeper does as it finds in its memory:
+/* Calls after which, if they succeed, the process is another user, or has other names for files. The keeper does as it finds in its memory:
  * nobody else may come at that, and names have to mean the same to both. */
 bool ph_keeper_ends(int64_t nr);
 

@@ -35,10 +35,11 @@ PIECE = 65536
 REQUESTS = {"memory_hit": 10000, "disk_hit": 6000, "store_evict": 4000, "mixed": 4000}
 MESSAGES = 12000
 BULKS = 16
-#: those that act on what squid does; rules on what it writes gain nothing here (docs/programs/squid.md)
+#: those that act on connections
 RULES = ("gather_sends", "epoll_shadow")
-#: saves calls where objects are read from the disk; what must hold is tried with it, too
-ON_DISK = (*RULES, "read_whole")
+#: and on objects that are written, or read; what must hold is tried with all of them
+STORING = (*RULES, "coalesce_writes", "shadow_descriptor")
+ON_DISK = (*STORING, "read_whole")
 
 COMMON = """
 http_port 127.0.0.1:{port}
@@ -132,7 +133,7 @@ class Squid:
                 ready=f"tcp:{self.port}",
                 drive=self.asks(kind, clients, requests, objects, size),
                 warm=(servers.shlex.join(warm),) if name == "memory_hit" else (),
-                rules=ON_DISK if name == "disk_hit" else RULES,
+                rules={"disk_hit": ON_DISK, "mixed": ON_DISK, "store_evict": STORING}.get(name, RULES),
                 fresh=ground.fresh() if conf.stem == "disk" else None,
                 per=BULK_BYTES / PIECE if bulk else 1.0,
             )

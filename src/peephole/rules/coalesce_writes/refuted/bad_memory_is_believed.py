@@ -22,7 +22,7 @@ from peephole.prove.vocabulary import (
     writable,
 )
 
-SMALL = 4096  # larger writes gain nothing from waiting
+SMALL = 4096  # larger writes gain little from waiting
 
 
 class CoalesceWrites(Rule):
@@ -57,7 +57,7 @@ class CoalesceWrites(Rule):
         return fd
 
     def write(k, f, fd: fd, buf: buf, n: num) -> result:
-        if f.plain and n > 0 and n < SMALL:
+        if f.plain and n > 0 and n <= SMALL:
             if n > k.room(f):
                 r = k.settle(fd)
                 if not ok(r):

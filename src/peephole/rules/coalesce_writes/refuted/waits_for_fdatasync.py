@@ -20,7 +20,7 @@ from peephole.prove.vocabulary import (
     writable,
 )
 
-SMALL = 4096  # larger writes gain nothing from waiting
+SMALL = 4096  # larger writes gain little from waiting
 
 
 class CoalesceWrites(Rule):
@@ -50,7 +50,7 @@ class CoalesceWrites(Rule):
         return fd
 
     def pwrite64(k, f, fd: fd, buf: buf, n: num, offset: num) -> result:
-        if k.length(f) == 0 and n > 0 and n < SMALL:
+        if k.length(f) == 0 and n > 0 and n <= SMALL:
             r = k.append(f, buf, n)
             if ok(r):
                 f.at = offset
