@@ -16,9 +16,11 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "slots.h"
+#include "watches.h"
 
 #define TICK_MS 40
 #define SYNC_MS 3
@@ -110,22 +112,41 @@ static int leave(void)
 	return 0;
 }
 
-/* Up to a tick, in which syncs are made in time. */
-static void wait_a_tick(struct pollfd *wait, nfds_t n)
+static int64_t now_ms(void)
 {
-	for (int left = TICK_MS; left > 0;) {
-		int ms = slots.keeping->sync(slots.control, SYNC_MS, TICK_MS);
+	struct timespec t;
 
-		if (poll(wait, n, ms < left ? ms : left) != 0)
-			return;
-		left -= ms;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Up to a tick, in which syncs are made in time, and files examined. The last of `wait` is free for what tells of files,
+ * the one before it is for signals: true when one says that nobody waits for us any more. */
+static bool wait_a_tick(struct pollfd *wait, nfds_t n)
+{
+	int64_t end = now_ms() + TICK_MS, left;
+	struct signalfd_siginfo info;
+
+	for (left = TICK_MS; left > 0; left = end - now_ms()) {
+		int ms = slots.keeping->sync(slots.control, SYNC_MS, TICK_MS), examined = ph_watches_look(TICK_MS), got;
+
+		wait[n - 1] = (struct pollfd){ .fd = ph_watches_fd(), .events = POLLIN };
+		ms = examined < ms ? examined : ms;
+		got = poll(wait, n, ms < left ? ms : (int)left);
+		if (got > 0 && wait[n - 2].revents && read(wait[n - 2].fd, &info, sizeof(info)) == sizeof(info)) {
+			if (info.ssi_signo == SIGTERM)
+				return true;
+			got--;
+		}
+		if (got && !(got == 1 && wait[n - 1].revents))
+			return false;
 	}
+	return false;
 }
 
 static void look_after(int starter, int signals)
 {
-	struct pollfd wait[PH_SLOTS + 2];
-	struct signalfd_siginfo info;
+	struct pollfd wait[PH_SLOTS + 3];
 	bool finish = false;
 
 	for (uint64_t tick = TICKS;; tick++) {
@@ -133,8 +154,7 @@ static void look_after(int starter, int signals)
 
 		wait[n] = (struct pollfd){ .fd = finish ? -1 : starter, .events = POLLIN };
 		wait[n + 1] = (struct pollfd){ .fd = signals, .events = POLLIN };
-		wait_a_tick(wait, (nfds_t)n + 2);
-		if (wait[n].revents || (wait[n + 1].revents && read(signals, &info, sizeof(info)) == sizeof(info)))
+		if (wait_a_tick(wait, (nfds_t)n + 3) || wait[n].revents)
 			finish = true;
 		living = ph_slots_look(&slots, tick, tick - TICKS);
 		__atomic_fetch_add(&slots.control->keeper_rounds, 1, __ATOMIC_RELEASE);
@@ -161,7 +181,9 @@ int main(int argc, char **argv)
 			signal(number, SIG_IGN);
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
+	sigaddset(&term, SIGURG);
 	sigprocmask(SIG_SETMASK, &term, NULL);
+	ph_watches_begin(slots.control);
 	if (leave() < 0)
 		return 1;
 	look_after(starter, signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK));

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "slots.h"
+#include "watches.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@ static void settle(const struct ph_slots *s, const struct ph_slot *slot, int pro
 	struct ph_keep keep = { .control = s->control, .offset = offset_of(s, slot), .before = before, .memory = s->memory,
 				.process = process };
 
+	ph_watches_forget();
 	s->keeping->settle(&keep);	/* -EBUSY: another time */
 }
 

@@ -2,6 +2,7 @@
  * step puts in force. */
 #include "absent.h"
 #include "classes.h"
+#include "examined.h"
 #include "guard.h"
 #include "naps.h"
 #include "opens.h"
@@ -59,7 +60,7 @@ void ph_answers_init(void)
 			.layers = on_trial ? ph_layers_may_answer(nr) | ph_layers_glance(nr) : 0,
 			.glance = on_trial ? ph_layers_glance(nr) : 0,
 			.fd_arg = call->fd_arg < 0 ? NO_FD : (uint8_t)call->fd_arg,
-			.passes = may_pass(nr) && !(call->class == ANY && ph_place_layers),
+			.passes = may_pass(nr) && !(call->class == ANY && ph_place_layers) && !ph_changes_may(nr),
 			.inert = call->class == INERT,
 			.reads = nr == PH_NR_read && ph_pipes_used,
 			.owing = ph_owed_passes(nr),

@@ -1,5 +1,6 @@
 /* Calls on descriptions that rules have state on, and calls without a class of their own. */
 #include "classes.h"
+#include "examined.h"
 #include "interest.h"
 #include "keeper.h"
 #include "messages.h"
@@ -277,6 +278,8 @@ enum ph_verdict ph_on_any(struct ph_call *c)
 		return become_another(c);
 	if (ph_process_handles(c->nr))
 		return ph_answered_by(c, ph_process_call(c));
+	if (ph_examined_rule && ph_changes_folder(c))
+		return PH_ANSWERED;
 	on_passing(c);
 	if (brings_descriptors(c->nr))
 		ph_fds_unknown();

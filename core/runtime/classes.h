@@ -33,7 +33,7 @@ union ph_notable {
 		uint16_t naps;		/* threads whose last call was a sleep (naps.c) */
 		uint16_t folders;	/* names that folders lack are known (absent.c) */
 		uint16_t closes;	/* in a row, until now (descriptions.c) */
-		uint16_t unused;
+		uint16_t changes;	/* of files, that threads are in the middle of for all that is known (changes.c) */
 	};
 };
 extern union ph_notable ph_notable;

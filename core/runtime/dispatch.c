@@ -2,6 +2,7 @@
  * the call's description are asked; everything else passes through. */
 #include "absent.h"
 #include "classes.h"
+#include "examined.h"
 #include "naps.h"
 #include "owed.h"
 #include "process.h"
@@ -22,6 +23,7 @@ int ph_dispatch_init(struct ph_control *control)
 		r = ph_pay_init();
 	ph_answers_init();
 	ph_absent_forget();
+	ph_examined_join();
 	ph_armed = r == 0;
 	return r;
 }
@@ -41,6 +43,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		ph_naps_end();
 	if (ph_absent_used)
 		ph_absent_before(c);
+	if (ph_examined_rule)
+		ph_changes_before(c);
 	if (ph_notable.closes && c->nr != PH_NR_close)
 		ph_fds_may_change();
 	if (ph_switched_off())
@@ -79,6 +83,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		return PH_PASS;
 	case EXIT:
 		ph_settle_everything(PH_WHY_EXIT);
+		if (c->nr == PH_NR_exit_group)
+			ph_changes_leave();
 		return PH_PASS;
 	case WAIT:
 		return ph_on_wait(c);

@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include "linux.h"
+#include "examined.h"
 #include "owed.h"
 
 #define PAGE 4096ull
@@ -431,8 +432,10 @@ int64_t ph_exec(const struct ph_frame *f, const char *own)
 					 !reachable(ph_engine.control_path, &ph_engine.control_id)))
 		why = PH_UNCOVERED_LIBRARY;
 	ph_faults_before_exec();
-	if (why == PH_UNCOVERED_STATIC)
+	if (why == PH_UNCOVERED_STATIC) {
 		ph_owed_blind(1);	/* it makes calls before anything can be put into it */
+		ph_examined_end();
+	}
 	if (why == PH_UNCOVERED_NONE && survey(&env) && !env.listing) {
 		bytes = ph_strlen(ph_engine.library_path) + ph_strlen(ph_engine.control_path) + 64 +
 			(env.preload ? THEIRS_MAX : 0);

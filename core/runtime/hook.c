@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "delay.h"
+#include "examined.h"
 #include "linux.h"
 #include "ring.h"
 #include "signals.h"
@@ -185,6 +186,8 @@ static void make_process(struct ph_frame *f)
 		ph_thread_begin();
 		return;
 	}
+	if (flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID))
+		ph_examined_end();	/* it moves us too, or names and processes are others to it */
 	if (!stub->fork_at || (flags & (CLONE_FILES | CLONE_SIGHAND)) || ((flags & CLONE_VM) && !(flags & CLONE_VFORK))) {
 		/* A process that shares our descriptors, our signals' actions or our memory, and runs beside us. */
 		ph_disarm(PH_WHY_SHARED);

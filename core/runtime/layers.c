@@ -1,5 +1,6 @@
 #include "layers.h"
 
+#include "examined.h"
 #include "guard.h"
 #include "keeper.h"
 #include "absent.h"
@@ -57,6 +58,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 
 	ph_control = control;
 	ph_owed_used = ph_absent_used = false;
+	ph_examined_rule = NULL;
 	ph_n_layers = 0;
 	ph_interest_layers = ph_memory_layers = ph_file_layers = ph_place_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
@@ -82,6 +84,8 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		layer->handles = rule->handles;
 		ph_owed_used |= rule->owes;
 		ph_absent_used |= rule->lists;
+		if (rule->examines)
+			ph_examined_rule = &control->rules[i];
 		ph_pipes_used |= rule->pipes;
 		layer->state_words = size / 8;
 		layer->control = &control->rules[i];

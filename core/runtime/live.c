@@ -5,6 +5,7 @@
 
 #include "descriptions.h"
 #include "linux.h"
+#include "examined.h"
 #include "owed.h"
 #include "signals.h"
 #include "peephole/abi_live.h"
@@ -380,6 +381,7 @@ static int64_t begin(struct ph_live *live)
 	if (rules) {
 		/* It may have descriptors and mappings already. */
 		ph_owed_blind(1);	/* nothing is known of the other processes of its tree */
+		ph_examined_end();
 		for (uint32_t i = 0; i < live->n_mapped && i < PH_LIVE_MAPPED; i++)
 			ph_inode_mapped(live->mapped[i].dev, live->mapped[i].ino);
 		ph_engine.rules = true;

@@ -14,7 +14,7 @@ enum {
 	PH_NR_setreuid = 113, PH_NR_setregid = 114, PH_NR_setgroups = 116, PH_NR_setresuid = 117,
 	PH_NR_setresgid = 119, PH_NR_getsid = 124, PH_NR_capset = 126, PH_NR_fstatfs = 138, PH_NR_pivot_root = 155, PH_NR_prctl = 157,
 	PH_NR_chroot = 161, PH_NR_sync = 162, PH_NR_futex = 202, PH_NR_io_submit = 209, PH_NR_getdents64 = 217, PH_NR_clock_gettime = 228,
-	PH_NR_epoll_wait = 232, PH_NR_epoll_ctl = 233, PH_NR_openat = 257, PH_NR_newfstatat = 262,
+	PH_NR_exit_group = 231, PH_NR_epoll_wait = 232, PH_NR_epoll_ctl = 233, PH_NR_openat = 257, PH_NR_newfstatat = 262,
 	PH_NR_unlinkat = 263, PH_NR_renameat = 264, PH_NR_readlinkat = 267, PH_NR_unshare = 272, PH_NR_tee = 276,
 	PH_NR_fallocate = 285, PH_NR_accept4 = 288, PH_NR_dup3 = 292, PH_NR_pipe2 = 293, PH_NR_recvmmsg = 299,
 	PH_NR_prlimit64 = 302, PH_NR_sendmmsg = 307, PH_NR_setns = 308,

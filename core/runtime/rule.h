@@ -47,6 +47,7 @@ struct ph_rule {
 	const struct ph_handles *handles;
 	uint32_t n_handles;
 	bool lists;		/* asks what folders do not have (ph_absent) */
+	bool examines;		/* answers what files were (ph_examined) */
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
@@ -142,6 +143,8 @@ int64_t ph_now_ms(struct ph_k *k);		/* a clock that never goes back, in millisec
 /* --- names ----------------------------------------------------------------------------------------------- */
 /* 1: a listing of the path's folder lacks it, and since then the program has changed no name, and has not communicated. */
 int64_t ph_absent(struct ph_k *k, int64_t dir, int64_t path);
+/* 1: the struct stat at `to` is set to what the file was when the keeper examined it, and no process of the tree has changed it since. */
+int64_t ph_examined(struct ph_k *k, int64_t dir, int64_t path, int64_t to, int64_t flags);
 /* Whether both names are there, in one directory, of two different regular files, on a mount that the plan covers and
  * whose file system writes a file out when it is renamed over another (ext4 with a journal). */
 bool ph_replaceable(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);

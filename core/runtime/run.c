@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "examined.h"
 #include "guard.h"
 #include "isolated.h"
 #include "keeper.h"
@@ -52,7 +53,7 @@ int64_t ph_run(struct ph_walk *walk, unsigned layer, const struct ph_handles *ha
 	}
 	for (uint32_t i = 0; i < words; i++)
 		before[i] = state[i];
-	k.timed = !walk->trial && ph_pay_due();
+	k.timed = !walk->trial && ph_pay_due() && !ph_layers[layer].rule->examines;	/* its answers are trials */
 	start = k.timed ? ph_ticks() : 0;
 	r = ph_guarded(&k, f, call->a, handles->run);
 	if (r == PH_FAULTED) {
@@ -94,8 +95,9 @@ int64_t ph_run_settle(struct ph_walk *walk, unsigned layer, struct ph_descriptio
 	uint32_t calls = walk->kernel_calls;
 	int64_t len = f->len, fd = walk->stand_in ? walk->stand_in - 1 : d->fd, r;
 	uint64_t start = ph_ticks();
-	bool kept = ph_keeper_begin(walk, d);
+	bool kept = ph_keeper_begin(walk, d), tells;
 
+	tells = ph_layers[layer].rule->effects && !walk->stand_in && ph_changes_begin(fd);
 	r = ph_guarded(&k, f, (const void *)fd, ph_layers[layer].rule->settle);
 	if (kept)
 		ph_keeper_end(d);
@@ -104,8 +106,13 @@ int64_t ph_run_settle(struct ph_walk *walk, unsigned layer, struct ph_descriptio
 		ph_layer_off(layer, PH_WHY_CONTAINED);
 		if (!ph_layers[layer].rule->buffer_bytes || ph_layers[layer].rule->reads_ahead)
 			__atomic_fetch_add(&ph_control->settle_failures, 1, __ATOMIC_RELAXED);
-		return walk->kernel_calls == calls ? write_out(&k, f, fd, len) : 0;
+		r = walk->kernel_calls == calls ? write_out(&k, f, fd, len) : 0;
+		if (tells)
+			ph_changes_end();
+		return r;
 	}
+	if (tells)
+		ph_changes_end();
 	if (start)
 		ph_pay_settle(layer, ph_ticks() - start);
 	return r;

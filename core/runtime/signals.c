@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+#include "examined.h"
 #include "hold.h"
 #include "linux.h"
 #include "peephole/abi_keeper.h"
@@ -84,6 +85,8 @@ uint64_t ph_signals_kept(uint64_t mask)
 static void prepare(int64_t signal, struct ph_action *a)
 {
 	a->mask = ph_signals_kept(a->mask);
+	if (a->handler > SIG_IGN)
+		ph_changes_handler(a->flags);
 	if (a->handler > SIG_IGN && ph_engine.rules && !wrap(signal, a))
 		ph_handler_begin();
 }

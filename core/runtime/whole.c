@@ -2,6 +2,7 @@
 #include "absent.h"
 #include "actions.h"
 #include "classes.h"
+#include "examined.h"
 #include "interest.h"
 #include "keeper.h"
 #include "naps.h"
@@ -32,6 +33,8 @@ void ph_settle_everything(enum ph_why why)
 		return;
 	if (why == PH_WHY_EXEC || why == PH_WHY_EXIT)
 		ph_settle_places(why);
+	if (why == PH_WHY_EXEC)
+		ph_changes_end();
 	if (why == PH_WHY_EXEC && ph_owed_any())	/* exit comes through the dispatcher */
 		ph_owed_settle(NULL);
 	if (!ph_anything_pending()) {
@@ -51,6 +54,7 @@ static void adopt_child(void)
 	if (__builtin_expect(!ph_hold_forked(), 1))
 		return;
 	if (!ph_keeper_leave()) {
+		ph_examined_end();
 		ph_armed = false;	/* the parent's memory is no place for this child's */
 		return;
 	}
@@ -58,6 +62,7 @@ static void adopt_child(void)
 	ph_process_forget();
 	ph_actions_adopt();
 	ph_naps_adopt();
+	ph_changes_adopt();
 	ph_hold_adopt();
 }
 
@@ -75,6 +80,7 @@ void ph_fork_begin(void)
 	if (!ph_at_work())
 		return;
 	ph_absent_forget();
+	ph_changes_begin(-1);
 	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
@@ -89,6 +95,7 @@ void ph_fork_end(void)
 		return;
 	ph_window_close();
 	ph_owed_blind(-1);
+	ph_changes_past();
 }
 
 void ph_disarm(enum ph_why why)
@@ -97,6 +104,7 @@ void ph_disarm(enum ph_why why)
 
 	if (!ph_at_work())
 		return;
+	ph_examined_end();
 	ph_owed_blind(1);
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
@@ -136,6 +144,7 @@ static void leave(uint32_t layers)
 {
 	struct ph_walk walk;
 
+	ph_examined_end();
 	if (ph_owed_any())
 		ph_owed_settle(NULL);
 	ph_walk_begin(&walk, NULL);

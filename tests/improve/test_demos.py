@@ -14,6 +14,8 @@ from peephole.improve.arm import arm
 RULES = Path(peephole.__file__).parent / "rules"
 #: rules that act on ext4 only
 EXT4_ONLY = ("exchange_rename",)
+#: rules that act, on a disk, only on files that nobody has changed for a minute (tests/rules/test_cache_stat.py)
+OLD_ONLY = ("cache_stat",)
 
 
 def run_both_ways(rule: str, work: Path, made: Path) -> int:
@@ -38,7 +40,7 @@ def test_a_demo_leaves_the_same_file_and_its_rule_acts(rule: str, tmp_path: Path
     work = tmp_path / "work"
     work.mkdir()
     hits = run_both_ways(rule, work, tmp_path)
-    assert hits >= 499 or rule in EXT4_ONLY  # a first open finds nothing to save
+    assert hits >= 499 or rule in EXT4_ONLY + OLD_ONLY  # a first open finds nothing to save
 
 
 @pytest.mark.root
@@ -46,7 +48,7 @@ def test_a_demo_leaves_the_same_file_and_its_rule_acts(rule: str, tmp_path: Path
 def test_a_demo_leaves_the_same_file_on_ext4(rule: str, ext4: Path, tmp_path: Path) -> None:
     work = ext4 / f"demo-{rule}"
     work.mkdir()
-    assert run_both_ways(rule, work, tmp_path) >= 499
+    assert run_both_ways(rule, work, tmp_path) >= 499 or rule in OLD_ONLY
 
 
 def test_reading_a_device_that_never_blocks_settles_nothing(tmp_path: Path) -> None:

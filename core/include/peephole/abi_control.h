@@ -58,7 +58,8 @@ struct ph_rule_control {
 	uint64_t why[PH_WHY_COUNT];
 	uint64_t price_ns;	/* what a hit saves by the plan; 0: not known, and the rule is not weighed */
 	uint64_t trust;		/* enum ph_trust */
-	uint64_t reserved[2];
+	uint64_t table_fd;	/* 1 + the descriptor of the keeper's table of files (abi_examined.h); 0: there is none, or no more */
+	uint64_t table_ino;
 };
 
 /* Only files on a listed device are handled; `rules` says by which rules (bit i = rules[i]). */

@@ -60,7 +60,8 @@ class _Rule(ctypes.Structure):
         ("why", ctypes.c_uint64 * len(WHYS)),
         ("price_ns", ctypes.c_uint64),
         ("trust", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64 * 2),
+        ("table_fd", ctypes.c_uint64),
+        ("table_ino", ctypes.c_uint64),
     )
 
 

@@ -21,12 +21,14 @@ from peephole.prove.model.machine import (
     EPOLLS,
     IDENTITIES,
     INODES,
+    NAMES,
     SIGNALS,
     Machine,
     Sizes,
     process_keys,
 )
 from peephole.prove.model.mechanisms import pending
+from peephole.prove.model.mechanisms.examined import is_so
 from peephole.prove.model.terms import Bool, add, and_, eq, iff, implies, ite, le, lt, most, not_
 from peephole.prove.vocabulary import NUMBERS
 
@@ -90,6 +92,8 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         return [Candidate(f"{MIRROR} absent names name nothing", _absent)]
     if "recalled" in rule.mechanisms:
         return action_candidates()
+    if "examined" in rule.mechanisms:
+        return [Candidate(f"{MIRROR} what is known of names is so", _known)]
     if not rule.per_file:
         return process_candidates(rule)
     text = "\n".join(map(ast.unparse, rule.pending.body))
@@ -178,6 +182,10 @@ def action_candidates() -> list[Candidate]:
 
 def _absent(s: dict[str, Any], d: int) -> Bool:
     return and_(*[implies(v, eq(s[f"n{k[7:]}"], -1)) for k, v in s.items() if k.startswith("absent.")])
+
+
+def _known(s: dict[str, Any], d: int) -> Bool:
+    return and_(*[is_so(s, j) for j in range(NAMES)])
 
 
 def _of_process(guard: str, fact: Callable[[dict[str, Any]], Bool]) -> Fact:

@@ -214,6 +214,8 @@ def _wrong(call: Call, step: Step, broken: str) -> str:
             return f"it sees another file than the original would have shown: {_both(step)}"
         case "survival":
             return f"SIGKILL here: {_both(step)}"
+        case "timestamps" if call.name == "stat":
+            return "it does not see that the file was read since (st_atime)"
         case "timestamps":
             return "the file's times are not set at this call; in the original they are, or the other way round"
         case "resources" | "timing" if "i0.pipe" in step.after:

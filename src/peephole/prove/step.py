@@ -19,6 +19,7 @@ from peephole.prove.model.machine import (
     FAR,
     IDEAL,
     INODES,
+    NAMES,
     Machine,
     Oracle,
     Sizes,
@@ -26,6 +27,7 @@ from peephole.prove.model.machine import (
     kernel_keys,
 )
 from peephole.prove.model.mechanisms import pending, settle_all, settle_owed
+from peephole.prove.model.mechanisms.examined import is_so
 from peephole.prove.model.terms import Bool, Num, Term, and_, eq, iff, implies, ite, lt, not_, or_
 
 SYNCS = ("fsync", "fdatasync")
@@ -202,7 +204,7 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
             # A description that is closed on both sides has no fields left to compare.
             differs = and_(lt(0, off.state[k.split(".")[0] + ".refs"]), differs)
         unlike[_group(k)].append(differs)
-    heard = sorted(set(on.out) | set(off.out))
+    heard = sorted((set(on.out) | set(off.out)) - {"read"})
     answer = or_(
         not_(eq(step.result, step.reference_result)),
         *[not_(same(on.out.get(k, 0), off.out.get(k, 0))) for k in heard],
@@ -225,7 +227,8 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
     now = _unlike(on.state, off.state, list(files_of(on.state)))
     names = [k for k in on.state if k[0] == "n"]
     out["survival"] = and_(healthy, or_(now, _unlike(on.state, off.state, names)))
-    out["timestamps"] = and_(healthy, _unlike(on.state, off.state, [k for k in keys_touched(on.state)]))
+    read = not_(same(on.out.get("read", 0), off.out.get("read", 0)))
+    out["timestamps"] = and_(healthy, or_(_unlike(on.state, off.state, keys_touched(on.state)), read))
     out["resources"] = and_(healthy, or_(*[lt(off.state[f"i{i}.size"], on.state[f"i{i}.size"]) for i in range(INODES)]))
     out["error-timing"] = or_(on.failed_in_settle, and_(healthy, step.elided))
     out["timing"] = and_(healthy, or_(on.later, not_(eq(on.asleep, off.asleep))))
@@ -266,6 +269,9 @@ def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answe
     if known:
         changed = [not_(same(step.before[f"n{k[7:]}"], step.after[f"n{k[7:]}"])) for k in known]
         out["rely"] = or_(*[and_(step.before[k], c) for k, c in zip(known, changed, strict=True)])
+    if "known.0" in step.before:
+        was, now = ([is_so(s, j) for j in range(NAMES)] for s in (step.before, step.after))
+        out["rely"] = or_(*[and_(a, not_(b)) for a, b in zip(was, now, strict=True)])
     if call.name not in ("other_writes", "other_truncates"):
         out["results"] = and_(call.name not in ("other_reads", "other_waits"), answer)
         out["contents"] = relation
@@ -281,7 +287,8 @@ def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answe
     out["append-atomicity"] = and_(appends, relation)
     out["atomicity"] = and_(touches, not_(appends), relation)
     out["contents"] = and_(not_(touches), relation)
-    out["rely"] = touches  # not an obligation: where the invariant may be lost to the other's change
+    # Not an obligation: where the invariant may be lost to the other's change.
+    out["rely"] = or_(out.get("rely", False), touches)
 
 
 def _compare_durable(step: Step, call: Call, on: Machine, off: Machine) -> None:

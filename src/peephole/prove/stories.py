@@ -169,9 +169,8 @@ class _Pool:
             run, state = max(*[rng.choice(self.runs) for _ in range(self.picks)], key=self._interest)
             shape = _shape(self.rule, self.focus, rng)
             if run.stale and rng.random() < 0.7:
-                shape = rng.choice(
-                    [s for s in alphabet_of(self.rule) if s.slots in ("d", "") and s.name in self.rule.handlers]
-                )
+                handled = [s for s in alphabet_of(self.rule) if reaches(s.name) in self.rule.handlers]
+                shape = rng.choice([s for s in handled if s.slots in ("d", "")])
         m = Machine(dict(state), self.rule, self.sizes)
         call = random_call(rng, shape, m, self.focus)
         own = {}

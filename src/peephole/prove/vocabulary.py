@@ -121,6 +121,7 @@ MECHANISMS: dict[str, Mechanism] = {
     "owe": Mechanism("ph_owe", ("fd", "num"), "num", False),
     "now": Mechanism("ph_now_ms", (), "num", False),
     "absent": Mechanism("ph_absent", ("fd", "path"), "num", True),
+    "examined": Mechanism("ph_examined", ("fd", "path", "buf", "num"), "num", False),
     "replaceable": Mechanism("ph_replaceable", ("fd", "path", "fd", "path"), "bool", True),
     "exchange": Mechanism("ph_k_exchange", ("fd", "path", "fd", "path"), "num", True),
     "unlinkat": Mechanism("ph_k_unlinkat", ("fd", "path"), "num", True),

@@ -19,6 +19,7 @@ from peephole.prove.model.mechanisms import (
     forget,
     forget_absent,
     forget_actions,
+    forget_examined,
     may_wait,
     settle,
     settle_all,
@@ -27,7 +28,7 @@ from peephole.prove.model.mechanisms import (
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, or_
 
 #: calls that reach rules under another name
-_REACHES = {"rename": "renameat"}
+_REACHES = {"rename": "renameat", "stat": "newfstatat"}
 #: calls of the alphabet that stand for others: which row of calls.def they take
 _AS = {"opaque": "fallocate", "fork_child": "fork", "pipe2": "openat", "exec_begins": "execve"}
 
@@ -59,6 +60,8 @@ class _Dispatch:
         kind = kind_of(self.call.name)
         if "absent.0" in self.m.state:
             forget_absent(self.m, self.call, kind)
+        if "known.0" in self.m.state:
+            forget_examined(self.m, self.call, kind)
         if "owed" in self.m.state:
             with self.m.under(not_(may_wait(self.m, self.call, kind))):
                 settle_owed(self.m, self.rule)
@@ -296,6 +299,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "flock": ("fd", "lock"),
     "rename": ("dir", "name", "dir", "to"),
     "unlink": ("name",),
+    "stat": ("dir", "name", "memory", "zero"),
     "nanosleep": ("n", "zero"),
     "clock_nanosleep": ("zero", "absolute", "n", "zero"),
     "rt_sigaction": ("signal", "act", "old", "bytes"),

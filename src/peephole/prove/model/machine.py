@@ -18,6 +18,8 @@ State is a flat dict from keys to terms or plain values:
     d{d}.f.NAME .len .b{k}      the rule's: fields, length of the buffer, its cells
     reflink                     the file system has reflinks
     absent.{j}                  the runtime knows that name j names nothing; only with rules that ask for it
+    known.{j} .ino .size .read  what the keeper knows of name j, if anything; only with rules that ask for it
+    i{i}.read                   which reads its times tell of; only with those
     owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
     threads                     our process has another thread; only with rules about interest
     q{q}.asked                  the runtime has asked whether this is an epoll: it will see its closing
@@ -243,7 +245,7 @@ def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
         k
         for k in keys
         if k != "owed"
-        and not k.startswith(("absent.", "recall"))
+        and not k.startswith(("absent.", "known.", "recall"))
         and not k.endswith(ours)
         and ".f." not in k
         and ".b" not in k
@@ -276,6 +278,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
             state[f"i{i}.pipe"] = bool_var(f"i{i}.pipe")
     if "absent" in rule.mechanisms:
         state |= {f"absent.{j}": bool_var(f"absent.{j}") for j in range(NAMES)}
+    if "examined" in rule.mechanisms:
+        state |= unknown_examined()
     if "owe" in rule.mechanisms:
         state["owed"] = one_of("owed", (-1, *range(DESCRIPTIONS)))
     if rule.about_actions:
@@ -296,6 +300,16 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= unknown_stream(rule, d)
         state[f"d{d}.err"] = 0
         state |= unknown_fields(rule, d)
+    return state
+
+
+def unknown_examined() -> dict[str, Any]:
+    """What is known of files by their names, and which reads of theirs their times tell of."""
+    state: dict[str, Any] = {f"i{i}.read": bool_var(f"i{i}.read") for i in range(INODES)}
+    for j in range(NAMES):
+        state |= {f"known.{j}": bool_var(f"known.{j}"), f"known.{j}.read": bool_var(f"known.{j}.read")}
+        state[f"known.{j}.ino"] = one_of(f"known.{j}.ino", tuple(range(INODES)))
+        state[f"known.{j}.size"] = num_var(f"known.{j}.size", CELLS)
     return state
 
 
@@ -350,7 +364,7 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     for i in range(INODES):
         state[f"i{i}.covered"] = True
     state["reflink"] = False
-    state |= {k: False for k in state if k.startswith("absent.")}
+    state |= {k: False for k in state if k.startswith(("absent.", "known.")) and k.count(".") == 1}
     if "owed" in state:
         state["owed"] = -1
     if "t.pid" in state:
@@ -360,6 +374,7 @@ def start_state(rule: RuleText) -> dict[str, Any]:
 
 _TRUTHS = (
     "special",
+    "read",
     "stream",
     "pipe",
     "in",
@@ -406,6 +421,8 @@ def well_formed(state: dict[str, Any], sizes: Sizes, alone: bool = True) -> Bool
         facts += _description_formed(state, sizes, d)
         if alone:
             facts += _alone(state, d)
+    if "known.0" in state:
+        facts += [and_(le(0, state[f"known.{j}.size"]), le(state[f"known.{j}.size"], CELLS)) for j in range(NAMES)]
     if "owed" in state:
         facts += _owed_formed(state)
     if "t.act0.handler" in state:

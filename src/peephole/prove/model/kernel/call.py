@@ -103,6 +103,9 @@ def perform(m: Machine, call: Call, oracle: Oracle) -> Num:
     is_open = m.is_open(call.slot)
     with m.under(is_open):
         r = CALLS[call.name](m, call, oracle)
+        if "i0.read" in m.state and call.name in ("read", "pread64"):
+            with m.under(lt(0, r)):
+                m.set_file(call.slot, "read", True)
     # A negative size is refused before the descriptor is looked at.
     closed = ite(lt(call["n"], 0), -EINVAL, -EBADF) if call.name == "ftruncate" else -EBADF
     r = ite(is_open, r, closed)

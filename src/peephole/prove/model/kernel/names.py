@@ -92,10 +92,12 @@ def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
 @kernel_call("stat")
 def stat(m: Machine, call: Call, oracle: Oracle) -> Num:
     ino = m.state[f"n{call['name']}"]
-    m.emit("ino", ino)
     for i in range(INODES):
         with m.under(eq(ino, i)):
+            m.emit("ino", i)
             m.emit("size", m.state[f"i{i}.size"])
+            if f"i{i}.read" in m.state:
+                m.emit("read", m.state[f"i{i}.read"])
     return ite(le(0, ino), 0, -ENOENT)  # type: ignore[no-any-return]
 
 

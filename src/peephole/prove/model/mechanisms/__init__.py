@@ -11,6 +11,7 @@ from peephole.prove.model.mechanisms.actions import ActionMechanisms, forget_act
 from peephole.prove.model.mechanisms.base import OPENS, Base, pending
 from peephole.prove.model.mechanisms.buffers import BufferMechanisms
 from peephole.prove.model.mechanisms.calls import CallMechanisms
+from peephole.prove.model.mechanisms.examined import ExaminedMechanisms, forget_examined
 from peephole.prove.model.mechanisms.files import FileMechanisms
 from peephole.prove.model.mechanisms.interest import InterestMechanisms
 from peephole.prove.model.mechanisms.names import NameMechanisms, forget_absent
@@ -27,6 +28,7 @@ class Mechanisms(
     FileMechanisms,
     OwedMechanisms,
     NameMechanisms,
+    ExaminedMechanisms,
     StreamMechanisms,
     InterestMechanisms,
     NapMechanisms,
@@ -92,6 +94,7 @@ __all__ = [
     "forget",
     "forget_absent",
     "forget_actions",
+    "forget_examined",
     "may_wait",
     "pending",
     "settle",
