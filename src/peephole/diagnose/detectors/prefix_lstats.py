@@ -4,10 +4,10 @@ Why it costs
     Resolving a/b/c by lstat of a, a/b and a/b/c walks the path three times; the kernel does it in one go.
 
 Rewritten by
-    `cache_stat`: prefixes that were asked before are answered while nothing changes.
+    No rule: `cache_stat` answers for regular files only.
 
 Gives up
-    freshness: a link that another program puts in the way is seen later.
+    A kept answer misses a link that another program puts in the way.
 
 How it is found
     lstat or readlink of a path that continues the path asked just before by one name, in chains of three or more,
@@ -24,7 +24,7 @@ from peephole.diagnose.tables import Tables, ordered
 SLUG = "prefix_lstats"
 CALLS = ("lstat", "newfstatat", "readlink", "readlinkat", "statx")
 KIND = "redundant"
-RULE = "cache_stat"
+RULE = None
 LAYER = ("library's realpath",)
 ADVICE = "resolve a directory once and keep it open (openat, openat2 with RESOLVE_NO_SYMLINKS)"
 BEFORE = {"lstat": "calls"}

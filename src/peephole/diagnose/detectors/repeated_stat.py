@@ -4,7 +4,8 @@ Why it costs
     stat, access and readlink walk the path each time: one to three microseconds, several times that when it is deep.
 
 Rewritten by
-    `cache_stat`. Programs can keep the answer, or keep the file open and ask the descriptor.
+    `cache_stat`, where a regular file is named from the working folder by newfstatat, as `git` and Python do. Programs
+    can keep the answer, or keep the file open and ask the descriptor.
 
 Gives up
     A kept answer misses what other programs change in the meantime.
@@ -26,11 +27,13 @@ SLUG = "repeated_stat"
 CALLS = ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat")
 KIND = "redundant"
 RULE = "cache_stat"
+LEFT_ALONE = "it answers only for regular files, named from the working folder"
 LAYER = ("library", "program")
 ADVICE = "keep the answer while nothing can have changed it, or keep the file open and use fstat"
 BEFORE = {"stat": "calls"}
 AFTER = {"answered": "calls"}
 
+_AT_FDCWD = (-100, 2**32 - 100)
 #: after these, any path may name something else
 _ANY = (
     "chdir",
@@ -97,4 +100,5 @@ def find(t: Tables) -> Any:
     after = ordered("image", "name", "at", "path")
     same = ibis.and_(*[(column == column.lag().over(after)).fill_null(False) for column in (_.ret, _.epoch, _.changed)])
     again = asked.mutate(same=same, begin_ns=_.ns.lag().over(after)).filter(_.same)
-    return instances(again, _.path, begin_ns=_.begin_ns, end_ns=_.ns)
+    answered = (_.name == "newfstatat") & (_.ret == 0) & _.at.isin(_AT_FDCWD) & ~_.path.startswith("/")
+    return instances(again, _.path, begin_ns=_.begin_ns, end_ns=_.ns, handled=answered)
