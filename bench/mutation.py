@@ -20,7 +20,7 @@ from peephole.errors import RuleError
 from peephole.prove.certificate import cache_folder, model_digest, prove_rule
 from peephole.prove.equivalence import breaks_like_a_neighbour, compare, first_fault, is_story_of_fault
 from peephole.prove.language import RuleText, load_rule
-from peephole.prove.model.kernel import OPEN_BITS
+from peephole.prove.model.kernel import NOFOLLOW, OPEN_BITS
 from peephole.prove.mutate import Mutant, mutants
 from peephole.prove.vocabulary import NUMBERS
 
@@ -28,7 +28,7 @@ FEW, SOME = 300, 1500  # trials of the search for a story, before and after the 
 DEAD, SAME, RIGHT, UNSEEN = "killed", "the same rule", "another right rule", "outside the model"
 UNKNOWN = "unknown"  # the solver gave up: neither killed nor explained
 #: flags of open that the model has not: they are among what every proof says it does not look at
-UNSEEN_FLAGS = [name for name, n in NUMBERS.items() if n.kind == "flag" and n.value not in OPEN_BITS]
+UNSEEN_FLAGS = [name for name, n in NUMBERS.items() if n.kind == "flag" and n.value not in (*OPEN_BITS, NOFOLLOW)]
 
 
 @dataclass(frozen=True)

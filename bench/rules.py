@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import cold, second, servers
+from bench import cold, later, second, servers
 from bench.commands import Commands, Job, run
 from bench.demo import python
 from bench.images import NoImage, file_system
@@ -37,6 +37,7 @@ LOADS = (
     "repeat_setting.bash_subshells",
     *second.LOADS,
     *cold.LOADS,
+    *later.LOADS,
 )
 SAVE = """import os, sys
 for i in range(int(sys.argv[2])):
@@ -138,4 +139,5 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
         raise NoBench(str(e)) from None
     second.measure(bench, [load for load in asked.loads or LOADS if load in second.LOADS])
     cold.measure(bench, [load for load in asked.loads or LOADS if load in cold.LOADS])
+    later.measure(bench, [load for load in asked.loads or LOADS if load in later.LOADS])
     return {"figures": bench.figures, "conditions": bench.conditions}

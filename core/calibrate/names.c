@@ -45,6 +45,17 @@ static int run_getxattr(struct bench *b, long arg)
 	return ph_fails(getxattr(b->file, "user.peephole", b->bytes, 64), ENODATA, EOPNOTSUPP);
 }
 
+/* As a listing asks: both attributes after a look at the file. */
+static int run_look_and_ask(struct bench *b, long arg)
+{
+	struct statx st;
+	int r = ph_result(statx(AT_FDCWD, b->file, AT_SYMLINK_NOFOLLOW, STATX_MODE | STATX_MTIME, &st));
+
+	(void)arg;
+	r = r < 0 ? r : ph_fails(lgetxattr(b->file, "security.selinux", b->bytes, 64), ENODATA, EOPNOTSUPP);
+	return r < 0 ? r : ph_fails(getxattr(b->file, "system.posix_acl_access", NULL, 0), ENODATA, EOPNOTSUPP);
+}
+
 /* The next of many files: a program saves one after the other, and each has long been on the disk. */
 static const char *next_path(struct bench *b)
 {
@@ -156,6 +167,7 @@ const struct op ph_name_ops[] = {
 	{ "access", 64, NULL, run_access, R_OK, 0 },
 	{ "chmod", 64, NULL, run_chmod, 0600, 0 },
 	{ "getxattr_absent", 64, NULL, run_getxattr, 0, 0 },
+	{ "getxattr_looked", 64, NULL, run_look_and_ask, 0, 2 },
 	{ "overwrite_4096", MANY, make_small, run_overwrite, SAVE_BYTES, 0 },
 	{ "overwrite_32768", MANY, make_large, run_overwrite, LARGE_BYTES, 0 },
 	{ "overwrite_again_4096", 16, make_one, run_overwrite_again, SAVE_BYTES, 0 },

@@ -80,7 +80,8 @@ static int make_memory(void)
 		setrlimit(RLIMIT_NOFILE, &size);
 	}
 	slots.memory = memfd_create("peephole", MFD_CLOEXEC);
-	if (slots.memory < 0 || ftruncate(slots.memory, (off_t)(PH_SLOTS * slots.keeping->slot_bytes)) < 0)
+	if (slots.memory < 0 ||
+	    ftruncate(slots.memory, (off_t)(PH_SLOTS * slots.keeping->slot_bytes + sizeof(struct ph_table))) < 0)
 		return fail("memory", strerror(errno));
 	for (unsigned i = 0; i < PH_SLOTS; i++)
 		slots.slots[i].process = -1;

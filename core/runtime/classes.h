@@ -32,7 +32,8 @@ union ph_notable {
 	struct {
 		uint16_t naps;		/* threads whose last call was a sleep (naps.c) */
 		uint16_t folders;	/* names that folders lack are known (absent.c) */
-		uint16_t closes;	/* in a row, until now (descriptions.c) */
+		uint8_t closes;		/* in a row, until now (descriptions.c) */
+		uint8_t files;		/* a file was looked at, or is being (attributes.c) */
 		uint16_t changes;	/* of files, that threads are in the middle of for all that is known (changes.c) */
 	};
 };

@@ -7,6 +7,7 @@
 #include "keeper.h"
 #include "numbers.h"
 #include "scans.h"
+#include "statx.h"
 
 _Alignas(4096) struct ph_region ph_region;
 static uint16_t description_of[PH_FDS];	/* index + 1, or 0 */
@@ -27,34 +28,16 @@ static bool fds_stale;			/* some may have come unseen */
 static struct { uint64_t dev, ino; } mapped[MAPPED_MAX];
 static unsigned n_mapped;
 
-struct kernel_statx {
-	uint32_t mask, blksize;
-	uint64_t attributes;
-	uint32_t nlink, uid, gid;
-	uint16_t mode, spare;
-	uint64_t ino, size, blocks, attributes_mask;
-	struct { int64_t s; uint32_t ns, spare; } atime, btime, ctime, mtime;
-	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
-	uint64_t more[14];
-};
-_Static_assert(sizeof(struct kernel_statx) == 256, "struct statx");
-
-/* As st_dev has it. */
-static uint64_t device(uint64_t major, uint64_t minor)
-{
-	return (major & 0xfffff000) << 32 | (major & 0xfff) << 8 | (minor & 0xffffff00) << 12 | (minor & 0xff);
-}
-
 static int64_t identify(int64_t dir, int64_t path, int64_t flags, struct ph_identity *out)
 {
-	struct kernel_statx st;
+	struct ph_statx st;
 	int64_t r = ph_syscall(PH_NR_statx, dir, path, flags, PH_STATX_BASIC_AND_BTIME, (int64_t)&st, 0);
 
 	if (r < 0)
 		return r;
 	*out = (struct ph_identity){
-		.dev = device(st.dev_major, st.dev_minor), .ino = st.ino, .mode = st.mode, .size = (int64_t)st.size,
-		.rdev = device(st.rdev_major, st.rdev_minor),
+		.dev = ph_statx_dev(&st), .ino = st.ino, .mode = st.mode, .size = (int64_t)st.size,
+		.rdev = ph_device(st.rdev_major, st.rdev_minor),
 		.links = st.nlink,
 		.born_ns = st.mask & PH_STATX_BTIME ? (uint64_t)st.btime.s * 1000000000 + st.btime.ns : 0,
 	};

@@ -1,6 +1,7 @@
 /* What happens to a call that reached C: the class that calls.def gives it decides what settles; rules with state on
  * the call's description are asked; everything else passes through. */
 #include "absent.h"
+#include "attributes.h"
 #include "classes.h"
 #include "examined.h"
 #include "naps.h"
@@ -24,6 +25,7 @@ int ph_dispatch_init(struct ph_control *control)
 	ph_answers_init();
 	ph_absent_forget();
 	ph_examined_join();
+	ph_attributes_init();
 	ph_armed = r == 0;
 	return r;
 }
@@ -45,6 +47,8 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 		ph_absent_before(c);
 	if (ph_examined_rule)
 		ph_changes_before(c);
+	if (ph_attributes_used)
+		ph_attributes_before(c);
 	if (ph_notable.closes && c->nr != PH_NR_close)
 		ph_fds_may_change();
 	if (ph_switched_off())

@@ -48,7 +48,7 @@ void ph_fd_path_of(char to[PH_FD_PATH_OF], uint64_t pid, int64_t fd)
 
 /* --- joining and leaving --------------------------------------------------------------------------------- */
 
-static int64_t open_memory(void)
+int64_t ph_keeper_memory(void)
 {
 	const struct ph_control *c = ph_control;
 	char path[PH_FD_PATH_OF];
@@ -168,7 +168,7 @@ static void join(void)
 	if (tried || !keeping())
 		return;
 	tried = true;
-	memory = open_memory();
+	memory = ph_keeper_memory();
 	if (memory < 0)
 		return;
 	pid = (uint32_t)ph_syscall(PH_NR_getpid, 0, 0, 0, 0, 0, 0);

@@ -10,6 +10,9 @@ static inline bool ph_kept(void)
 	return ph_region.head.pid != 0;
 }
 
+/* The keeper's memory, opened: a descriptor, or -errno. */
+int64_t ph_keeper_memory(void);
+
 /* What is pending lies in memory of our own from now on, and every description is forgotten: in a fork's child, and when
  * the runtime begins anew. False: there is no memory for it. */
 bool ph_keeper_leave(void);

@@ -4,6 +4,7 @@
 #include "guard.h"
 #include "keeper.h"
 #include "absent.h"
+#include "attributes.h"
 #include "numbers.h"
 #include "owed.h"
 #include "pipes.h"
@@ -57,7 +58,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	uint32_t offset = 0;
 
 	ph_control = control;
-	ph_owed_used = ph_absent_used = false;
+	ph_owed_used = ph_absent_used = ph_attributes_used = false;
 	ph_examined_rule = NULL;
 	ph_n_layers = 0;
 	ph_interest_layers = ph_memory_layers = ph_file_layers = ph_place_layers = 0;
@@ -86,6 +87,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		ph_absent_used |= rule->lists;
 		if (rule->examines)
 			ph_examined_rule = &control->rules[i];
+		ph_attributes_used |= rule->looks;
 		ph_pipes_used |= rule->pipes;
 		layer->state_words = size / 8;
 		layer->control = &control->rules[i];

@@ -48,6 +48,7 @@ struct ph_rule {
 	uint32_t n_handles;
 	bool lists;		/* asks what folders do not have (ph_absent) */
 	bool examines;		/* answers what files were (ph_examined) */
+	bool looks;		/* answers by what was seen of a file that the program has just looked at (ph_seen) */
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
@@ -150,6 +151,26 @@ int64_t ph_examined(struct ph_k *k, int64_t dir, int64_t path, int64_t to, int64
 bool ph_replaceable(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);
 int64_t ph_k_exchange(struct ph_k *k, int64_t old_dir, int64_t old, int64_t new_dir, int64_t new);
 int64_t ph_k_unlinkat(struct ph_k *k, int64_t dir, int64_t path);
+
+/* --- attributes of files ----------------------------------------------------------------------------------- */
+/* Before the program's statx: a number for what it will see of the path, or 0 where that is not followed; and after it, with
+ * what it has written to `statx`. */
+int64_t ph_look(struct ph_k *k, int64_t dir, int64_t path);
+void ph_looked(struct ph_k *k, int64_t look, int64_t path, int64_t statx);
+/* A number for what the program has seen of this path, if it has made no call since that could change the file or lead the
+ * path elsewhere, else 0. Of that: the file, as the path names it; when its inode has changed, or -1; whether it is a symbolic
+ * link. */
+int64_t ph_seen(struct ph_k *k, int64_t path);
+int64_t ph_seen_file(struct ph_k *k, int64_t seen);
+int64_t ph_seen_time(struct ph_k *k, int64_t seen);
+bool ph_seen_link(struct ph_k *k, int64_t seen);
+/* A number for the attribute of this name; 0: of its absence nothing may be remembered. */
+int64_t ph_attribute(struct ph_k *k, int64_t name);
+/* Milliseconds between a change time and the clock that changes now would be given; above 0, every one gets another time. */
+int64_t ph_age(struct ph_k *k, int64_t changed);
+/* The tree's table: that a file with this change time lacks this attribute; and whether it says so, in doubt 0. */
+void ph_lacks(struct ph_k *k, int64_t file, int64_t changed, int64_t attribute);
+int64_t ph_lacked(struct ph_k *k, int64_t file, int64_t changed, int64_t attribute);
 
 /* --- stream sockets -------------------------------------------------------------------------------------- */
 /* How many bytes, beside those that rules keep, the kernel surely takes on this socket without waiting, as long as the

@@ -66,7 +66,7 @@ int64_t ph_run(struct ph_walk *walk, unsigned layer, const struct ph_handles *ha
 			state[i] = before[i];
 		return contain(walk, &k);
 	}
-	if (start)
+	if (start && (k.hit || !ph_layers[layer].rule->looks))	/* what is learned pays in another program */
 		ph_pay_call(layer, ph_ticks() - start - k.below, k.hit);
 	return check.due && !k.forwarded ? ph_check_end(walk, layer, call, &check, r) : r;
 }

@@ -1,6 +1,7 @@
 /* What concerns everything that is pending: forks, threads, exec, exit, and switches that end a rule's work here. */
 #include "absent.h"
 #include "actions.h"
+#include "attributes.h"
 #include "classes.h"
 #include "examined.h"
 #include "interest.h"
@@ -81,6 +82,7 @@ void ph_fork_begin(void)
 		return;
 	ph_absent_forget();
 	ph_changes_begin(-1);
+	ph_attributes_forget();
 	ph_owed_blind(1);	/* a child that shares the memory makes its calls unseen */
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);

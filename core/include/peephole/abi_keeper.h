@@ -1,5 +1,6 @@
 /* What the runtime in a program and the keeper beside it share: memory in which a process has what is pending. The memory
- * is one memfd of the keeper's, with a slot for each process; which process has which slot stands in the control page.
+ * is one memfd of the keeper's, with a slot for each process, and behind them a table that belongs to all; which process has
+ * which slot stands in the control page.
  * The keeper reads a slot's head; what lies behind it only the runtime's own code knows, which the keeper loads. */
 #ifndef PEEPHOLE_ABI_KEEPER_H
 #define PEEPHOLE_ABI_KEEPER_H
@@ -8,7 +9,7 @@
 #include <stdint.h>
 
 #define PH_KEEPING_MAGIC 0x4745454b45504550ull	/* "PEPEKEEG" */
-#define PH_KEEPING_VERSION 2u
+#define PH_KEEPING_VERSION 3u
 #define PH_OWNER_KEEPER 0x21ull	/* as owner of a process's states (core/runtime/hold.h): no thread has this number */
 #define PH_DIRTY_WORDS 4
 
@@ -21,6 +22,17 @@ struct ph_head {
 	_Atomic uint64_t owner, local, ended;	/* core/runtime/hold.h */
 	_Atomic uint64_t dirty[PH_DIRTY_WORDS];	/* bit i: description i may have something pending */
 	uint64_t unused[506 - PH_DIRTY_WORDS];
+};
+
+/* Behind the last slot: what programs of the tree have found that files lack (core/runtime/attributes.c), a number for each,
+ * 0: free. `seed` makes them, so that nobody outside can aim at one. */
+#define PH_TABLE_WAYS 8
+#define PH_TABLE_SETS 32768
+
+struct ph_table {
+	uint64_t seed;
+	uint64_t unused[7];
+	uint64_t sets[PH_TABLE_SETS][PH_TABLE_WAYS];
 };
 
 /* What is asked of the runtime's code in the keeper. */
@@ -44,5 +56,6 @@ struct ph_keeping {
 
 _Static_assert(sizeof(struct ph_head) == 4096, "ph_head");
 _Static_assert(sizeof(struct ph_keep) == 32, "ph_keep");
+_Static_assert(sizeof(struct ph_table) == 64 + PH_TABLE_SETS * PH_TABLE_WAYS * 8, "ph_table");
 
 #endif

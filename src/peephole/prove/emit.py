@@ -109,6 +109,7 @@ def _table(rule: RuleText) -> str:
             f"\t.n_handles = {len(rule.handlers)},",
             *(["\t.lists = true,"] if "absent" in rule.mechanisms else []),
             *(["\t.examines = true,"] if "examined" in rule.mechanisms else []),
+            *(["\t.looks = true,"] if "seen" in rule.mechanisms else []),
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if {"fill", "peek"} & rule.mechanisms else []),
             *(["\t.recalls = true,"] if "recalled" in rule.mechanisms else []),

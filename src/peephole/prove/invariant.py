@@ -28,6 +28,7 @@ from peephole.prove.model.machine import (
     process_keys,
 )
 from peephole.prove.model.mechanisms import pending
+from peephole.prove.model.mechanisms.attributes import seen_holds, table_holds
 from peephole.prove.model.mechanisms.examined import is_so
 from peephole.prove.model.terms import Bool, add, and_, eq, iff, implies, ite, le, lt, most, not_
 from peephole.prove.vocabulary import NUMBERS
@@ -94,6 +95,11 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
         return action_candidates()
     if "examined" in rule.mechanisms:
         return [Candidate(f"{MIRROR} what is known of names is so", _known)]
+    if "lacked" in rule.mechanisms:
+        return [
+            Candidate(f"{MIRROR} what was looked at is as it was", lambda s, d: seen_holds(s)),
+            Candidate("what the table says is so of a file with that change time", lambda s, d: table_holds(s)),
+        ]
     if not rule.per_file:
         return process_candidates(rule)
     text = "\n".join(map(ast.unparse, rule.pending.body))

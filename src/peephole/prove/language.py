@@ -101,7 +101,7 @@ class RuleText:
     @property
     def remembers(self) -> bool:
         """Whether it answers from what it was told before, which others may have changed since."""
-        return bool(self.mechanisms & {"take", "copy_mapped", "absent", "examined"})
+        return bool(self.mechanisms & {"take", "copy_mapped", "absent", "examined", "lacked"})
 
     def given_up(self, profile: str) -> frozenset[str]:
         """What the rule says it gives up on file systems of this crash profile."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.prove.language import RuleText
-from peephole.prove.model.kernel import Call, Flags
+from peephole.prove.model.kernel import NOFOLLOW, Call, Flags
 from peephole.prove.model.machine import CELLS, INODES, NAMES, files_of
 from peephole.prove.step import Freedom, Step
 
@@ -23,7 +23,7 @@ _BITS = {
 }
 _ERRNOS = {
     1: "EPERM", 2: "ENOENT", 4: "EINTR", 5: "EIO", 9: "EBADF", 11: "EAGAIN", 13: "EACCES", 14: "EFAULT",
-    17: "EEXIST", 22: "EINVAL", 24: "EMFILE", 25: "ENOTTY", 28: "ENOSPC", 29: "ESPIPE", 95: "EOPNOTSUPP",
+    17: "EEXIST", 22: "EINVAL", 24: "EMFILE", 25: "ENOTTY", 28: "ENOSPC", 29: "ESPIPE", 61: "ENODATA", 95: "EOPNOTSUPP",
 }  # fmt: skip
 _COMMANDS = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL"}
 _HANDLERS = {0: "SIG_DFL", 1: "SIG_IGN", 2: "a handler", 3: "another handler"}
@@ -120,6 +120,18 @@ def _call(call: Call, before: dict[str, Any]) -> str:
             return f"ioctl({call.slot}, {_REQUESTS.get(w['request'], 'another request')}, {call.other})"
         case "copy_file_range":
             return f"copy_file_range({call.other}, {call.slot}{', at ' + str(w['offset']) if w['placed'] else ''})"
+        case "statx":
+            way = "AT_SYMLINK_NOFOLLOW" if w["flags"].has(NOFOLLOW) else "0"
+            return f"statx({_NAMES[w['name']]}, {way}{'' if w['asked'] else ', not asked for times'})"
+        case "getxattr" | "lgetxattr":
+            return f"{call.name}({_NAMES[w['name']]}, attribute {w['attribute']})"
+        case "lsetxattr":
+            what = "lsetxattr" if w["placed"] else "lremovexattr"
+            return f"{who}{what}({_NAMES[w['name']]}, attribute {w['attribute']})"
+        case "time_passes":
+            return f"{w['n']} steps of the clock pass"
+        case "other_learns":
+            return f"another program of the tree asks for attribute {w['attribute']} of {file}"
         case "dup2":
             return f"dup2({call.slot}, {call.other})"
         case "other_reads":

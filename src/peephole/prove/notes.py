@@ -16,7 +16,7 @@ from typing import Any
 
 from peephole.prove.language import RuleText, load_rule, rule_names
 from peephole.prove.model.alphabet import alphabet_of, plain_sizes
-from peephole.prove.model.kernel import OPEN_BITS, Call, Data, Flags
+from peephole.prove.model.kernel import NOFOLLOW, OPEN_BITS, Call, Data, Flags
 from peephole.prove.model.machine import Oracle, start_state, well_formed
 from peephole.prove.step import Freedom
 
@@ -125,7 +125,8 @@ def _call_from(raw: dict[str, Any]) -> Call:
     raw = _CALL | raw
     words = dict(raw["words"])
     if "flags" in words:
-        words["flags"] = Flags({b: b in words["flags"] for b in OPEN_BITS})
+        bits = (NOFOLLOW,) if raw["name"] == "statx" else OPEN_BITS
+        words["flags"] = Flags({b: b in words["flags"] for b in bits})
     if "data" in words:
         cells, good = words["data"]
         words["data"] = Data(tuple(cells), good)

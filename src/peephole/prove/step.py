@@ -26,7 +26,7 @@ from peephole.prove.model.machine import (
     files_of,
     kernel_keys,
 )
-from peephole.prove.model.mechanisms import pending, settle_all, settle_owed
+from peephole.prove.model.mechanisms import pending, seen_changes, settle_all, settle_owed
 from peephole.prove.model.mechanisms.examined import is_so
 from peephole.prove.model.terms import Bool, Num, Term, and_, eq, iff, implies, ite, lt, not_, or_
 
@@ -272,6 +272,8 @@ def _compare_other(step: Step, rule: RuleText, call: Call, start: Machine, answe
     if "known.0" in step.before:
         was, now = ([is_so(s, j) for j in range(NAMES)] for s in (step.before, step.after))
         out["rely"] = or_(*[and_(a, not_(b)) for a, b in zip(was, now, strict=True)])
+    if "seen.known" in step.before:
+        out["rely"] = seen_changes(step.before, step.after)
     if call.name not in ("other_writes", "other_truncates"):
         out["results"] = and_(call.name not in ("other_reads", "other_waits"), answer)
         out["contents"] = relation

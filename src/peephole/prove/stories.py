@@ -12,7 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 from peephole.prove.language import RuleText
-from peephole.prove.model.alphabet import ALPHABET, ERRORS, Shape, alphabet_of, plain_sizes, random_call, random_oracle
+from peephole.prove.model.alphabet import (
+    ALPHABET,
+    ATTRIBUTES,
+    ERRORS,
+    Shape,
+    alphabet_of,
+    plain_sizes,
+    random_call,
+    random_oracle,
+)
 from peephole.prove.model.dispatch import reaches
 from peephole.prove.model.kernel import CREAT, Call, Data, Flags
 from peephole.prove.model.machine import (
@@ -22,10 +31,12 @@ from peephole.prove.model.machine import (
     DESCRIPTIONS,
     FAR,
     IDENTITIES,
+    INODES,
     Machine,
     Oracle,
     start_state,
 )
+from peephole.prove.model.mechanisms.attributes import table_holds
 from peephole.prove.narrate import tell
 from peephole.prove.notes import Run, notes_of
 from peephole.prove.replay import replay
@@ -125,6 +136,8 @@ def _shape(rule: RuleText, focus: frozenset[str], rng: random.Random) -> Shape:
     likely = [s for s in alphabet if reaches(s.name) in focus]
     if likely and rng.random() < 0.5:
         return rng.choice(likely)
+    if "lacked" in rule.mechanisms and chance < 0.9:
+        return rng.choice(ATTRIBUTES)
     if not rule.about_files and chance < 0.9:
         return rng.choice(alphabet[len(ALPHABET) :])
     if chance < 0.2:
@@ -206,6 +219,8 @@ class _Pool:
         kept = sum(state[f"d{d}.h"] + (state[f"d{d}.len"] > 0) for d in range(DESCRIPTIONS))
         telling = [".f."] if self.rule.interest or "copy_mapped" in self.rule.mechanisms else []
         telling += [".known", ".waits"] if self.rule.about_actions else []
+        if "table.there" in state:  # above all where what the table says is not so
+            kept += 2 * state["table.there"] + state["seen.known"] + 5 * (table_holds(state) is False)
         return int(kept) + run.stale + sum(bool(v) for k, v in state.items() if any(t in k for t in telling))
 
 
@@ -237,6 +252,12 @@ def _random_start(rule: RuleText, rng: random.Random) -> dict[str, Any]:
             state[f"i{j}.covered"] = rng.random() > 0.03
     if rng.random() < 0.05:
         state["n2"] = state["n0"]
+    if "clock" in state:
+        for i in range(INODES):
+            state |= {f"i{i}.a{a}": rng.random() < 0.3 for a in range(2)}
+            state[f"i{i}.changed"] = rng.randint(1, state["clock"])
+        if rng.random() < 0.3:
+            state["n0"], state["i0.link"] = 0, 1
     if rule.process:
         for name in IDENTITIES:
             state[f"t0.{name}"] = state[f"t1.{name}"] = rng.randint(0, 2)
@@ -316,7 +337,7 @@ def _simpler_words(call: Call) -> Iterable[dict[str, Any]]:
         if isinstance(value, Flags):
             for bit in [b for b, on in value.bits.items() if on and b != CREAT]:
                 yield call.words | {word: Flags(value.bits | {bit: False})}
-            if value.bits[CREAT]:
+            if value.bits.get(CREAT):
                 yield call.words | {word: Flags(value.bits | {CREAT: False})}
         elif isinstance(value, Data):
             if value.good != CHUNK:

@@ -48,8 +48,8 @@ class Symbolic:
 
 def _seen(state: dict[str, Any], d: int) -> tuple[Any, ...]:
     """All of a state that a fact about one description can be about."""
-    mine, others = f"d{d}.", ("d",) if "known.0" in state or "absent.0" in state else ("d", "n")
-    return tuple(getattr(v, "id", ("#", v)) for k, v in state.items() if k.startswith(mine) or k[0] not in others)
+    mine = f"d{d}."
+    return tuple(getattr(v, "id", ("#", v)) for k, v in state.items() if k.startswith(mine) or k[0] != "d")
 
 
 _facts: dict[tuple[Any, ...], Bool] = {}

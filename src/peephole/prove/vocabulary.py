@@ -41,6 +41,7 @@ _FLAGS = {
     "O_SYNC": 0o4000000,  # the bit that O_SYNC has beyond O_DSYNC
     "O_PATH": 0o10000000,
     "O_TMPFILE": 0o20000000,  # the bit that O_TMPFILE has beyond O_DIRECTORY
+    "AT_SYMLINK_NOFOLLOW": 0x100,  # of statx
 }
 _ERRNOS = {
     "ENOENT": 2,
@@ -53,6 +54,7 @@ _ERRNOS = {
     "EINVAL": 22,
     "ENOTTY": 25,
     "ENOSPC": 28,
+    "ENODATA": 61,
     "EOPNOTSUPP": 95,
     "ESPIPE": 29,
 }
@@ -122,6 +124,16 @@ MECHANISMS: dict[str, Mechanism] = {
     "now": Mechanism("ph_now_ms", (), "num", False),
     "absent": Mechanism("ph_absent", ("fd", "path"), "num", True),
     "examined": Mechanism("ph_examined", ("fd", "path", "buf", "num"), "num", False),
+    "look": Mechanism("ph_look", ("fd", "path"), "num", False),
+    "looked": Mechanism("ph_looked", ("num", "path", "buf"), "none", False),
+    "seen": Mechanism("ph_seen", ("path",), "num", False),
+    "seen_file": Mechanism("ph_seen_file", ("num",), "num", False),
+    "seen_link": Mechanism("ph_seen_link", ("num",), "bool", False),
+    "seen_time": Mechanism("ph_seen_time", ("num",), "num", False),
+    "attribute": Mechanism("ph_attribute", ("path",), "num", False),
+    "age": Mechanism("ph_age", ("num",), "num", False),
+    "lacks": Mechanism("ph_lacks", ("num", "num", "num"), "none", False),
+    "lacked": Mechanism("ph_lacked", ("num", "num", "num"), "num", False),
     "replaceable": Mechanism("ph_replaceable", ("fd", "path", "fd", "path"), "bool", True),
     "exchange": Mechanism("ph_k_exchange", ("fd", "path", "fd", "path"), "num", True),
     "unlinkat": Mechanism("ph_k_unlinkat", ("fd", "path"), "num", True),
@@ -179,8 +191,10 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
-O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE = (_FLAGS[n] for n in list(_FLAGS)[6:])
-ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, EOPNOTSUPP, ESPIPE = _ERRNOS.values()
+O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE, AT_SYMLINK_NOFOLLOW = (_FLAGS[n] for n in list(_FLAGS)[6:])
+ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, ENODATA, EOPNOTSUPP, ESPIPE = (
+    _ERRNOS.values()
+)
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]

@@ -5,13 +5,15 @@ Why it costs
     times for each file.
 
 Rewritten by
-    `absent_xattr`: where a mount was seen to hold none, the answer is ENODATA.
+    `absent_xattr`: where another program of the same command was told ENODATA before, and the file has not changed
+    since, the answer is ENODATA. The program has to have looked at the file by statx just before, as `ls -l` does.
 
 Gives up
-    freshness: an attribute that another program sets meanwhile is not seen.
+    freshness: an attribute that another program sets between the look at the file and the question is not seen.
 
 How it is found
-    getxattr, lgetxattr, fgetxattr or their lists, failing with ENODATA or EOPNOTSUPP, or listing nothing.
+    getxattr, lgetxattr, fgetxattr or their lists, failing with ENODATA or EOPNOTSUPP, or listing nothing. Prices are
+    of a question with its share of the look before it.
 """
 
 from __future__ import annotations
@@ -19,16 +21,17 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import instances
-from peephole.diagnose.tables import Tables
+from peephole.diagnose.tables import Tables, ordered
 
 SLUG = "absent_xattrs"
 CALLS = ("getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr", "getxattrat", "listxattrat")
 KIND = "dead"
 RULE = "absent_xattr"
+LEFT_ALONE = "it answers only what another program of the same command was told of the same path before"
 LAYER = ("library (libacl, libselinux, libcap)",)
 ADVICE = "do not ask for what the file system does not keep (ls --color without ca= entries, cp --no-preserve=xattr)"
-BEFORE = {"getxattr_absent": "calls"}
-AFTER = {"answered": "calls"}
+BEFORE = {"getxattr_looked": "calls"}
+AFTER = {"absent_xattr:getxattr_looked": "calls"}
 
 ENODATA, EOPNOTSUPP = -61, -95
 
@@ -51,4 +54,7 @@ def find(t: Tables) -> Any:
 
     nothing = _.ret.isin((ENODATA, EOPNOTSUPP)) | (_.name.contains("list") & (_.ret == 0))
     asked = t.calls.filter(_.name.isin(CALLS), nothing)
-    return instances(asked, ibis.coalesce(_.path, ibis.literal("open files")))
+    # Of a folder `ls` asks by one call for two attributes: only what another program asked has been answered before.
+    asked = asked.mutate(first=_.image.first().over(ordered("path", "name")))
+    answered = _.path.notnull() & _.name.isin(("getxattr", "lgetxattr")) & (_.ret == ENODATA) & (_.first != _.image)
+    return instances(asked, ibis.coalesce(_.path, ibis.literal("open files")), handled=answered)

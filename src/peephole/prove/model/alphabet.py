@@ -12,7 +12,7 @@ from typing import Any
 
 from peephole.prove.calls import call_table
 from peephole.prove.language import RuleText
-from peephole.prove.model.kernel import APPEND, CREAT, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags
+from peephole.prove.model.kernel import APPEND, CREAT, NOFOLLOW, OPEN_BITS, RDWR, TRUNC, WRONLY, Call, Data, Flags
 from peephole.prove.model.machine import (
     ACTION,
     CELL_MAX,
@@ -47,6 +47,7 @@ _WORDS: dict[str, tuple[int, int]] = {
     "id": (0, CELL_MAX),
     "good": (0, CHUNK),  # cells of the program's memory that can be written
     "row": (0, 3),  # how often the thread has asked for this sleep in a row; 0: its time can't be read
+    "attribute": (0, 1),
     "absolute": (0, 1),  # until a time, not for a while
     "signal": (0, SIGNALS),  # the last one has no action
     "act": (0, 3),  # none; one; one that can't be read; one with flags that this kernel drops
@@ -168,12 +169,22 @@ INTEREST: tuple[Shape, ...] = (
     Shape("other_waits", "", ("epoll",), by="other"),
     Shape("other_controls", "d", ("epoll", "op", "mask", "tag"), by="other"),
 )
+#: Calls about attributes and change times, for rules that remember what files lack.
+ATTRIBUTES: tuple[Shape, ...] = (
+    Shape("statx", "", ("name", "how", "asked")),
+    Shape("lgetxattr", "", ("name", "attribute")),
+    Shape("getxattr", "", ("name", "attribute")),
+    Shape("lsetxattr", "", ("name", "attribute", "placed")),
+    Shape("lsetxattr", "", ("name", "attribute", "placed"), by="other"),
+    Shape("time_passes", "", ("n",), by="other"),
+    Shape("other_learns", "", ("inode", "attribute"), by="other"),
+)
 
 
 def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
     """The calls that a proof of this rule looks at; the first is the one that gives state."""
     about = INTEREST if rule.interest else STREAMS if rule.streams else PIPES if rule.pipes else ()
-    known = about + ALPHABET
+    known = (ATTRIBUTES if "lacked" in rule.mechanisms else about) + ALPHABET
     return (
         known
         + (PROCESS if rule.process else ())
@@ -219,8 +230,10 @@ def unknown_call(shape: Shape) -> tuple[Call, Bool]:
             words[word] = 0
         elif word == "to":
             words[word] = 1
-        elif word in ("append", "placed"):
+        elif word in ("append", "placed", "asked"):
             words[word] = bool_var(f"arg.{word}")
+        elif word == "how":
+            words["flags"] = Flags({NOFOLLOW: bool_var("arg.nofollow")})
         elif word == "flags":
             words[word] = Flags({b: bool_var(f"arg.flag{b}") for b in OPEN_BITS})
         elif word == "data":
@@ -269,13 +282,21 @@ def random_call(rng: random.Random, shape: Shape, m: Machine, focus: frozenset[s
     words: dict[str, Any] = {}
     for word in shape.words:
         if word == "name":
-            words[word] = rng.randrange(NAMES)
+            # What is remembered of a name shows where it is looked at again.
+            again = m.state.get("table.there") is True and rng.random() < 0.5
+            words[word] = m.state["seen.name"] if again else rng.randrange(NAMES)
+        elif word == "attribute" and m.state["table.there"] and rng.random() < 0.7:
+            words[word] = max(0, m.state["table.which"] - 1)
         elif word == "to":
             words[word] = (words["name"] + rng.randrange(1, NAMES)) % NAMES
         elif word == "inode":
             words[word] = rng.randrange(INODES)
         elif word in ("append", "placed"):
             words[word] = rng.random() < (0.8 if shape.name == "fcntl" else 0.4)
+        elif word == "asked":
+            words[word] = rng.random() < 0.8
+        elif word == "how":
+            words["flags"] = Flags({NOFOLLOW: rng.random() < 0.6})
         elif word == "flags":
             words[word] = random_flags(rng, focus)
         elif word == "data":

@@ -20,6 +20,7 @@ from peephole.prove.model.mechanisms import (
     forget_absent,
     forget_actions,
     forget_examined,
+    forget_seen,
     may_wait,
     settle,
     settle_all,
@@ -62,6 +63,8 @@ class _Dispatch:
             forget_absent(self.m, self.call, kind)
         if "known.0" in self.m.state:
             forget_examined(self.m, self.call, kind)
+        if "seen.known" in self.m.state:
+            forget_seen(self.m, self.call, kind)
         if "owed" in self.m.state:
             with self.m.under(not_(may_wait(self.m, self.call, kind))):
                 settle_owed(self.m, self.rule)
@@ -300,6 +303,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "rename": ("dir", "name", "dir", "to"),
     "unlink": ("name",),
     "stat": ("dir", "name", "memory", "zero"),
+    "statx": ("dir", "name", "flags", "mode", "memory"),
+    "getxattr": ("name", "attribute", "memory", "mode"),
+    "lgetxattr": ("name", "attribute", "memory", "mode"),
     "nanosleep": ("n", "zero"),
     "clock_nanosleep": ("zero", "absolute", "n", "zero"),
     "rt_sigaction": ("signal", "act", "old", "bytes"),

@@ -20,6 +20,10 @@ State is a flat dict from keys to terms or plain values:
     absent.{j}                  the runtime knows that name j names nothing; only with rules that ask for it
     known.{j} .ino .size .read  what the keeper knows of name j, if anything; only with rules that ask for it
     i{i}.read                   which reads its times tell of; only with those
+    i{i}.a{a} .changed .link    the attributes that are there, the change time, the name that a link leads to
+    clock                       what changes now are stamped with; these only with rules about attributes
+    seen.*                      what the program has looked at: a name, the inode, its change time, whether a link
+    table.*                     one thing that the tree's table says: this inode at this time lacks this attribute
     owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
     threads                     our process has another thread; only with rules about interest
     q{q}.asked                  the runtime has asked whether this is an epoll: it will see its closing
@@ -71,6 +75,7 @@ BOUNDS = {
 }
 #: Data is only copied and compared, never looked at: a few values tell any two cells apart that may differ.
 CELL_MAX = 7
+CLOCK_MAX = 7  # steps of the clock
 FAR = 99  # more cells than any call asks for: no short count
 
 
@@ -170,6 +175,8 @@ class Machine:
     def touch(self, inode: int) -> None:
         """A file was changed."""
         self.set(f"i{inode}.touched", True)
+        if "clock" in self.state:
+            self.set(f"i{inode}.changed", self.state["clock"])
         self.set(f"i{inode}.dirty", True)
 
     def snapshot(self) -> None:
@@ -245,7 +252,7 @@ def _kernel_keys(keys: tuple[str, ...]) -> list[str]:
         k
         for k in keys
         if k != "owed"
-        and not k.startswith(("absent.", "known.", "recall"))
+        and not k.startswith(("absent.", "known.", "recall", "seen.", "table."))
         and not k.endswith(ours)
         and ".f." not in k
         and ".b" not in k
@@ -280,6 +287,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         state |= {f"absent.{j}": bool_var(f"absent.{j}") for j in range(NAMES)}
     if "examined" in rule.mechanisms:
         state |= unknown_examined()
+    if "lacked" in rule.mechanisms:
+        state |= unknown_attributes()
     if "owe" in rule.mechanisms:
         state["owed"] = one_of("owed", (-1, *range(DESCRIPTIONS)))
     if rule.about_actions:
@@ -310,6 +319,20 @@ def unknown_examined() -> dict[str, Any]:
         state |= {f"known.{j}": bool_var(f"known.{j}"), f"known.{j}.read": bool_var(f"known.{j}.read")}
         state[f"known.{j}.ino"] = one_of(f"known.{j}.ino", tuple(range(INODES)))
         state[f"known.{j}.size"] = num_var(f"known.{j}.size", CELLS)
+    return state
+
+
+def unknown_attributes() -> dict[str, Any]:
+    """What the kernel knows of files' attributes, and the runtime of files that were looked at."""
+    state: dict[str, Any] = {"clock": num_var("clock", CLOCK_MAX)}
+    for i in range(INODES):
+        state |= {f"i{i}.{n}": bool_var(f"i{i}.{n}") for n in ("a0", "a1")}
+        state[f"i{i}.changed"] = num_var(f"i{i}.changed", CLOCK_MAX)
+        state[f"i{i}.link"] = one_of(f"i{i}.link", (-1, *range(NAMES)))
+    state |= {k: bool_var(k) for k in ("seen.known", "seen.linked", "table.there")}
+    state |= {k: one_of(k, tuple(range(INODES))) for k in ("seen.file", "table.file")}
+    state |= {"seen.name": one_of("seen.name", tuple(range(NAMES)))}
+    state |= {k: num_var(k) for k in ("seen.time", "table.time", "table.which")}
     return state
 
 
@@ -367,6 +390,8 @@ def start_state(rule: RuleText) -> dict[str, Any]:
     state |= {k: False for k in state if k.startswith(("absent.", "known.")) and k.count(".") == 1}
     if "owed" in state:
         state["owed"] = -1
+    if "clock" in state:
+        state |= {"clock": 3} | {f"i{i}.link": -1 for i in range(INODES)}
     if "t.pid" in state:
         state |= {"t.pid": 1, "t.mapped": True}
     return state
@@ -383,6 +408,10 @@ _TRUTHS = (
     "waits",
     "known",
     "told",
+    "a0",
+    "a1",
+    "linked",
+    "there",
     "covered",
     "mapped",
     "touched",
@@ -428,6 +457,9 @@ def well_formed(state: dict[str, Any], sizes: Sizes, alone: bool = True) -> Bool
     if "t.act0.handler" in state:
         facts += [and_(le(0, state[k]), le(state[k], most)) for k, most in action_keys().items()]
         facts += [lt(state[f"{k}{j}.held"], KILL) for j in range(SIGNALS) for k in ("t.act", "recall")]
+    if "clock" in state:
+        facts += [and_(le(-1, state[k]), le(state[k], CLOCK_MAX)) for k in ("seen.time", "table.time")]
+        facts += [and_(le(0, state["table.which"]), le(state["table.which"], 2))]
     if "t.pid" in state:
         facts += [and_(le(0, state[k]), le(state[k], CELL_MAX)) for k in process_keys() if k != "t.mapped"]
     return and_(*facts)

@@ -5,7 +5,7 @@ the state under the machine's guard and gives the result: a count, or -errno. A 
 never a no-op. What is left out of the alphabet is listed in EXCLUDED and printed with every proof.
 """
 
-from peephole.prove.model.kernel import actions, interest, others, processes, streams
+from peephole.prove.model.kernel import actions, attributes, interest, others, processes, streams
 from peephole.prove.model.kernel.call import (
     APPEND,
     CALLS,
@@ -18,10 +18,12 @@ from peephole.prove.model.kernel.call import (
     EINVAL,
     EIO,
     EMFILE,
+    ENODATA,
     ENOENT,
     ENOSPC,
     EXCL,
     EXCLUDED,
+    NOFOLLOW,
     OPEN_BITS,
     PATH,
     RDWR,
@@ -51,6 +53,7 @@ __all__ = [
     "EINVAL",
     "EIO",
     "EMFILE",
+    "ENODATA",
     "ENOENT",
     "ENOSPC",
     "EXCL",
@@ -59,6 +62,7 @@ __all__ = [
     "F_GETFL",
     "F_SETFD",
     "F_SETFL",
+    "NOFOLLOW",
     "OPEN_BITS",
     "PATH",
     "RDWR",
@@ -69,6 +73,7 @@ __all__ = [
     "Data",
     "Flags",
     "actions",
+    "attributes",
     "cell_at",
     "free_inode",
     "interest",

@@ -11,7 +11,7 @@ from peephole.prove.model.machine import DESCRIPTIONS, Machine, Oracle
 from peephole.prove.model.terms import Bool, Num, iff, ite, lt, not_, or_
 
 EPERM, ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL = 1, 2, 4, 5, 9, 11, 14, 17, 22
-EMFILE, ENOTTY, ENOSPC, ESPIPE, EOPNOTSUPP = 24, 25, 28, 29, 95
+EMFILE, ENOTTY, ENOSPC, ESPIPE, ENODATA, EOPNOTSUPP = 24, 25, 28, 29, 61, 95
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 
 #: What the proof does not look at: each one an assumption, printed and counted.
@@ -28,6 +28,8 @@ EXCLUDED = (
     "what inotify, fanotify and /proc report",
     "another thread that looks at a name while a call on that name is under way",
     "threads that had different users when the program began, and an overflow id other than 65534",
+    "a clock that is set back; change times, labels and access lists that change otherwise than by calls of the kernel",
+    "symbolic links that lead to links, or that are opened or cut by their names",
     "readers of a pipe that came to its end through /proc, pidfd_getfd or a socket; bytes that change in a pipe",
 )
 
@@ -73,6 +75,7 @@ class Call:
 WRONLY, RDWR, CREAT, EXCL, TRUNC, APPEND, DSYNC, SYNC, PATH = (
     0o1, 0o2, 0o100, 0o200, 0o1000, 0o2000, 0o10000, 0o4000000, 0o10000000,
 )  # fmt: skip
+NOFOLLOW = 0x100  # AT_SYMLINK_NOFOLLOW, of statx
 OPEN_BITS = (WRONLY, RDWR, CREAT, EXCL, TRUNC, APPEND, DSYNC, SYNC, PATH)
 
 Function = Callable[[Machine, Call, Oracle], Num]

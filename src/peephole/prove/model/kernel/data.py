@@ -219,6 +219,8 @@ def cut_inode(m: Machine, i: int, n: Num) -> None:
 def truncate(m: Machine, call: Call, oracle: Oracle) -> Num:
     """By name: also what another process does to a file through a descriptor of its own."""
     ino, n = m.state[f"n{call['name']}"], call["n"]
+    for i in range(INODES if "clock" in m.state else 0):  # a link would be followed
+        m.leave(and_(eq(ino, i), le(0, m.state[f"i{i}.link"])))
     for i in range(INODES):
         with m.under(and_(eq(ino, i), not_(m.state[f"i{i}.special"]))):
             cut_inode(m, i, n)

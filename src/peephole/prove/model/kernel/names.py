@@ -41,12 +41,20 @@ def make_inode(m: Machine, i: Num, name: int) -> None:
             for c in range(CELLS):
                 m.set(f"i{k}.c{c}", 0)
             m.set(f"i{k}.special", False)
-            for kind in ("stream", "pipe"):
+            for kind in ("stream", "pipe", "a0", "a1"):
                 if f"i{k}.{kind}" in m.state:
                     m.set(f"i{k}.{kind}", False)
+            if f"i{k}.link" in m.state:
+                m.set(f"i{k}.link", -1)
             m.touch(k)
     m.set(f"n{name}", i)
     m.snapshot()
+
+
+def no_link(m: Machine, inode: Num) -> None:
+    """Only `statx` and `getxattr` follow symbolic links here."""
+    for i in range(INODES if "clock" in m.state else 0):
+        m.leave(and_(eq(inode, i), le(0, m.state[f"i{i}.link"])))
 
 
 def new_slot(m: Machine) -> int:
@@ -64,6 +72,7 @@ def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
     if slot < 0:
         return -EMFILE
     ino = m.state[f"n{j}"]
+    no_link(m, ino)
     exists, is_path = le(0, ino), flags.has(PATH)
     creates = and_(flags.has(CREAT), not_(is_path))
     error, fine = first_error(
@@ -92,6 +101,7 @@ def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
 @kernel_call("stat")
 def stat(m: Machine, call: Call, oracle: Oracle) -> Num:
     ino = m.state[f"n{call['name']}"]
+    no_link(m, ino)
     for i in range(INODES):
         with m.under(eq(ino, i)):
             m.emit("ino", i)

@@ -8,6 +8,7 @@ from peephole.prove.language import RuleText
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.machine import DESCRIPTIONS, IDEAL, Machine
 from peephole.prove.model.mechanisms.actions import ActionMechanisms, forget_actions
+from peephole.prove.model.mechanisms.attributes import AttributeMechanisms, forget_seen, seen_changes
 from peephole.prove.model.mechanisms.base import OPENS, Base, pending
 from peephole.prove.model.mechanisms.buffers import BufferMechanisms
 from peephole.prove.model.mechanisms.calls import CallMechanisms
@@ -34,6 +35,7 @@ class Mechanisms(
     NapMechanisms,
     PipeMechanisms,
     ActionMechanisms,
+    AttributeMechanisms,
 ):
     """The mechanisms that a handler or settle may use."""
 
@@ -95,8 +97,10 @@ __all__ = [
     "forget_absent",
     "forget_actions",
     "forget_examined",
+    "forget_seen",
     "may_wait",
     "pending",
+    "seen_changes",
     "settle",
     "settle_all",
     "settle_owed",

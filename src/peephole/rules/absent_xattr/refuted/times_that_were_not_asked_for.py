@@ -1,0 +1,65 @@
+"""A wrong neighbour, kept so that the prover must refute it."""
+
+from peephole.prove.vocabulary import (
+    AT_SYMLINK_NOFOLLOW,
+    ENODATA,
+    FRESHNESS,
+    Rule,
+    buf,
+    fd,
+    flags,
+    num,
+    ok,
+    path,
+    result,
+    word,
+)
+
+
+class AbsentXattr(Rule):
+    """Breaks results.
+
+    What statx was not asked for it does not tell: then nothing shows whether the file has changed.
+    """
+
+    relaxes = {FRESHNESS}
+
+    def statx(k, dir: fd, name: path, flags: flags, mask: word, out: buf) -> result:
+        look = k.look(dir, name)
+        r = k.forward()
+        if ok(r) and flags & AT_SYMLINK_NOFOLLOW:
+            k.looked(look, name, out)
+        return r
+
+    def lgetxattr(k, name: path, attribute: path, value: buf, size: num) -> result:
+        seen = k.seen(name)
+        which = k.attribute(attribute)
+        file = k.seen_file(seen)
+        changed = k.seen_time(seen)
+        if which == 0:
+            return k.forward()
+        known = k.lacked(file, changed, which)
+        if known == 1:
+            k.hit()
+            return -ENODATA
+        r = k.forward()
+        if r == -ENODATA and k.age(changed) > 0:
+            k.lacks(file, changed, which)
+        return r
+
+    def getxattr(k, name: path, attribute: path, value: buf, size: num) -> result:
+        seen = k.seen(name)
+        which = k.attribute(attribute)
+        link = k.seen_link(seen)
+        file = k.seen_file(seen)
+        changed = k.seen_time(seen)
+        if which == 0 or link:
+            return k.forward()
+        known = k.lacked(file, changed, which)
+        if known == 1:
+            k.hit()
+            return -ENODATA
+        r = k.forward()
+        if r == -ENODATA and k.age(changed) > 0:
+            k.lacks(file, changed, which)
+        return r
