@@ -62,6 +62,7 @@ def pairs(rule: str, words: Sequence[str], count: int, out: Path) -> dict[str, A
     plain = {name: value for name, value in os.environ.items() if name not in SKEWING}
     order = random.Random(SEED)
     first, later, hits = [], [], 0
+    run(words, plain, out)
     for turn in range(FIRSTS):
         with arm([rule]) as armed:
             improved = armed.environment(plain)

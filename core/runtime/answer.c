@@ -232,6 +232,11 @@ static bool answered_by_name(const struct ph_call *c, unsigned layer, int64_t *r
 	return true;
 }
 
+bool ph_answer_tries(int64_t nr)
+{
+	return rows[nr].nameless;
+}
+
 PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
 {
 	const struct row *row;

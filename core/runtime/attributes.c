@@ -24,6 +24,7 @@ enum {
 
 #define FILES_A_SET 2		/* of up to three attributes each */
 #define SECOND 1000000000ll
+#define MILLISECOND 1000000
 
 /* The file that the program has looked at last. Good as long as `since` is the generation: every call that may change a file,
  * or what a path means, begins another, also one that a signal handler makes in the middle of this. */
@@ -316,14 +317,18 @@ int64_t ph_seen_time(struct ph_k *k, int64_t number)
 	return number && (uint64_t)number == seen.since && (uint64_t)number == generation ? changed : -1;
 }
 
-/* Of a file system that counts seconds, the second has to be over. */
+/* Of a file system that counts seconds, the second has to be over. The clock is asked only where what it said before does not
+ * do: it goes on, so that every file is at least as old as it was then. */
 int64_t ph_age(struct ph_k *k, int64_t changed)
 {
+	static int64_t clock;
 	int64_t now[2] = { 0, 0 }, end = changed % SECOND ? changed : changed + SECOND;
 
 	(void)k;
-	ph_syscall(PH_NR_clock_gettime, CLOCK_REALTIME_COARSE, (int64_t)now, 0, 0, 0, 0);
-	return (now[0] * SECOND + now[1] - end) / 1000000;
+	if (clock - end < MILLISECOND &&
+	    ph_syscall(PH_NR_clock_gettime, CLOCK_REALTIME_COARSE, (int64_t)now, 0, 0, 0, 0) == 0)
+		clock = now[0] * SECOND + now[1];
+	return (clock - end) / MILLISECOND;
 }
 
 /* Attributes that anybody may ask for who may look at the file, and that are the same for all. */
@@ -368,7 +373,7 @@ void ph_attributes_init(void)
 
 void ph_attributes_before(const struct ph_call *c)
 {
-	if (table && ph_keeper_ends(c->nr))	/* what other users know is not for this one to say */
+	if (ph_keeper_ends(c->nr))	/* what other users know is not for this one to say */
 		leave();
 	if (c->nr != PH_NR_getxattr && c->nr != PH_NR_lgetxattr &&
 	    ((uint64_t)c->nr >= PH_NR_MAX || ph_calls[c->nr].class != INERT))

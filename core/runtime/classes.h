@@ -21,6 +21,7 @@ enum ph_verdict ph_on_mmap(struct ph_call *c);
 
 /* answer.c: once, when the layers are known. */
 void ph_answers_init(void);
+bool ph_answer_tries(int64_t nr);	/* calls that ph_answer has tried without a descriptor */
 
 /* whole.c */
 bool ph_at_work(void);			/* whether rules are; a fork's child, before it does anything, begins anew */

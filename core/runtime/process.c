@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "actions.h"
+#include "classes.h"
 #include "numbers.h"
 
 #define STATES_MAX 1024
@@ -104,7 +105,7 @@ int64_t ph_process_call(struct ph_call *c)
 {
 	struct ph_walk walk = { .stamp = ph_window_stamp() };
 
-	if (ph_layers_may_answer(c->nr) && answered(c))
+	if (ph_layers_may_answer(c->nr) && !ph_answer_tries(c->nr) && answered(c))
 		return c->ret;
 	if (c->nr == PH_NR_rt_sigaction)
 		ph_signals_before(c->a);

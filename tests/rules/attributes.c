@@ -5,6 +5,7 @@
  *   set PATH ATTRIBUTE | drop PATH ATTRIBUTE  a list that lets user 1 read; or none
  *   move PATH PATH | link PATH PATH | go PATH | make PATH | wait MS
  *   act PATH ATTRIBUTE                        sets it, in a signal handler
+ *   become USER                               another user, in this process
  *   child PATH ATTRIBUTE                      sets it, in a child that shares this memory
  */
 #define _GNU_SOURCE
@@ -88,6 +89,8 @@ static int one(char **word)
 		return say(verb, chdir(word[1])), 2;
 	if (!strcmp(verb, "make"))
 		return say(verb, close(open(word[1], O_WRONLY | O_CREAT, 0644))), 2;
+	if (!strcmp(verb, "become"))
+		return say(verb, setuid((uid_t)atoi(word[1]))), 2;
 	if (!strcmp(verb, "wait"))
 		return say(verb, nanosleep(&ms, NULL)), 2;
 	if (!strcmp(verb, "act")) {

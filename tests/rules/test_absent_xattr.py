@@ -112,6 +112,7 @@ CASES = {
     "it goes elsewhere": (f"look f go d lget f {ACCESS} look f lget f {ACCESS}", 0),
     "a link to it": (f"look l lget l {ACCESS} get l {ACCESS} follow l lget l {ACCESS} get l {ACCESS}", 0),
     "it is not there": (f"look none lget none {ACCESS}", 0),
+    "it tries to become another user": (f"become {os.geteuid()} look f lget f {ACCESS}", 0),
 }
 
 
@@ -138,6 +139,18 @@ def test_each_call_says_what_it_says_without_the_rule(case: str, place: Path, pr
         assert hits(armed) == answered
     said(learn, place / "plain", None)
     assert improved == said(run, place / "plain", None)
+
+
+@pytest.mark.root
+def test_another_user_is_not_told_what_was_learned(place: Path, program: Path) -> None:
+    lay(place / "files", program)
+    place.chmod(0o755)
+    words = f"lget f {ACCESS} look f lget f {ACCESS} look f lget f {ACCESS}"
+    with arm(["absent_xattr", "memo_identity"]) as armed:
+        said([program, *words.split()], place / "files", armed)
+        before = hits(armed)
+        said([program, *f"become 65534 {words}".split()], place / "files", armed)
+        assert (before, hits(armed)) == (1, 1)
 
 
 def test_what_has_just_changed_is_not_remembered(place: Path, program: Path) -> None:

@@ -25,9 +25,10 @@ class AbsentXattr(Rule):
     the question; what they change before is seen. What has changed within the last step of the kernel's clock is not
     remembered, since a change that follows could have the same time. docs/rules.md says what all this rests on.
 
-    It pays from the second command of a shell on. To learn costs: a first `ls -lR` of 20,000 files uses 1.27 of its
-    CPU, each later one 0.58 (on a busy machine; `python -m bench rules --load absent_xattr.ls_again`). What learning
-    costs is not weighed while the rule runs. Programs that look by other calls than statx gain nothing.
+    It pays from the second command of a shell on. To learn costs: a first `ls -lR` of 20,000 files uses 1.19 of its
+    CPU, each later one 0.57 (0.56 to 0.58, 15 pairs, a machine with other work; `python -m bench rules --load
+    absent_xattr.ls_again`). What learning costs is not weighed while the rule runs. Programs that look by other calls
+    than statx gain nothing.
     """
 
     relaxes = {FRESHNESS}
