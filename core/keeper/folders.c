@@ -8,29 +8,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define OPENED 64
 #define TOLD (IN_ATTRIB | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF)
 
 static struct ph_examined *table;
 static int watches = -1;
 
-/* The folder that was opened last: most files are asked for after others of theirs. */
-static struct {
-	int fd;
+/* Folders that were opened lately: files are asked for one after the other of their folder, in each thread of a program. */
+static struct folder {
+	int fd;		/* -1: none */
 	unsigned start;
 	uint32_t index, bytes;
 	char path[PH_EXAMINED_PATH];
-} last = { .fd = -1 };
+} opened[OPENED];
 
-static void close_last(void)
+void ph_folders_close(void)
 {
-	if (last.fd >= 0)
-		close(last.fd);
-	last.fd = -1;
+	for (unsigned i = 0; i < OPENED; i++) {
+		if (opened[i].fd >= 0)
+			close(opened[i].fd);
+		opened[i].fd = -1;
+	}
 }
 
 void ph_folders_reset(void)
 {
-	close_last();
+	ph_folders_close();
 	if (watches >= 0)
 		close(watches);
 	watches = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -39,6 +42,8 @@ void ph_folders_reset(void)
 int ph_folders_begin(struct ph_examined *t)
 {
 	table = t;
+	for (unsigned i = 0; i < OPENED; i++)
+		opened[i].fd = -1;
 	ph_folders_reset();
 	return watches < 0 ? -1 : 0;
 }
@@ -103,20 +108,21 @@ int ph_folders_open(const struct ph_start *start, unsigned number, char *path, c
 {
 	char *slash = strrchr(path, '/');
 	uint32_t bytes = slash ? (uint32_t)(slash + 1 - path) : 0;
+	struct folder *f = &opened[ph_examined_hash(PH_EXAMINED_SEED + number, path, bytes) % OPENED];
 	int found;
 
 	*name = path + bytes;
-	if (last.fd >= 0 && last.start == number && last.bytes == bytes && !memcmp(last.path, path, bytes)) {
-		*index = last.index;
-		return last.fd;
+	if (f->fd < 0 || f->start != number || f->bytes != bytes || memcmp(f->path, path, bytes)) {
+		if (f->fd >= 0)
+			close(f->fd);
+		f->fd = walk(start, path, bytes, &found);
+		f->index = (uint32_t)found;
+		f->start = number;
+		f->bytes = bytes;
+		memcpy(f->path, path, bytes);
 	}
-	close_last();
-	last.fd = walk(start, path, bytes, &found);
-	last.start = number;
-	last.bytes = bytes;
-	memcpy(last.path, path, bytes);
-	*index = last.index = (uint32_t)found;
-	return last.fd;
+	*index = f->index;
+	return f->fd;
 }
 
 /* One event: of a folder that has another place, or that others may enter now, everything below it tells. */
@@ -128,7 +134,7 @@ static bool hear(const struct inotify_event *e)
 	if (e->wd >= 0 && e->wd < PH_EXAMINED_FOLDERS)
 		atomic_fetch_add(&table->folders[e->wd], 1);
 	if (e->mask & (IN_DELETE_SELF | IN_IGNORED | IN_ISDIR))
-		close_last();
+		ph_folders_close();
 	return true;
 }
 
@@ -148,6 +154,6 @@ bool ph_folders_hear(void)
 		}
 	}
 	if (!fine)
-		close_last();
+		ph_folders_close();
 	return fine;
 }

@@ -17,6 +17,9 @@ int ph_folders_open(const struct ph_start *start, unsigned number, char *path, c
 /* What inotify tells until now. False: what is known of any path may be wrong. */
 bool ph_folders_hear(void);
 
+/* No folder is held open, which would keep a file system from being unmounted. */
+void ph_folders_close(void);
+
 /* Nothing is watched any more. */
 void ph_folders_reset(void);
 

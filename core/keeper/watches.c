@@ -318,6 +318,7 @@ int ph_watches_look(int seldom_ms)
 	}
 	if (examine_some())
 		return 0;
+	ph_folders_close();
 	atomic_store(&table->asleep, 1);
 	doubt = atomic_load(&table->begun) != atomic_load(&table->drained) || atomic_load(&table->n_files) != asked;
 	asked = atomic_load(&table->n_files);

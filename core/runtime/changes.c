@@ -18,11 +18,13 @@
 enum {
 	NR_truncate = 76, NR_chdir = 80, NR_fchdir = 81, NR_mkdir = 83, NR_rmdir = 84, NR_link = 86, NR_unlink = 87,
 	NR_symlink = 88, NR_chmod = 90, NR_chown = 92, NR_lchown = 94, NR_setfsuid = 122, NR_setfsgid = 123, NR_sigaltstack = 131,
-	NR_utime = 132, NR_mknod = 133, NR_setxattr = 188, NR_lsetxattr = 189, NR_fsetxattr = 190, NR_removexattr = 197,
-	NR_lremovexattr = 198, NR_fremovexattr = 199, NR_utimes = 235, NR_mkdirat = 258, NR_mknodat = 259, NR_fchownat = 260,
+	NR_utime = 132, NR_mknod = 133, NR_umount2 = 166, NR_setxattr = 188, NR_lsetxattr = 189, NR_fsetxattr = 190,
+	NR_removexattr = 197, NR_lremovexattr = 198, NR_fremovexattr = 199, NR_utimes = 235, NR_mkdirat = 258, NR_mknodat = 259,
+	NR_fchownat = 260,
 	NR_futimesat = 261, NR_linkat = 265, NR_symlinkat = 266, NR_fchmodat = 268, NR_sync_file_range = 277,
 	NR_utimensat = 280, NR_open_by_handle_at = 304, NR_fchmodat2 = 452, MAP_TYPE = 0xf, TMPFILE = 020000000,
 	TCGETS = 0x5401, ONSTACK = 0x08000000, SS_DISABLE = 2,
+	UNMOUNTS = 20,		/* times, each 5 ms after the other */
 	TAKING_OFF = 1,		/* beside a thread's number, so that a handler of it does not find that yet */
 	SIGNAL_FRAME = 1024	/* no signal's is smaller: red zone, registers, siginfo and what fxsave saves */
 };
@@ -360,10 +362,27 @@ bool ph_changes_begin(int64_t fd)
 	return took;
 }
 
+/* A file system that the keeper looks into is busy; it stops to when it has heard of a change. */
+static int64_t unmount(const struct ph_call *c)
+{
+	const int64_t pause[2] = { 0, 5000000 };
+	int64_t r = ph_syscall(c->nr, c->a[0], c->a[1], 0, 0, 0, 0);
+
+	for (int i = 0; mine && r == -PH_EBUSY && i < UNMOUNTS; i++) {
+		ph_syscall(PH_NR_nanosleep, (int64_t)pause, 0, 0, 0, 0, 0);
+		r = ph_syscall(c->nr, c->a[0], c->a[1], 0, 0, 0, 0);
+	}
+	return r;
+}
+
 /* --- where the process stands ----------------------------------------------------------------------------------- */
 
-bool ph_changes_folder(struct ph_call *c)
+bool ph_changes_made(struct ph_call *c)
 {
+	if (c->nr == NR_umount2) {
+		c->ret = unmount(c);
+		return true;
+	}
 	if (c->nr != NR_chdir && c->nr != NR_fchdir)
 		return false;
 	atomic_fetch_add(&moves, 1);

@@ -278,7 +278,7 @@ enum ph_verdict ph_on_any(struct ph_call *c)
 		return become_another(c);
 	if (ph_process_handles(c->nr))
 		return ph_answered_by(c, ph_process_call(c));
-	if (ph_examined_rule && ph_changes_folder(c))
+	if (ph_examined_rule && ph_changes_made(c))
 		return PH_ANSWERED;
 	on_passing(c);
 	if (brings_descriptors(c->nr))

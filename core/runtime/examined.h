@@ -37,8 +37,8 @@ void ph_changes_past(void);
 /* The program is about to have a signal handler, installed with these flags. */
 void ph_changes_handler(uint64_t flags);
 
-/* chdir, fchdir: true, and it has been made. */
-bool ph_changes_folder(struct ph_call *c);
+/* chdir, fchdir, umount2: true, and it has been made. */
+bool ph_changes_made(struct ph_call *c);
 uint32_t ph_changes_moves(void);	/* twice the times that this process has gone elsewhere; odd: it is on its way */
 
 /* In a fork's child, which has none of its parent's threads. */

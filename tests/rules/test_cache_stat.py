@@ -242,3 +242,22 @@ def test_git_says_the_same_command_after_command(place: Path, armed: Armed, thre
         time.sleep(0.3)
         assert shell.says(f"{status} | grep -c '^ D'; git checkout -q folder5; {status} | grep folder5") == "100\n"
     assert hits(armed) > answered
+
+
+@pytest.mark.root
+def test_a_file_system_that_the_keeper_looks_into_can_be_unmounted(place: Path, armed: Armed) -> None:
+    code = """
+libc = ctypes.CDLL(None, use_errno=True)
+os.mkdir("m")
+for i in range(20):
+    if libc.mount(b"none", b"m", b"tmpfs", 0, None):
+        print(os.strerror(ctypes.get_errno())); break
+    for j in range(500):
+        os.makedirs(f"m/{j % 50}", exist_ok=True); put(f"m/{j % 50}/{j}", "x")
+    for j in range(500):
+        os.lstat(f"m/{j % 50}/{j}")
+    time.sleep(i / 1000)
+    assert libc.umount2(b"m", 0) == 0, os.strerror(ctypes.get_errno())
+"""
+    if said := run(armed, code, place):
+        pytest.skip(f"no mounts here: {said}")
