@@ -23,7 +23,7 @@ from peephole.evaluate.statistics import interval
 FOLDERS, FILES = 500, 100
 LOADS = ("cache_stat.git_status",)
 OLD_S = 65  # files that were changed within the last minute are asked of the kernel
-SHELL = """
+SHELL = r"""
 TIMEFORMAT='%3U %3S'
 time git status > /dev/null
 sleep 1
