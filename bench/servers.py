@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pwd
+import random
 import shlex
 import shutil
 import signal
@@ -102,10 +103,13 @@ def installed(*programs: str, packages: str) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port of loopback that is free, and not of those that connections get: one of them would keep a server out."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in [*random.sample(range(1024, lowest), min(100, lowest - 1024)), 0] if lowest > 1024 else [0]:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return int(s.getsockname()[1])
+    raise NoBench("no port of loopback is free")
 
 
 def compiled(source: Path, folder: Path) -> Path:
@@ -175,7 +179,8 @@ def wait_for(port: int, child: subprocess.Popen[Any]) -> None:
             break
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(0.05)
-    raise NoBench(f"{child.args} does not answer at port {port}")  # type: ignore[str-bytes-safe]
+    how = "does not answer" if child.poll() is None else f"ended with code {child.returncode} and did not answer"
+    raise NoBench(f"{child.args} {how} at port {port}")  # type: ignore[str-bytes-safe]
 
 
 @dataclass
