@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SIZES = {"10m": 10_000_000, "100m": 100_000_000}
+#: millions of calls; the last ones only with --long
+SIZES, LONG_SIZES = (1, 3, 10), (30, 100)
 PROCESS_REPEATS, ENDINGS, CALL_NS = 50, 997, 2000
 
 
@@ -129,26 +130,29 @@ def _alone(*words: str) -> Any:
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """`--long` for 100 million calls, `--dir` for where the captures are made."""
+    """`--long` for up to 100 million calls, `--dir` for where the captures are made."""
     parser = argparse.ArgumentParser(prog="python -m bench diagnose_scale")
-    parser.add_argument("--long", action="store_true", help="100 million calls, too: it takes minutes")
+    parser.add_argument("--long", action="store_true", help="30 and 100 million calls, too: it takes 15 minutes")
     parser.add_argument("--dir", type=Path, default=None, help="where the captures are made")
     return parser.parse_args(words)
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Figures: `s_10m`, `cpu_s_10m`, `peak_mb_10m`; with --long those of 100m; `s_1m` shows whether time is linear."""
+    """Figures for each size: `s_10m`, `cpu_s_10m`, `s_per_million_10m` (the same for all where time is linear),
+    `peak_mb_10m`, `detectors_10m` (how many found something).
+    """
     figures: dict[str, float] = {}
-    sizes = {"1m": 1_000_000, "10m": SIZES["10m"], **({"100m": SIZES["100m"]} if given.long else {})}
-    with tempfile.TemporaryDirectory(dir=given.dir) as place:
-        for name, calls in sizes.items():
-            capture = Path(place) / name
-            _alone("make", str(capture), str(calls))
+    for millions in (*SIZES, *(LONG_SIZES if given.long else ())):
+        with tempfile.TemporaryDirectory(dir=given.dir) as place:
+            capture = Path(place) / "capture"
+            _alone("make", str(capture), str(millions * 1_000_000))
             result = _alone("diagnose", str(capture))
-            figures[f"s_{name}"] = round(result["seconds"], 1)
-            figures[f"cpu_s_{name}"] = round(result["cpu_seconds"], 1)
-            figures[f"peak_mb_{name}"] = round(result["peak_mb"])
-            figures[f"detectors_{name}"] = result["slugs"]
+        name = f"{millions}m"
+        figures[f"s_{name}"] = round(result["seconds"], 1)
+        figures[f"cpu_s_{name}"] = round(result["cpu_seconds"], 1)
+        figures[f"s_per_million_{name}"] = round(result["seconds"] / millions, 2)
+        figures[f"peak_mb_{name}"] = round(result["peak_mb"])
+        figures[f"detectors_{name}"] = result["slugs"]
     conditions = {"cpus": os.cpu_count(), "load": os.getloadavg()[0]}
     return {"figures": figures, "conditions": conditions}
 

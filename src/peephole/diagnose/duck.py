@@ -68,6 +68,7 @@ def duckdb_tables(capture: Capture) -> Iterator[Tables]:
 def _by_name(connection: Any, calls: Any, folder: Path) -> Any:
     """`calls`, read from a folder with files for each call's name."""
     connection.raw_sql(
-        f"COPY ({connection.compile(calls)}) TO '{folder}' (FORMAT parquet, PARTITION_BY (name), COMPRESSION lz4_raw)"
+        f"COPY ({connection.compile(calls)}) TO '{folder}' (FORMAT parquet, PARTITION_BY (name), COMPRESSION lz4_raw,"
+        " DICTIONARY_SIZE_LIMIT 4096)"
     )
     return connection.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=True)

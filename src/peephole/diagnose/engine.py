@@ -75,7 +75,8 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
             add_times(tables, capture.meta, times)
             gaps = _gaps(tables)
             price_at = _Places(prices, capture)
-            withheld += _add(sums, tables, wanted, gaps, price_at, sum(time.busy_ns or 0 for time in times.values()))
+            busy_ns = sum(time.busy_ns or 0 for time in times.values())
+            withheld += _add(sums, tables, wanted, gaps, price_at, busy_ns, sum(count.values()))
             _add_layers(sums, chains(tables), count)
     all_ns = sum(time.busy_ns or 0 for time in times.values())
     told = [(part, found) for part in merged(sums) if (found := finding_of(part, times, all_ns)) is not None]
@@ -133,18 +134,15 @@ def _add(
     gaps: list[tuple[int | None, int | None]],
     price_at: _Places,
     busy_ns: int,
+    events: int,
 ) -> int:
     """Add what the detectors find in one capture, each call counted once; how many instances were withheld."""
-    rows = {d.slug: _rows(tables, _items(tables, d, gaps), _counts_of(d)) for d in wanted}
-    claims = Claims(tables)
+    items = {d.slug: tables.keep(_items(tables, d, gaps)) for d in wanted}
+    rows = {d.slug: _rows(tables, items[d.slug], _counts_of(d)) for d in wanted}
     contested = _contested(wanted, {d.slug: _saved(d, rows[d.slug], price_at) for d in wanted}, busy_ns)
-    for number, detector in enumerate(contested):
-        items = _items(tables, detector, gaps)
-        rivals = claims.rivals(detector)
-        if rivals:
-            rows[detector.slug] = _rows(tables, claims.left(detector, items), _counts_of(detector), rivals)
-        if any(share(detector, other) for other in contested[number + 1 :]):
-            claims.take(detector, items)
+    claims = Claims(tables, contested, items, events)
+    for slug, winners in claims.losers().items():
+        rows[slug] = _rows(tables, claims.left(slug, winners), _counts_of(detectors()[slug]), winners)
     withheld = 0
     for detector in wanted:
         for row in rows[detector.slug]:

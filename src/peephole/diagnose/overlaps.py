@@ -15,45 +15,75 @@ from peephole.diagnose.tables import Tables
 
 #: columns of an instance that are no counts, and stay as they are when some of its calls are counted elsewhere
 _NO_COUNTS = ("image", "dev", "object", "begin_ns", "end_ns", "certainty", "handled", "claims", "withheld")
+#: of so many calls those that several detectors name are looked for at once
+_AT_ONCE = 20_000_000
 #: how a row says how many of its calls a finding with that slug counts
 SHARED = "shared_with_"
 
 
 class Claims:
-    """Which detector counts a call, of one capture. Those that come first have the first choice."""
+    """Which detector counts a call, of one capture: of those that name it the first in `contested`.
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        self._taken: dict[str, tuple[Detector, Any]] = {}
+    `items` are the instances of each, `events` how many calls there are.
+    """
 
-    def rivals(self, detector: Detector) -> list[str]:
-        """The slugs of those that have chosen before and may name the same calls."""
-        return [slug for slug, (other, _) in self._taken.items() if share(detector, other)]
+    def __init__(self, tables: Tables, contested: list[Detector], items: dict[str, Any], events: int) -> None:
+        import ibis
 
-    def take(self, detector: Detector, items: Any) -> None:
-        """The calls of these instances are counted with `detector`."""
-        from ibis import _
+        self._detectors, self._items = contested, items
+        self._ranks = {detector.slug: rank for rank, detector in enumerate(contested)}
+        parts = 1 + events // _AT_ONCE if len(contested) > 1 else 0
+        shared = [tables.keep(self._named_twice(part, parts)) for part in range(parts)]
+        self._shared: Any = ibis.union(*shared) if len(shared) > 1 else next(iter(shared), None)
 
-        sure = items.filter(~_.withheld, _.certainty >= 1).select(seq=_.claims.unnest())
-        others = [self._taken[slug][1] for slug in self.rivals(detector)]
-        for taken in others:
-            sure = sure.anti_join(taken, "seq")
-        self._taken[detector.slug] = (detector, self._tables.keep(sure.distinct()))
+    def _named_twice(self, part: int, parts: int) -> Any:
+        """One row a call that several name: seq, who counts it (`winner`), and a bit for each that names it.
 
-    def left(self, detector: Detector, items: Any) -> Any:
-        """`items`, their counts cut to the calls that nobody has taken; `shared_with_SLUG` says who has the rest."""
+        Of every so many calls one: all of them would not fit into memory.
+        """
         import ibis
         from ibis import _
 
-        rivals = self.rivals(detector)
-        items = items.mutate(claim=_.claims[0])
+        named = [
+            self._items[slug].select(
+                seq=_.claims.unnest(),
+                rank=ibis.literal(rank, "int8"),
+                bit=ibis.literal(1 << rank, "int64"),
+                sure=~_.withheld & (_.certainty >= 1),
+            )
+            for slug, rank in self._ranks.items()
+        ]
+        calls = ibis.union(*named).filter(_.seq % parts == part).group_by("seq")
+        calls = calls.aggregate(winner=_.rank.min(where=_.sure), last=_.rank.max(), named=_.bit.bit_or())
+        return calls.filter(_.winner < _.last).drop("last")
+
+    def losers(self) -> dict[str, list[str]]:
+        """The detectors some of whose calls are counted with others, and those others."""
+        from ibis import _
+
+        if self._shared is None:
+            return {}
+        rows = self._shared.group_by("winner", "named").aggregate(n=_.count()).to_pyarrow().to_pylist()
+        pairs = {
+            (loser.slug, self._detectors[row["winner"]].slug)
+            for row in rows
+            for rank, loser in enumerate(self._detectors)
+            if rank > row["winner"] and row["named"] >> rank & 1
+        }
+        return {slug: [by for by in self._ranks if (slug, by) in pairs] for slug in self._ranks if slug in dict(pairs)}
+
+    def left(self, slug: str, winners: list[str]) -> Any:
+        """Its instances, their counts cut to what no winner counts; `shared_with_SLUG` says who has the rest."""
+        from ibis import _
+
+        items = self._items[slug].mutate(claim=_.claims[0])
         flat = items.select("claim", seq=_.claims.unnest())
-        taken = [self._taken[slug][1].mutate(slug=ibis.literal(slug)) for slug in rivals]
-        shared = flat.join(ibis.union(*taken) if len(taken) > 1 else taken[0], "seq").group_by("claim")
-        shared = shared.aggregate(**{SHARED + slug: (_.slug == slug).cast("int64").sum() for slug in rivals})
+        lost = self._shared.filter(_.winner < self._ranks[slug]).select("seq", "winner")
+        shared = flat.join(lost, "seq").group_by("claim")
+        shared = shared.aggregate(**{SHARED + by: (_.winner == self._ranks[by]).cast("int64").sum() for by in winners})
         items = items.left_join(shared, "claim").drop("claim", "claim_right")
-        items = items.mutate(**{SHARED + slug: _[SHARED + slug].fill_null(0) for slug in rivals})
-        kept = 1 - reduce(operator.add, [items[SHARED + slug] for slug in rivals]) / items.claims.length()
+        items = items.mutate(**{SHARED + by: _[SHARED + by].fill_null(0) for by in winners})
+        kept = 1 - reduce(operator.add, [items[SHARED + by] for by in winners]) / items.claims.length()
         counts = [name for name in items.columns if name not in _NO_COUNTS and not name.startswith(SHARED)]
         return items.mutate(kept=kept).mutate(**{name: _[name] * _.kept for name in counts}).drop("kept")
 

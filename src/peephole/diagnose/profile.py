@@ -66,7 +66,7 @@ def _calls(tables: Tables, samples: Any, tick_ns: int | None) -> list[CallTime]:
         calls=_.count(),
         errors=(_.ret < 0).cast("int64").sum(),
         processes=_.pid.nunique(),
-        inside_ns=(_.exit_ns - _.enter_ns).sum(),
+        inside_ns=_.took_ns.sum(),
         blocked_ns=_.blocked_ns.sum(),
     )
     rows = by_name.to_pyarrow().to_pylist()

@@ -68,6 +68,8 @@ _WAIT_WORK_NS = 20_000
 #: prefixes of paths that are no regular files, for captures that do not know a file's type (strace text)
 _NOT_FILES = ("/dev/", "/proc/", "/sys/")
 
+#: the kernel reads no more at once
+_MOST_BYTES = 0x7FFFF000
 #: columns of calls.parquet that no detector looks at
 _NOT_LOOKED_AT = ("cpu", "a5", "ip", "switches", "address", "stack")
 
@@ -88,9 +90,28 @@ SYNCS = ("fsync", "fdatasync")
 SOCKET, FIFO, DEVICE = 12, 1, 2
 
 
+#: calls one after the other in a thread that tell something together: what is got is sent on or written, a poll is
+#: followed by a receive, a seek by a read or write, and what is done once more
+_PAIRS = (
+    ((*RECEIVES, "pread64"), (*SENDS, "pwrite64")),
+    (POLLS, RECEIVES),
+    (("lseek",), ("read", "write")),
+    (("rt_sigprocmask",), ("rt_sigprocmask",)),
+    (("nanosleep", "clock_nanosleep"), ("nanosleep", "clock_nanosleep")),
+)
+
+
 def numbers(*names: str) -> list[int]:
-    """The numbers of calls, as `steps` has them."""
+    """The numbers of calls, as `nr` has them."""
     return [NUMBERS[name] for name in names]
+
+
+def _waits() -> Any:
+    """Whether a call waits for something else than the CPU."""
+    from ibis import _
+
+    off_file = _.nr.isin(numbers(*_WAITS_OFF_FILES)) & ~_.regular
+    return (_.nr.isin(numbers(*WAITS)) | off_file).fill_null(False)
 
 
 def ordered(*keys: str) -> Any:
@@ -125,37 +146,41 @@ def breaks_before(rows: Any, breaks: Any, *keys: str) -> Any:
 
 
 def looked_at(recorded: Any) -> Any:
-    """The columns of calls.parquet that detectors look at, names and paths as text."""
-    from ibis import _
+    """The columns of calls.parquet that detectors look at, names and paths as text; and numbers that are made of them.
 
-    calls = recorded.drop(*(name for name in _NOT_LOOKED_AT if name in recorded.columns))
-    return calls.mutate(**{name: _[name].cast("string") for name in ("path", "path2", "name")})
-
-
-def derived(calls: Any) -> Any:
-    """Every call that was `looked_at`, with what detectors want to know of it.
-
-    `nr` is null for a 32-bit call; `ns` is its end, else its begin; `regular`: it is of a regular file, as far as is
-    known; `file` is its file's key, device and inode, or in strace text, which has neither, the path that the file was
-    opened by.
+    `nr` is null for a 32-bit call; `ns` is its end, else its begin; `took_ns` the time between; `regular`: it is of a
+    regular file, as far as is known.
     """
     import ibis
     from ibis import _
 
+    calls = recorded.drop(*(name for name in _NOT_LOOKED_AT if name in recorded.columns))
+    calls = calls.mutate(**{name: _[name].cast("string") for name in ("path", "path2", "name")})
     other = ibis.or_(*[_.path.startswith(prefix) for prefix in _NOT_FILES])
     plausible = ~other.fill_null(False) & ~_.path.contains(":[").fill_null(False)
-    named = ibis.ifelse(_.ofd.notnull() | _.size.notnull(), _.path.nullif(""), ibis.null("string"))
-    identity = _.dev.cast("string").concat(":", _.ino.cast("string"))
     # Only some engines know how long a call was off the CPU; of a sync all of its time is waiting.
-    elapsed = ibis.ifelse(_.name.isin(WAITS), _.exit_ns - _.enter_ns, ibis.null("int64"))
+    took = _.exit_ns - _.enter_ns
+    elapsed = ibis.ifelse(_.name.isin(WAITS), took, ibis.null("int64"))
     off_cpu = _.blocked_ns if "blocked_ns" in calls.columns else ibis.null("int64")
     return calls.mutate(
         ns=ibis.coalesce(_.exit_ns, _.enter_ns),
+        took_ns=took,
         nr=ibis.ifelse(_.compat.fill_null(False), ibis.null("int16"), _.nr.cast("int16")),
-        file=ibis.ifelse(_.ino.notnull(), identity, named),
         regular=ibis.cases((_.ftype.notnull(), _.ftype == REGULAR), (_.ofd.notnull(), plausible), else_=False),
         blocked_ns=ibis.coalesce(off_cpu, elapsed),
-    )
+    ).drop("enter_ns", "exit_ns", "compat")
+
+
+def derived(calls: Any) -> Any:
+    """Every call that was `looked_at`, with `file`: its file's key, device and inode, or in strace text, which has
+    neither, the path that the file was opened by.
+    """
+    import ibis
+    from ibis import _
+
+    named = ibis.ifelse(_.ofd.notnull() | _.size.notnull(), _.path.nullif(""), ibis.null("string"))
+    identity = _.dev.cast("string").concat(":", _.ino.cast("string"))
+    return calls.mutate(file=ibis.ifelse(_.ino.notnull(), identity, named))
 
 
 @dataclass(frozen=True)
@@ -198,12 +223,12 @@ class Tables:
 
     @cached_property
     def steps(self) -> Any:
-        """Every call with its neighbours in the same thread; in numbers only, since every call is in it.
+        """Calls that wait, and those that make one of the `_PAIRS` with the call before them in their thread.
 
-        Columns: seq, image, ofd, nr (null for a 32-bit call), ret, ns, regular; before, before_ofd, before_ret,
-        before_seq and after, after_ofd, after_ret (the call before and after it in its thread); gap_ns (the time since
-        the one before ended).
+        In numbers only, since every call is looked at. Columns: seq, image, ofd, nr, ret, ns, regular; before,
+        before_seq, before_ofd, before_ret, before_regular (the call before it); gap_ns (the time since that one ended).
         """
+        import ibis
         from ibis import _
 
         rows = self.calls.select(
@@ -212,15 +237,14 @@ class Tables:
         here = ordered("image", "tid")
         rows = rows.mutate(
             before=_.nr.lag().over(here),
+            before_seq=_.seq.lag().over(here),
             before_ofd=_.ofd.lag().over(here),
             before_ret=_.ret.lag().over(here),
-            before_seq=_.seq.lag().over(here),
-            after=_.nr.lead().over(here),
-            after_ofd=_.ofd.lead().over(here),
-            after_ret=_.ret.lead().over(here),
+            before_regular=_.regular.lag().over(here),
             gap_ns=_.ns - _.ns.lag().over(here),
         )
-        return self.keep(rows)
+        pairs = [_.before.isin(numbers(*first)) & _.nr.isin(numbers(*then)) for first, then in _PAIRS]
+        return self.keep(rows.filter(ibis.or_(_waits(), *pairs)).drop("tid"))
 
     @cached_property
     def waits(self) -> Any:
@@ -243,8 +267,8 @@ class Tables:
         """Reads of regular files that succeeded, each with the one before it through the same description.
 
         Columns: image, ofd, seq, ns, dev, ret, asked (bytes), positional (pread), size, at (where it began; null where
-        text does not tell); came, ended, got, wanted, since_ns (where the one before began and ended, its result, what
-        it asked for, when).
+        text does not tell); ended, got, wanted, since_ns (where the one before ended, its result, what it asked for,
+        when).
         """
         import ibis
         from ibis import _
@@ -252,11 +276,19 @@ class Tables:
         reads = self.calls.filter(_.name.isin(("read", "pread64")), _.ret >= 0, _.regular, _.ofd.notnull())
         at = ibis.ifelse(_.name == "pread64", _.a3, _.offset - _.ret)
         reads = reads.select(
-            "image", "ofd", "seq", "ns", "dev", "ret", "size", asked=_.a2, positional=_.name == "pread64", at=at
+            "seq",
+            "ns",
+            "dev",
+            "size",
+            image=_.image.cast("int32"),
+            ofd=_.ofd.cast("int32"),
+            ret=_.ret.cast("int32"),
+            asked=_.a2.clip(upper=_MOST_BYTES).cast("int32"),
+            positional=_.name == "pread64",
+            at=at,
         )
         here = ordered("image", "ofd")
         reads = reads.mutate(
-            came=_["at"].lag().over(here),
             ended=(_["at"] + _.ret).lag().over(here),
             got=_.ret.lag().over(here),
             wanted=_.asked.lag().over(here),
@@ -274,12 +306,14 @@ class Tables:
         import ibis
         from ibis import _
 
-        sends = self.steps.filter(_.nr.isin(numbers(*SENDS)), ~_.regular, _.ofd.notnull(), _.ret > 0)
+        sends = self.calls.filter(_.name.isin(SENDS), ~_.regular, _.ofd.notnull(), _.ret > 0)
         sockets = self.calls.filter(_.ftype == SOCKET).select(ofd=_.ofd.cast("int32")).distinct()
         accepted = self.calls.filter(_.name.isin(("accept", "accept4")), _.ret >= 0)
         accepted = accepted.select(ofd=_.ofd.cast("int32"), by=_.image.cast("int32")).distinct()
         here = ordered("image", "ofd")
-        sends = sends.select("image", "tid", "ofd", "seq", "ns", "ret", "nr").semi_join(sockets, "ofd")
+        sends = sends.select(
+            "tid", "seq", "ns", "ret", "nr", image=_.image.cast("int32"), ofd=_.ofd.cast("int32")
+        ).semi_join(sockets, "ofd")
         rows = self.waits_before(sends, self.waits.filter(~_.ready))
         rows = rows.mutate(first=(_.waits != _.waits.lag().over(here)).fill_null(True))
         rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
@@ -382,16 +416,19 @@ class Tables:
         `busy_ns` is the time between its calls, waits left out: CPU time as nearly as a capture shows it; null
         without times.
         """
-        import ibis
         from ibis import _
 
-        waits = _.nr.isin(numbers(*WAITS)) | (_.nr.isin(numbers(*_WAITS_OFF_FILES)) & ~_.regular)
-        work = ibis.ifelse(waits.fill_null(False), _.gap_ns.clip(upper=_WAIT_WORK_NS), _.gap_ns)
-        busy = (
-            self.steps.mutate(work=work)
-            .group_by("image")
-            .aggregate(busy_ns=_.work.sum(), calls=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+        threads = self.calls.group_by("image", "tid").aggregate(calls=_.count(), begin_ns=_.ns.min(), end_ns=_.ns.max())
+        busy = threads.group_by("image").aggregate(
+            between_ns=(_.end_ns - _.begin_ns).sum(where=_.calls > 1),
+            calls=_.calls.sum(),
+            begin_ns=_.begin_ns.min(),
+            end_ns=_.end_ns.max(),
         )
+        waited = self.steps.filter(_waits()).mutate(waited_ns=_.gap_ns - _.gap_ns.clip(upper=_WAIT_WORK_NS))
+        waited = waited.group_by(image=_.image.cast("int64")).aggregate(waited_ns=_.waited_ns.sum())
+        busy = busy.left_join(waited, "image").drop("image_right")
+        busy = busy.mutate(busy_ns=_.between_ns - _.waited_ns.fill_null(0)).drop("between_ns", "waited_ns")
         return self.keep(
             busy.left_join(self.programs, "image").drop("image_right").mutate(program=_.program.fill_null("?"))
         )

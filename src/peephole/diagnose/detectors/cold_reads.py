@@ -63,10 +63,9 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    took = _.exit_ns - _.enter_ns
-    waited = ibis.coalesce(_.blocked_ns, ibis.ifelse(took >= LONG_NS, took, 0))
+    waited = ibis.coalesce(_.blocked_ns, ibis.ifelse(_.took_ns >= LONG_NS, _.took_ns, 0))
     # A cheap look first: what took less did not wait so long.
-    cold = t.calls.filter((took >= COLD_NS) | _.enter_ns.isnull()).filter(_.name.isin(CALLS), _.ret >= 0)
+    cold = t.calls.filter((_.took_ns >= COLD_NS) | _.took_ns.isnull()).filter(_.name.isin(CALLS), _.ret >= 0)
     cold = cold.mutate(waited=waited).filter(_.waited >= COLD_NS)
     cold = cold.filter(_.regular | (_.path.notnull() & ~_.name.isin(("read", "pread64"))))
     cold = described(t, cold)

@@ -49,10 +49,10 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    pairs = t.steps.filter(_.nr.isin(numbers(*CALLS)), _.regular, _.ret > 0)
-    pairs = pairs.filter(_.after.isin(numbers("write", "pwrite64")), _.after_ret == _.ret, _.after_ofd != _.ofd)
+    pairs = t.steps.filter(_.before.isin(numbers(*CALLS)), _.before_regular, _.ret > 0)
+    pairs = pairs.filter(_.nr.isin(numbers("write", "pwrite64")), _.before_ret == _.ret, _.before_ofd != _.ofd)
     regular = t.opens.filter(_.regular).select(ofd=_.ofd.cast("int32"))
-    pairs = pairs.semi_join(regular, pairs.after_ofd == regular.ofd).select("seq")
+    pairs = pairs.semi_join(regular, "ofd").select(seq=_.before_seq)
     reads = t.reads.filter(_.asked <= BUFFER_BYTES).semi_join(pairs, "seq")
     pieces = ibis.greatest(_.ret // PIECE_BYTES, 1)
     return instances(described(t, reads), _.object, bytes=_.ret, pieces=pieces)

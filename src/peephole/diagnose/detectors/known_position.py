@@ -51,10 +51,10 @@ def find(t: Tables) -> Any:
     moving = t.calls.filter(_.ofd.notnull(), _.offset.notnull())
     seeking = moving.filter(_.name == "lseek").filter(_.regular).select("ofd").distinct()
     moving = moving.semi_join(seeking, "ofd").select(
-        "image", "seq", "ns", "ofd", "dev", "name", "a1", "a2", "ret", "offset"
+        "image", "seq", "ns", "ofd", "dev", "a1", "a2", "ret", "offset", seeks=_.name == "lseek"
     )
     moving = moving.mutate(stood=_.offset.lag().over(ordered("ofd")))
     there = ((_.a2 == SEEK_SET) & (_.a1 == _.stood)).fill_null(False)
-    asked = moving.filter(_.name == "lseek", _.ret >= 0, ((_.a2 == SEEK_CUR) & (_.a1 == 0)) | there)
+    asked = moving.filter(_.seeks, _.ret >= 0, ((_.a2 == SEEK_CUR) & (_.a1 == 0)) | there)
     asked = described(t, asked)
     return instances(asked, _.object, handled=_.own)

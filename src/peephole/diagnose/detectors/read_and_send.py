@@ -47,9 +47,8 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    pairs = t.steps.filter(_.nr.isin(numbers(*CALLS)), _.regular, _.ret > 0)
-    pairs = pairs.filter(_.after.isin(numbers(*SENDS)), _.after_ret == _.ret, _.after_ofd != _.ofd)
-    sockets = t.send_runs.select("ofd").distinct()
-    pairs = pairs.semi_join(sockets, pairs.after_ofd == sockets.ofd).select("seq")
+    pairs = t.steps.filter(_.before.isin(numbers(*CALLS)), _.before_regular, _.ret > 0)
+    pairs = pairs.filter(_.nr.isin(numbers(*SENDS)), _.before_ret == _.ret, _.before_ofd != _.ofd)
+    pairs = pairs.semi_join(t.send_runs.select("ofd").distinct(), "ofd").select(seq=_.before_seq)
     reads = t.reads.semi_join(pairs, "seq")
     return instances(described(t, reads), _.object, bytes=_.ret, pieces=ibis.greatest(_.ret // PIECE_BYTES, 1))

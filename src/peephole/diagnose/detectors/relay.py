@@ -53,9 +53,8 @@ def find(t: Tables) -> Any:
     import ibis
     from ibis import _
 
-    sockets = t.send_runs.select("ofd").distinct()
-    pairs = t.steps.filter(_.nr.isin(numbers(*RECEIVES)), ~_.regular, _.ret >= LARGE_BYTES, _.ofd.notnull())
-    pairs = pairs.filter(_.after.isin(numbers(*SENDS)), _.after_ret == _.ret, _.after_ofd != _.ofd)
-    pairs = pairs.semi_join(sockets, pairs.after_ofd == sockets.ofd)
-    pieces = ibis.greatest(_.ret // PIECE_BYTES, 1)
-    return instances(pairs, "sockets", bytes=_.ret, pieces=pieces)
+    pairs = t.steps.filter(_.before.isin(numbers(*RECEIVES)), ~_.before_regular, _.before_ofd.notnull())
+    pairs = pairs.filter(_.nr.isin(numbers(*SENDS)), _.ret >= LARGE_BYTES, _.before_ret == _.ret)
+    pairs = pairs.filter(_.before_ofd != _.ofd).semi_join(t.send_runs.select("ofd").distinct(), "ofd")
+    pairs = pairs.select("image", "ret", seq=_.before_seq, ns=_.ns - _.gap_ns)
+    return instances(pairs, "sockets", bytes=_.ret, pieces=ibis.greatest(_.ret // PIECE_BYTES, 1))

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import described, instances
-from peephole.diagnose.tables import O_APPEND, Tables, numbers, ordered
+from peephole.diagnose.tables import O_APPEND, Tables, ordered
 
 SLUG = "scattered_appends"
 CALLS = ("write", "writev")
@@ -49,12 +49,12 @@ def find(t: Tables) -> Any:
     """One row a log."""
     from ibis import _
 
-    logs = t.opens.filter((_.flags & O_APPEND) != 0, _.regular).select(ofd=_.ofd.cast("int32"))
-    names = (*CALLS, "fsync", "fdatasync")
-    used = t.steps.filter(_.nr.isin(numbers(*names)), _.regular).semi_join(logs, "ofd")
-    used = t.waits_before(used.select("image", "tid", "ofd", "seq", "nr", "ret", "ns"), t.waits)
+    logs = t.opens.filter((_.flags & O_APPEND) != 0, _.regular).select("ofd")
+    used = t.calls.filter(_.name.isin((*CALLS, "fsync", "fdatasync")), _.regular).semi_join(logs, "ofd")
+    used = used.select("tid", "ofd", "seq", "name", "ret", "ns", image=_.image.cast("int32"))
+    used = t.waits_before(used, t.waits)
     here = ordered("image", "ofd")
-    small = _.nr.isin(numbers(*CALLS)) & (_.ret > 0) & (_.ret < SMALL_BYTES)
+    small = _.name.isin(CALLS) & (_.ret > 0) & (_.ret < SMALL_BYTES)
     apart = small & small.lag().over(here).fill_null(False) & (_.waits != _.waits.lag().over(here)).fill_null(False)
     files = (
         used.mutate(apart=apart)

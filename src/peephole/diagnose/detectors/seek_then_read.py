@@ -45,7 +45,7 @@ def find(t: Tables) -> Any:
     """One row a seek."""
     from ibis import _
 
-    pairs = t.steps.filter(_.nr.isin(numbers("lseek")), _.ret >= 0, _.after.isin(numbers("read", "write")))
-    pairs = pairs.filter(_.ofd == _.after_ofd).select("seq")
+    pairs = t.steps.filter(_.before.isin(numbers("lseek")), _.before_ret >= 0, _.nr.isin(numbers("read", "write")))
+    pairs = pairs.filter(_.before_ofd == _.ofd).select(seq=_.before_seq)
     seeks = t.calls.filter(_.name == "lseek", ~((_.a2 == SEEK_CUR) & (_.a1 == 0))).semi_join(pairs, "seq")
     return instances(described(t, seeks), _.object)

@@ -54,7 +54,7 @@ def find(t: Tables) -> Any:
     from ibis import _
 
     # Where the text does not know the position, reads that are no positional ones follow one another.
-    near = ((_["at"] - _.came).abs() < WINDOW_BYTES).fill_null(~_.positional)
+    near = ((_["at"] - _.ended + _.got).abs() < WINDOW_BYTES).fill_null(~_.positional)
     # One behind the other they cost what was measured so; a jump out of the window costs another one.
     jumps = ((_["at"] / WINDOW_BYTES).floor() != (_.ended / WINDOW_BYTES).floor()) & (_["at"] != _.ended)
     reads = t.reads.filter(_.ret > 0, _.asked < SMALL_BYTES, near).mutate(jumps=jumps.fill_null(False))

@@ -90,7 +90,8 @@ def find(t: Tables) -> Any:
     on_file = _.nr.isin(numbers(*ON_DESCRIPTOR)) & _.regular
     settles = (~_.nr.isin(numbers(*INERT)) & ~on_file).fill_null(True)
     small = (_.nr.isin(writes) & _.regular & (_.ret > 0) & (_.ret < SMALL_BYTES)).fill_null(False)
-    rows = t.steps.select("seq", "image", "ofd", "ret", "ns", "regular", settles=settles, small=small)
+    image, ofd = _.image.cast("int32"), _.ofd.cast("int32")
+    rows = t.calls.select("seq", "ret", "ns", "regular", image=image, ofd=ofd, settles=settles, small=small)
     often = rows.filter(_.small).group_by("image", "ofd").aggregate(n=_.count()).filter(_.n > ENOUGH)
     used = rows.filter(_.regular, _.ofd.notnull()).semi_join(often, ["image", "ofd"])
     settling = rows.filter(_.settles).semi_join(often.select("image").distinct(), "image")

@@ -53,10 +53,10 @@ def find(t: Tables) -> Any:
     asked = t.calls.filter(_.ofd.notnull())
     stat = (_.name == "fstat") | ((_.name == "newfstatat") & (_.path.fill_null("") == ""))
     candidates = asked.filter(_.name.isin(CALLS)).filter(_.regular).select("ofd").distinct()
+    terminal = (_.name == "ioctl") & (_.a1 == TCGETS) & (_.ret == ENOTTY)
     asked = asked.semi_join(candidates, "ofd").select(
-        "image", "seq", "ns", "ofd", "dev", "name", "a1", "ret", stat=stat & (_.ret == 0)
+        "image", "seq", "ns", "ofd", "dev", stat=stat & (_.ret == 0), terminal=terminal
     )
     again = _.stat & _.stat.lag().over(ordered("ofd")).fill_null(False)
-    terminal = (_.name == "ioctl") & (_.a1 == TCGETS) & (_.ret == ENOTTY)
-    asked = described(t, asked.mutate(again=again).filter(_.again | terminal))
-    return instances(asked, _.object, handled=_.own & (_.name == "ioctl"))
+    asked = described(t, asked.mutate(again=again).filter(_.again | _.terminal))
+    return instances(asked, _.object, handled=_.own & _.terminal)
