@@ -7,6 +7,7 @@
 #define NAME_BYTES 4096
 #define PIECE_MAX 65536
 #define FILE_BYTES (4L * PIECE_MAX)	/* of the file that is read and written in pieces */
+#define SCAN_BYTES (8L << 20)	/* of the file that is scanned: more than a rule maps at once */
 #define SAVE_BYTES 4096		/* what a save of a file writes, where no other size is said */
 #define REGION_BYTES (64L << 20)
 #define MANY 64			/* files that are saved in turn */
@@ -19,13 +20,14 @@ struct bench {
 	char absent[NAME_BYTES + 16];
 	char next[NAME_BYTES + 16];	/* one of the many */
 	char *bytes;
-	int fd, other_fd;
+	int fd, other_fd, scan_fd, null_fd;
 	int pipe[2], pipe2[2];
 	int near[2], far[2];	/* two loopback connections: sent into [0], received from [1] */
 	int epoll;
 	char *region;		/* reserved memory that the heap of heap_grow grows into */
 	long grown;
-	char *work;		/* what a program does between its calls, see ph_work() */
+	char *work;		/* of ph_work() */
+	long scanned;		/* where in the scanned file the next block is */
 	int turn;		/* which of the many files is next */
 };
 
@@ -51,6 +53,9 @@ static inline int ph_fails(long r, int error, int other)
 }
 
 extern const struct op ph_file_ops[], ph_name_ops[], ph_socket_ops[], ph_memory_ops[];
+
+/* What a program does between two calls, over WORK_BYTES of memory. */
+void ph_work(char *memory);
 
 int ph_fill_file(struct bench *b);
 int ph_socket_init(struct bench *b);

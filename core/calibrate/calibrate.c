@@ -38,36 +38,6 @@ static long long now_ns(clockid_t clock)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Programs do something between their calls. After a call the processor predicts their branches worse, and its caches
- * hold what the kernel left: that is part of what a call costs, and a bare loop does not see it (bench predict). So each
- * run is preceded by work as an interpreter does it: steps chosen by data, each an indirect call, over some memory. */
-#define STEPS 256
-
-typedef unsigned int (*step)(char *at, unsigned int x);
-
-static unsigned int step_add(char *at, unsigned int x) { return x + (unsigned char)*at; }
-static unsigned int step_mix(char *at, unsigned int x) { return (x << 5 | x >> 27) ^ (unsigned char)*at; }
-static unsigned int step_put(char *at, unsigned int x) { *at = (char)x; return x + 1; }
-static unsigned int step_if(char *at, unsigned int x) { return *at & 1 ? x * 3 : x - 7; }
-static unsigned int step_mul(char *at, unsigned int x) { return x * 2654435761u + (unsigned char)at[64]; }
-static unsigned int step_copy(char *at, unsigned int x) { at[64] = *at; return x; }
-static unsigned int step_loop(char *at, unsigned int x) { int i; for (i = 0; i < 4; i++) x += at[i]; return x; }
-static unsigned int step_not(char *at, unsigned int x) { return ~x + (unsigned char)*at; }
-
-static void work(struct bench *b)
-{
-	static const step steps[] = { step_add, step_mix, step_put, step_if, step_mul, step_copy, step_loop, step_not };
-	static volatile unsigned int kept;
-	unsigned int x = kept, program = 12345;
-	int i;
-
-	for (i = 0; i < STEPS; i++) {
-		program = program * 1103515245u + 12345u;
-		x = steps[program >> 29](b->work + ((program >> 8) % (WORK_BYTES - 128)), x);
-	}
-	kept = x;
-}
-
 /* One batch: CPU and wall time, with work before each run; without any run where `op` has none. */
 static int batch(struct bench *b, const struct op *op, double *cpu_ns, double *wall_ns)
 {
@@ -75,7 +45,7 @@ static int batch(struct bench *b, const struct op *op, double *cpu_ns, double *w
 	int i, r = 0;
 
 	for (i = 0; i < op->batch && !r; i++) {
-		work(b);
+		ph_work(b->work);
 		if (op->run)
 			r = op->run(b, op->arg);
 	}
@@ -126,10 +96,11 @@ static void print_price(const char *name, double *cpu, double *wall, bool last)
 static const struct op *const tables[] = { ph_file_ops, ph_name_ops, ph_socket_ops, ph_memory_ops };
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 
-/* Some file systems have no exchange of names, no attributes, no copies inside: their prices are left out. */
+/* Some file systems have no exchange of names, no attributes, no copies inside, no room: their prices are left out. */
 static bool missing_here(int r)
 {
-	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS || r == -EXDEV;
+	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS || r == -EXDEV ||
+	       r == -ENOSPC;
 }
 
 static bool wanted(const char *name, char **names)
@@ -194,7 +165,7 @@ static int bench_init(struct bench *b, const char *dir)
 	int n = snprintf(b->folder, sizeof(b->folder), "%s/.peephole-calibrate-XXXXXX", dir);
 	int r;
 
-	b->fd = b->other_fd = b->epoll = -1;
+	b->fd = b->other_fd = b->scan_fd = b->null_fd = b->epoll = -1;
 	b->pipe[0] = b->pipe[1] = b->pipe2[0] = b->pipe2[1] = -1;
 	b->near[0] = b->near[1] = b->far[0] = b->far[1] = -1;
 	if (n < 0 || n >= (int)sizeof(b->folder))
@@ -210,9 +181,12 @@ static int bench_init(struct bench *b, const char *dir)
 	snprintf(b->file, sizeof(b->file), "%s/file", b->folder);
 	snprintf(b->other, sizeof(b->other), "%s/other", b->folder);
 	snprintf(b->absent, sizeof(b->absent), "%s/absent", b->folder);
+	snprintf(b->next, sizeof(b->next), "%s/scan", b->folder);
+	b->scan_fd = open(b->next, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	b->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	b->fd = open(b->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	b->other_fd = open(b->other, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (b->fd < 0 || b->other_fd < 0)
+	if (b->fd < 0 || b->other_fd < 0 || b->scan_fd < 0 || b->null_fd < 0)
 		return -errno;
 	r = ph_socket_init(b);
 	return r ? r : ph_memory_init(b);
@@ -224,6 +198,10 @@ static void bench_fini(struct bench *b)
 		close(b->fd);
 	if (b->other_fd >= 0)
 		close(b->other_fd);
+	if (b->scan_fd >= 0)
+		close(b->scan_fd);
+	snprintf(b->next, sizeof(b->next), "%s/scan", b->folder);
+	unlink(b->next);
 	unlink(b->file);
 	for (b->turn = 0; b->turn < MANY; b->turn++) {
 		snprintf(b->next, sizeof(b->next), "%s/%d", b->folder, b->turn);

@@ -11,6 +11,7 @@ import pytest
 
 from peephole.diagnose import calibrate
 from peephole.diagnose.detectors import detectors
+from peephole.diagnose.gives_up import exists
 from peephole.diagnose.prices import FREE, Price, Prices, with_lines
 from peephole.errors import EngineError
 
@@ -48,7 +49,7 @@ def test_two_sizes_give_the_price_of_a_call_and_of_a_byte() -> None:
 def test_where_no_rule_can_be_brought_in_what_it_does_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(calibrate, "_calls", lambda folder, names, env: {"getpid": Price(9, 9, 9), "passed": FREE})
+    monkeypatch.setattr(calibrate, "_calls", lambda folder, names, env: {"getpid": Price(9, 9, 9)})
     found = Prices("here", calibrate.measure(tmp_path, _no_rule))
     assert found["answered"] == FREE and found["coalesce_writes:start"] == FREE
     assert found.has(["getpid", "memo_identity:getpid"]) and not found.has(["stat"])
@@ -61,3 +62,4 @@ def test_what_a_rule_makes_of_a_call_is_measured_with_that_rule() -> None:
     for detector in detectors().values():
         ruled = {name.partition(":")[0] for name in detector.after if ":" in name}
         assert ruled <= {detector.rule}, detector.slug
+        assert not (detector.rule and exists(detector.rule)) or ruled or detector.waiting, detector.slug

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from helpers_capture import capture_of
 
+from peephole.diagnose.prices import Beside
 from peephole.diagnose.tables import tables_of
 from peephole.diagnose.times import RECORDING_NS, Time, add_times
 from peephole.observe.capture import open_capture
@@ -31,9 +32,11 @@ def _times(tmp_path: Path, **meta: object) -> dict[str, Time]:
 def test_the_time_between_calls_is_the_program_s(tmp_path: Path) -> None:
     (time,) = _times(tmp_path, engine="ebpf").values()
     assert time.busy_ns == 499 * 1_000_000 - 500 * RECORDING_NS["ebpf"]
-    assert time.arming_ns(9000, 20) == 9000 + 500 * 20
+    assert time.arming_ns(Beside(9000, 300, 20)) == 9000 + 500 * 20
     time.found = 400
-    assert time.arming_ns(9000, 20) == 9000 + 100 * 20
+    assert time.arming_ns(Beside(9000, 300, 20)) == 9000 + 100 * 20
+    time.opens = 30
+    assert time.arming_ns(Beside(9000, 300, 20)) == 9000 + 70 * 20 + 30 * 300
 
 
 def test_but_no_more_than_it_had_of_the_cpu(tmp_path: Path) -> None:

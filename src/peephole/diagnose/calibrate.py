@@ -37,8 +37,8 @@ _NO_FILES = (
     *("configfs", "fusectl", "autofs", "binfmt_misc", "efivarfs", "rpc_pipefs", "nsfs", "hugetlbfs"),
 )
 _PROGRAM = "peephole-calibrate"
-#: the price of a call that a rule looks at and leaves to the kernel
-PASSED = "passed"
+#: prices of what a rule has nothing to do with: of calls that it lets pass, and of opening a file; what it adds to them
+BESIDE = ("passed", "opened")
 #: where nobody has set up logging, Python writes warnings to standard error
 _LOG = logging.getLogger("peephole")
 
@@ -81,8 +81,8 @@ def measure(folder: Path, with_rule: WithRule) -> dict[str, Price]:
     for rule, names in handled().items():
         try:
             with with_rule(rule) as env:
-                of = _calls(folder, (*names, PASSED), env)
-                of[PASSED] = _more(of[PASSED], found[PASSED])
+                of = _calls(folder, (*names, *BESIDE), env)
+                of |= {name: _more(of[name], found[name]) for name in BESIDE}
                 of["start"] = _more(_start(env), _start(os.environ))
         except EngineError as e:
             _say_once(f"peephole: savings do not count what rules cost: {e}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from peephole.diagnose.detectors import Detector
 from peephole.diagnose.objects import Objects
-from peephole.diagnose.prices import Prices
+from peephole.diagnose.prices import Beside, Prices
 
 #: more trees than this that one program treats alike are told as one
 TREES_MAX = 4
@@ -31,8 +31,7 @@ class Sum:
     layer: list[str] = field(default_factory=list)  # from stacks; empty where there are none
     before: tuple[float, float, float] = (0, 0, 0)  # low, middle, high
     after: tuple[float, float, float] = (0, 0, 0)
-    start_ns: float = 0  # what its rule adds to each start, and to each call that it lets pass
-    passed_ns: float = 0
+    beside: Beside = field(default_factory=Beside)
     overlaps: Counter[str] = field(default_factory=Counter)  # detectors that name some of its calls, too -> how many
 
     def take(self, other: Sum) -> None:
@@ -45,7 +44,7 @@ class Sum:
         self.layer = self.layer or other.layer
         self.before = _both(self.before, other.before)
         self.after = _both(self.after, other.after)
-        self.start_ns, self.passed_ns = max(self.start_ns, other.start_ns), max(self.passed_ns, other.passed_ns)
+        self.beside |= other.beside
         self.overlaps.update(other.overlaps)
 
 

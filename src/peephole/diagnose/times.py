@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from peephole.diagnose.prices import Beside
 from peephole.diagnose.tables import Tables
 from peephole.trace import Meta
 
@@ -20,20 +21,27 @@ class Time:
     alive_ns: int = 0
     images: int = 0
     calls: int = 0
+    opens: int = 0  # files that it opened
     found: int = 0  # calls of its findings: what the interposer takes for them is in their prices
 
-    def arming_ns(self, start_ns: float, passed_ns: float) -> int:
-        """What the interposer itself costs the program: at each start, and at each call that no rule takes."""
-        return round(start_ns * self.images + passed_ns * max(0, self.calls - self.found))
+    def arming_ns(self, of: Beside) -> int:
+        """What the interposer itself costs the program: at each start, each open, and each call that no rule takes."""
+        passed = max(0, self.calls - self.found - self.opens)
+        return round(of.start_ns * self.images + of.opened_ns * self.opens + of.passed_ns * passed)
 
 
 def add_times(tables: Tables, meta: Meta, times: dict[str, Time]) -> None:
     """Add the time of the programs in one capture to `times`."""
     from ibis import _
 
-    programs = tables.images.mutate(alive_ns=_.end_ns - _.begin_ns).group_by("program")
-    programs = programs.aggregate(
-        busy_ns=_.busy_ns.sum(), alive_ns=_.alive_ns.sum(), calls=_.calls.sum(), images=_.count()
+    opens = tables.opens.group_by("image").aggregate(opens=_.count())
+    images = tables.images.left_join(opens, "image").mutate(alive_ns=_.end_ns - _.begin_ns)
+    programs = images.group_by("program").aggregate(
+        busy_ns=_.busy_ns.sum(),
+        alive_ns=_.alive_ns.sum(),
+        calls=_.calls.sum(),
+        opens=_.opens.sum().fill_null(0),
+        images=_.count(),
     )
     rows = programs.to_pyarrow().to_pylist()
     share = _share_of_cpu(rows, meta)
@@ -42,6 +50,7 @@ def add_times(tables: Tables, meta: Meta, times: dict[str, Time]) -> None:
         time.alive_ns += row["alive_ns"] or 0
         time.images += row["images"]
         time.calls += row["calls"]
+        time.opens += row["opens"]
         if row["busy_ns"] is not None:
             time.busy_ns = int(_busy_ns(row, meta) * share) + (time.busy_ns or 0)
 

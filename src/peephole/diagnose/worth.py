@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peephole.diagnose.gives_up import exists, gives_up
+from peephole.diagnose.prices import Beside
 from peephole.diagnose.sums import Sum
 from peephole.diagnose.times import Time
 from peephole.trace import Finding, Saving
@@ -67,18 +68,13 @@ def _removed_by(part: Sum) -> tuple[str | None, str]:
 
 
 def arming_of(told: list[tuple[Sum, Finding]], times: dict[str, Time]) -> dict[str, int]:
-    """What the interposer costs each program: with several rules in it as much as with the dearest of them."""
+    """What the interposer costs each program beside what its rules do."""
     with_rule = [(part, finding) for part, finding in told if finding.rule]
-    for _, finding in with_rule:
+    beside: dict[str, Beside] = {}
+    for part, finding in with_rule:
         times.setdefault(finding.program, Time()).found += finding.calls
-
-    def dearest(program: str, name: str) -> float:
-        return max((getattr(part, name) for part, finding in with_rule if finding.program == program), default=0.0)
-
-    return {
-        program: time.arming_ns(dearest(program, "start_ns"), dearest(program, "passed_ns"))
-        for program, time in times.items()
-    }
+        beside[finding.program] = beside.get(finding.program, Beside()) | part.beside
+    return {program: time.arming_ns(beside.get(program, Beside())) for program, time in times.items()}
 
 
 def worth_together(findings: list[Finding], times: dict[str, Time], arming: dict[str, int]) -> list[Finding]:

@@ -29,7 +29,7 @@ RULE = "peek_pipe"
 LAYER = ("shell's read",)
 ADVICE = "read whole files (mapfile), or use a tool that reads lines (awk, sed)"
 BEFORE = {"pipe_read_1": "calls"}
-AFTER = {"answered": "calls", "pipe_peek": "turns"}
+AFTER = {"peek_pipe:pipe_read_1": "calls"}
 
 ENOUGH = 16
 
@@ -40,9 +40,6 @@ SILENT = {
     "more at a time": _PIPE + 'read(3, "x"..., 4096) = 10\n' * 40,
     "a file": 'openat(AT_FDCWD, "a", O_RDONLY) = 3\n' + 'read(3, "x", 1) = 1\n' * 40,
 }
-
-#: a pipe holds that much; more turns than its bytes fill are for lines and children, which are not known
-PIPE_BYTES = 65536
 
 
 def find(t: Tables) -> Any:
@@ -62,5 +59,4 @@ def find(t: Tables) -> Any:
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
         claims=_.claims,
-        turns=(_.n / PIPE_BYTES).floor() + 1,
     )

@@ -27,7 +27,7 @@ RULE = "epoll_shadow"
 LAYER = ("program's event loop",)
 ADVICE = "close it without EPOLL_CTL_DEL, where it was never duplicated"
 BEFORE = {"epoll_ctl": "calls"}
-AFTER = {"answered": "calls"}
+AFTER = {"epoll_shadow:epoll_ctl": "calls"}
 
 DEL = 2
 

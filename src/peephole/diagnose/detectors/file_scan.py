@@ -26,10 +26,11 @@ SLUG = "file_scan"
 CALLS = ("read", "pread64")
 KIND = "copy"
 RULE = "scan_mapping"
+LEFT_ALONE = "it takes only reads by position (pread64)"
 LAYER = ("program",)
 ADVICE = "read larger blocks, or map the file"
-BEFORE = {"pread_8192": "pieces"}
-AFTER = {"mapped_8192": "pieces"}
+BEFORE = {"scan_8192": "pieces"}
+AFTER = {"scan_mapping:scan_8192": "pieces"}
 
 ENOUGH = 256
 PIECE_BYTES = 8192
@@ -53,7 +54,13 @@ def find(t: Tables) -> Any:
 
     reads = t.reads.filter(_["at"] == _.ended, _.ret > 0, _.asked >= 4096, _.asked <= 32768)
     files = reads.group_by("image", "ofd").aggregate(
-        n=_.count(), bytes=_.ret.sum(), begin_ns=_.ns.min(), end_ns=_.ns.max(), dev=_.dev.max(), claims=_.seq.collect()
+        n=_.count(),
+        bytes=_.ret.sum(),
+        begin_ns=_.ns.min(),
+        end_ns=_.ns.max(),
+        dev=_.dev.max(),
+        claims=_.seq.collect(),
+        positional=_.positional.all(),
     )
     files = described(t, files.filter(_.n >= ENOUGH))
     return instances(
@@ -63,6 +70,7 @@ def find(t: Tables) -> Any:
         bytes=_.bytes,
         begin_ns=_.begin_ns,
         end_ns=_.end_ns,
+        handled=_.positional,
         claims=_.claims,
         pieces=ibis.greatest((_.bytes / PIECE_BYTES).floor(), _.n),
     )

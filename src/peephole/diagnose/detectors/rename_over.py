@@ -27,8 +27,8 @@ KIND = "guarantee"
 RULE = "exchange_rename"
 LAYER = ("program", "file system")
 ADVICE = "overwrite in place where a half-written file does no harm, or save less often"
-BEFORE = {"rename_over": "calls"}
-AFTER = {"exchange_rename:rename_over": "calls"}
+BEFORE = {"rename_over": "first", "rename_again": "again"}
+AFTER = {f"exchange_rename:{price}": count for price, count in BEFORE.items()}
 
 _SAVE = """
         openat(AT_FDCWD, "prefs.tmp", O_WRONLY|O_CREAT|O_TRUNC, 0600) = 3
@@ -83,4 +83,6 @@ def find(t: Tables) -> Any:
     after = ordered("path")
     seen = seen.mutate(over=_.there.lag().over(after), since_ns=_.ns.lag().over(after), on=_.dev.lag().over(after))
     over = seen.filter(_.moving, _.over.fill_null(False)).drop("dev").rename(dev="on")
-    return instances(over, _.path, begin_ns=_.since_ns, end_ns=_.ns)
+    # What was saved a moment ago is still on its way to the disk.
+    over = over.mutate(again=(ibis.row_number().over(after) > 0).cast("int64"))
+    return instances(over, _.path, begin_ns=_.since_ns, end_ns=_.ns, first=1 - _.again, again=_.again)
