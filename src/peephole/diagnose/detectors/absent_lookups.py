@@ -5,7 +5,8 @@ Why it costs
     their folders anew for every name.
 
 Rewritten by
-    `cache_absent`: a name that a folder did not hold is answered by ENOENT while the folder is unchanged.
+    `cache_absent`: a folder in which four files were looked for is listed, and what it lacks is answered by ENOENT
+    until the program does anything else than open, read and examine files.
 
 Gives up
     freshness: a file that another program makes within the same tick is seen later.
@@ -20,19 +21,45 @@ from __future__ import annotations
 from typing import Any
 
 from peephole.diagnose.instances import instances
-from peephole.diagnose.tables import EXAMINES, OPENS, Tables, ordered
+from peephole.diagnose.tables import (
+    EXAMINES,
+    INERT,
+    O_CREAT,
+    ON_DESCRIPTOR,
+    OPENS,
+    Tables,
+    breaks_before,
+    ordered,
+)
 
 SLUG = "absent_lookups"
 CALLS = (*OPENS, *EXAMINES)
 KIND = "redundant"
 RULE = "cache_absent"
-LEFT_ALONE = "it answers only where a file would be opened"
+LEFT_ALONE = "it answers only opens, in a folder that four were looked for in since the program did anything else"
 LAYER = ("program", "loader")
 ADVICE = "shorten the search path, put the folder that is hit most first, or keep what was found"
 BEFORE = {"open_absent": "calls"}
 AFTER = {"cache_absent:open_absent": "calls"}
 
-ENOENT = -2
+ENOENT, TMPFILE = -2, 0o20000000
+#: so often a file is looked for in a folder before the rule lists it
+ASKED = 4
+#: what the rule knows stays while the program makes only such calls, or others on regular files
+_STAYS = (
+    "stat",
+    "lstat",
+    "access",
+    "newfstatat",
+    "readlink",
+    "statx",
+    "faccessat2",
+    "mmap",
+    "close",
+    "dup",
+    "dup2",
+    "dup3",
+)
 _MAKES = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat", "mknod")
 
 _MISS = 'openat(AT_FDCWD, "/usr/local/include/stdio.h", O_RDONLY) = -1 ENOENT (No such file or directory)\n'
@@ -73,5 +100,22 @@ def find(t: Tables) -> Any:
     made = made.select("image", "seq", "ns", "path", "where", "missed", "opening")
     after = ordered("where", "path")
     again = missed.union(made).mutate(again=_.missed.lag().over(after), since_ns=_.ns.lag().over(after))
-    again = again.filter(_.missed, _.again.fill_null(False))
-    return instances(again, _.path, begin_ns=_.since_ns, end_ns=_.ns, handled=_.opening)
+    again = t.keep(again.filter(_.missed, _.again.fill_null(False)))
+    known = again.left_join(_listed(t, again.filter(_.opening).select("image").distinct()), "seq")
+    return instances(known, _.path, begin_ns=_.since_ns, end_ns=_.ns, handled=_.listed.fill_null(False))
+
+
+def _listed(t: Tables, images: Any) -> Any:
+    """Opens of these processes, `seq`, in a folder that the rule has listed by then."""
+    import ibis
+    from ibis import _
+
+    flags = ibis.ifelse(_.name == "open", _.a1, _.a2)
+    plain = _.name.isin(("open", "openat")) & ((flags & (O_CREAT | TMPFILE)) == 0)
+    stays = plain | _.name.isin((*INERT, *_STAYS)) | (_.name.isin(ON_DESCRIPTOR) & _.regular)
+    calls = t.calls.semi_join(images, "image")
+    opens = calls.filter(plain, _.path.notnull())
+    opens = opens.select("image", "seq", folder=_.path.re_replace("[^/]*$", ""))
+    opens = opens.join(breaks_before(opens, calls.filter(~stays.fill_null(False)), "image"), "seq")
+    nth = ibis.row_number().over(ordered("image", "folder", "breaks"))
+    return opens.mutate(nth=nth).filter(_.nth >= ASKED - 1).select("seq", listed=ibis.literal(True))
