@@ -19,8 +19,8 @@
 
 #include "bench.h"
 
-#define ROUNDS 11
-#define BUDGET_NS 8000000LL	/* wall time of one price in one round: all of them stay under 20 s */
+#define ROUNDS 5
+#define BUDGET_NS 5000000LL	/* wall time of one price in one round, each way: all of them stay under 10 s */
 #define OPS_MAX 96
 
 static volatile sig_atomic_t interrupted;
@@ -38,14 +38,15 @@ static long long now_ns(clockid_t clock)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* One batch: CPU and wall time, with work before each run; without any run where `op` has none. */
-static int batch(struct bench *b, const struct op *op, double *cpu_ns, double *wall_ns)
+/* One batch: CPU and wall time, with or without work before each run; without any run where `op` has none. */
+static int batch(struct bench *b, const struct op *op, bool work, double *cpu_ns, double *wall_ns)
 {
 	long long w = now_ns(CLOCK_MONOTONIC), c = now_ns(CLOCK_THREAD_CPUTIME_ID);
 	int i, r = 0;
 
 	for (i = 0; i < op->batch && !r; i++) {
-		ph_work(b->work);
+		if (work)
+			ph_work(b->work);
 		if (op->run)
 			r = op->run(b, op->arg);
 	}
@@ -54,8 +55,8 @@ static int batch(struct bench *b, const struct op *op, double *cpu_ns, double *w
 	return r;
 }
 
-/* One price in one round: nanoseconds of CPU a time, or -errno. */
-static int measure(struct bench *b, const struct op *op, double *cpu_ns, double *wall_ns)
+/* One price in one round, after work or in a bare loop: nanoseconds of CPU a time, or -errno. */
+static int measure(struct bench *b, const struct op *op, bool work, double *cpu_ns, double *wall_ns)
 {
 	const struct op nothing = { .batch = op->batch };
 	double cpu = 0, wall = 0, idle_cpu = 0, idle_wall = 0;
@@ -66,9 +67,9 @@ static int measure(struct bench *b, const struct op *op, double *cpu_ns, double 
 		int r = op->prepare ? op->prepare(b) : 0;
 
 		if (!r)
-			r = batch(b, op, &cpu, &wall);
+			r = batch(b, op, work, &cpu, &wall);
 		if (!r)
-			r = batch(b, &nothing, &idle_cpu, &idle_wall);
+			r = batch(b, &nothing, work, &idle_cpu, &idle_wall);
 		if (r)
 			return r;
 		count += (long)op->batch * (op->per ? op->per : 1);
@@ -85,12 +86,19 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void print_price(const char *name, double *cpu, double *wall, bool last)
+/* What one price took in each round. */
+struct taken {
+	double cpu[ROUNDS], wall[ROUNDS], bare[ROUNDS];
+};
+
+static void print_price(const char *name, struct taken *t, bool last)
 {
-	qsort(cpu, ROUNDS, sizeof(*cpu), by_value);
-	qsort(wall, ROUNDS, sizeof(*wall), by_value);
-	printf("  \"%s\": {\"ns\": %.1f, \"low\": %.1f, \"high\": %.1f, \"wall_ns\": %.1f}%s\n", name, cpu[ROUNDS / 2],
-	       cpu[ROUNDS / 4], cpu[ROUNDS - 1 - ROUNDS / 4], wall[ROUNDS / 2], last ? "" : ",");
+	qsort(t->cpu, ROUNDS, sizeof(*t->cpu), by_value);
+	qsort(t->wall, ROUNDS, sizeof(*t->wall), by_value);
+	qsort(t->bare, ROUNDS, sizeof(*t->bare), by_value);
+	printf("  \"%s\": {\"ns\": %.1f, \"low\": %.1f, \"high\": %.1f, \"bare_ns\": %.1f, \"wall_ns\": %.1f}%s\n", name,
+	       t->cpu[ROUNDS / 2], t->cpu[ROUNDS / 4], t->cpu[ROUNDS - 1 - ROUNDS / 4], t->bare[ROUNDS / 2],
+	       t->wall[ROUNDS / 2], last ? "" : ",");
 }
 
 static const struct op *const tables[] = { ph_file_ops, ph_name_ops, ph_socket_ops, ph_memory_ops };
@@ -128,16 +136,22 @@ static int choose(char **names, const struct op **ops)
 
 static int measure_all(struct bench *b, char **names)
 {
-	static double cpu[OPS_MAX][ROUNDS + 1], wall[OPS_MAX][ROUNDS + 1];
+	static struct taken taken[OPS_MAX];
 	static const struct op *ops[OPS_MAX];
 	int round, i, n = choose(names, ops), last, r;
 
 	/* The first round warms caches and is overwritten by the last. */
 	for (round = 0; round <= ROUNDS; round++) {
 		for (i = 0; i < n; i++) {
+			struct taken *t = &taken[i];
+			int at = round % ROUNDS;
+			double unused;
+
 			if (!ops[i])
 				continue;
-			r = measure(b, ops[i], &cpu[i][round % ROUNDS], &wall[i][round % ROUNDS]);
+			r = measure(b, ops[i], true, &t->cpu[at], &t->wall[at]);
+			if (!r)
+				r = measure(b, ops[i], false, &t->bare[at], &unused);
 			if (round == 0 && missing_here(r)) {
 				ops[i] = NULL;
 				continue;
@@ -155,7 +169,7 @@ static int measure_all(struct bench *b, char **names)
 	printf("{\n");
 	for (i = 0; i <= last; i++)
 		if (ops[i])
-			print_price(ops[i]->name, cpu[i], wall[i], i == last);
+			print_price(ops[i]->name, &taken[i], i == last);
 	printf("}\n");
 	return 0;
 }

@@ -95,6 +95,7 @@ def test_prices_are_measured_kept_privately_and_found_again(tmp_path: Path, cach
     for name in ("getppid", "write_64", "stat", "open_close", "overwrite_4096", "overwrite_in_place"):
         price = prices[name]
         assert 0 < price["low"] <= price["ns"] <= price["high"], name
+        assert price["bare_ns"] > 0, name
     assert prices["coalesce_writes:write_64"]["ns"] < prices["write_64"]["ns"]
     assert prices["coalesce_writes:start"]["ns"] > 0
     assert list(tmp_path.iterdir()) == [], "nothing is left where it was measured"
@@ -104,7 +105,7 @@ def test_prices_are_measured_kept_privately_and_found_again(tmp_path: Path, cach
 
 def test_a_cache_that_others_can_write_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    prices = calibrate.Prices("here", {"stat": Price(1, 1, 1)})
+    prices = calibrate.Prices("here", {"stat": Price(2, 1, 3, 1)})
     calibrate._store("key", prices)
     assert calibrate._load("key") == prices
     (tmp_path / "peephole" / "prices" / "key.json").chmod(0o666)

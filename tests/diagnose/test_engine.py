@@ -1,5 +1,6 @@
 """From captures to findings: what is said, what is left out, what is withheld."""
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from peephole.diagnose.gives_up import exists, gives_up
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.prices import Price, Prices
 from peephole.diagnose.tables import INERT, ON_DESCRIPTOR, tables_of
-from peephole.observe.capture import schema, write_capture
+from peephole.observe.capture import open_capture, schema, write_capture
 from peephole.trace import CALL_COLUMNS, GAP_COLUMNS, PROCESS_COLUMNS, Capture, Finding, Meta
 
 
@@ -177,6 +178,20 @@ def test_findings_that_save_too_little_together_are_not_worth_saying(tmp_path: P
     capture = capture_of([*_copy(200), work], tmp_path / "c")
     assert diagnose([capture], prices).findings == [], "0.4 s of 30 are more than 1 % and less than 5 %"
     assert diagnose([capture], Prices("dear", {**prices.of, "stat": Price(9e6, 9e6, 9e6)})).findings != []
+
+
+def test_calls_in_a_tight_loop_are_priced_as_in_a_bare_loop(tmp_path: Path) -> None:
+    prices = {name: Price(p.ns, p.low, p.high, p.ns / 2) for name, p in PRICES.of.items()}
+    prices |= {"work": Price(10_000, 10_000, 10_000), "passed": Price(200, 200, 200)}
+    saved = {}
+    for gap in (1, 12):  # microseconds
+        lines = [f'7 1700000000.{at * gap:06} read(3, "x", 64) = 64\n'.encode() for at in range(1, 4000)]
+        capture = capture_of([b'7 1700000000.0 open("a", O_RDONLY) = 3\n', *lines], tmp_path / str(gap))
+        meta = capture.folder / "meta.json"
+        meta.write_text(json.dumps({**json.loads(meta.read_text()), "engine": "ebpf"}))
+        diagnosis = diagnose([open_capture(capture.folder)], Prices("example", prices))
+        saved[gap] = next(f.saving.ns for f in diagnosis.findings if f.slug == "small_reads" and f.saving)
+    assert saved[1] < 0.6 * saved[12]
 
 
 def test_without_times_a_program_is_not_judged_by_its_time(tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ def test_two_sizes_give_the_price_of_a_call_and_of_a_byte() -> None:
     assert "write_call" not in with_lines({"write_64": Price(1, 1, 1)})
 
 
+def test_a_program_that_works_little_between_its_calls_pays_nearly_the_bare_price() -> None:
+    prices = Prices("here", {"work": Price(1000, 1000, 1000, 1000), "stat": Price(600, 500, 800, 400)})
+    assert prices["stat"].ns == 600 and prices.bare()["stat"].ns == 400
+    assert prices.paid_by(250)["stat"] == Price(450, 350, 650)
+    assert prices.paid_by(5000)["stat"].ns == prices.paid_by(None)["stat"].ns == 600
+    of = with_lines({"read_64": Price(464, 464, 464, 364), "read_2048": Price(2448, 2448, 2448, 2348)})
+    assert of["read_call"].of_share(0).ns == 300
+
+
 def test_where_no_rule_can_be_brought_in_what_it_does_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -45,6 +45,16 @@ def test_but_no_more_than_it_had_of_the_cpu(tmp_path: Path) -> None:
     assert abs(time.busy_ns - (100_000_000 - 500 * RECORDING_NS["ebpf"])) <= 1
 
 
+def test_what_its_calls_do_not_take_lies_between_them(tmp_path: Path) -> None:
+    (time,) = _times(tmp_path, engine="ebpf").values()
+    time.priced, time.priced_ns = 300, 300 * 2000
+    assert time.busy_ns is not None
+    assert time.between_ns(1000) == (time.busy_ns - 300 * 2000 - 200 * 1000) / 500
+    (tmp_path / "other").mkdir()
+    (time,) = _times(tmp_path / "other", engine="strace").values()
+    assert time.between_ns(1000) is None, "how long strace itself took is not known"
+
+
 def test_more_cpu_than_that_changes_nothing(tmp_path: Path) -> None:
     (time,) = _times(tmp_path, engine="ebpf", cpu_ns=900_000_000).values()
     assert time.busy_ns == 499 * 1_000_000 - 500 * RECORDING_NS["ebpf"]

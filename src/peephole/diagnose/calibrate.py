@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,16 @@ from typing import Any
 from peephole import native
 from peephole.diagnose.detectors import detectors
 from peephole.diagnose.gives_up import rules
-from peephole.diagnose.prices import LINES, Price, Prices, with_lines
+from peephole.diagnose.prices import LINES, PASSED, Price, Prices, with_lines
 from peephole.errors import EngineError, MissingToolError
 from peephole.observe.facts import mounts
 
-#: measuring takes about 8 s, and with the rules some 6 s more; on a disk whose fsync takes long it may be more
+#: a run takes about 6 s; on a disk whose fsync takes long it may be more
 TIMEOUT_S = 120
 #: a start takes a millisecond: as often with a rule as without
 STARTS = 15
+#: of the measuring program, each time with the prices of a rule
+RUNS = 3
 #: options that differ between mounts of one kind and do not change what a call costs
 _NO_PRICE = ("ro", "rw", "errors=", "size=", "inode", "mode=", "uid=", "gid=", "fd=", "nr_inodes=", "seclabel")
 #: these hold no files of anybody's: root may write there, and can't make anything
@@ -38,7 +39,7 @@ _NO_FILES = (
 )
 _PROGRAM = "peephole-calibrate"
 #: prices of what a rule has nothing to do with: of calls that it lets pass, and of opening a file; what it adds to them
-BESIDE = ("passed", "opened")
+BESIDE = (PASSED, "opened")
 #: where nobody has set up logging, Python writes warnings to standard error
 _LOG = logging.getLogger("peephole")
 
@@ -105,7 +106,8 @@ def handled() -> dict[str, list[str]]:
 
 
 def _more(price: Price, than: Price) -> Price:
-    return Price(*(max(0.0, a - b) for a, b in zip(astuple(price), astuple(than), strict=True)))
+    pairs = zip(price.figures().values(), than.figures().values(), strict=True)
+    return Price(*(max(0.0, a - b) for a, b in pairs))
 
 
 def _start(env: Mapping[str, str]) -> Price:
@@ -120,7 +122,21 @@ def _start(env: Mapping[str, str]) -> Price:
 
 
 def _calls(folder: Path, names: Iterable[str], env: Mapping[str, str]) -> dict[str, Price]:
-    """What the measuring program tells of these prices, or of all."""
+    """What the measuring program tells of these prices, or of all: the medians of several runs.
+
+    Where a process lies in memory makes its calls up to a tenth dearer or cheaper.
+    """
+    runs = [_run(folder, names, env) for _ in range(RUNS)]
+    known = [name for name in runs[0] if all(name in run for run in runs)]
+    return {name: _middle([run[name] for run in runs]) for name in known}
+
+
+def _middle(prices: list[Price]) -> Price:
+    each = [price.figures().values() for price in prices]
+    return Price(*map(statistics.median, zip(*each, strict=True)))
+
+
+def _run(folder: Path, names: Iterable[str], env: Mapping[str, str]) -> dict[str, Price]:
     program = native.path(_PROGRAM)
     words = [str(program), str(folder), *names]
     with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -137,7 +153,7 @@ def _calls(folder: Path, names: Iterable[str], env: Mapping[str, str]) -> dict[s
 
 
 def _read(found: dict[str, Any]) -> dict[str, Price]:
-    return {name: Price(float(p["ns"]), float(p["low"]), float(p["high"])) for name, p in found.items()}
+    return {name: Price(*(float(p[word]) for word in ("ns", "low", "high", "bare_ns"))) for name, p in found.items()}
 
 
 # -- which file system ------------------------------------------------------------------------------------------------
@@ -247,7 +263,7 @@ def _store(key: str, prices: Prices) -> None:
     folder = cache_folder()
     content = {
         "where": prices.where,
-        "prices": {name: {"ns": p.ns, "low": p.low, "high": p.high} for name, p in prices.of.items()},
+        "prices": {name: price.figures() for name, price in prices.of.items()},
     }
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from peephole.diagnose.gives_up import exists
 from peephole.diagnose.layers import chains
 from peephole.diagnose.objects import Objects, readable
 from peephole.diagnose.overlaps import SHARED, Claims, share
-from peephole.diagnose.prices import Prices
+from peephole.diagnose.prices import PASSED, Prices
 from peephole.diagnose.sums import Sum, merged, plus
 from peephole.diagnose.tables import DUCKDB, Tables, tables_of
 from peephole.diagnose.times import Time, add_times
@@ -41,13 +41,24 @@ class Diagnosis:
 
 
 class _Places:
-    """Which prices hold for a file: those of its device, as far as that is still mounted."""
+    """Which prices hold for a file: those of its device, as far as that is still mounted, as its program pays them."""
 
-    def __init__(self, prices: Prices | PricesFor, capture: Capture) -> None:
+    def __init__(self, prices: Prices | PricesFor, capture: Capture, times: dict[str, Time]) -> None:
         self.prices = prices
+        self.times = times
         self.points = {mount["dev"]: mount["point"] for mount in capture.meta.mounts}
 
-    def __call__(self, dev: int | None, folder: str) -> Prices:
+    def __call__(self, row: dict[str, Any]) -> Prices:
+        """The prices for an instance, of which the row says program, dev and folder."""
+        prices = self.at(row)
+        if not prices.has((PASSED,)):
+            return prices
+        between_ns = self.times[row["program"]].between_ns(prices.bare()[PASSED].ns)
+        return prices.paid_by(between_ns)
+
+    def at(self, row: dict[str, Any]) -> Prices:
+        """The prices there, as a program pays them that works between its calls."""
+        dev, folder = row["dev"], row["folder"]
         if isinstance(self.prices, Prices):
             return self.prices
         if dev is None:
@@ -74,7 +85,7 @@ def diagnose(captures: list[Capture], prices: Prices | PricesFor, engine: str = 
         with tables_of(capture, engine) as tables:
             add_times(tables, capture.meta, times)
             gaps = _gaps(tables)
-            price_at = _Places(prices, capture)
+            price_at = _Places(prices, capture, times)
             busy_ns = sum(time.busy_ns or 0 for time in times.values())
             withheld += _add(sums, tables, wanted, gaps, price_at, busy_ns, sum(count.values()))
             _add_layers(sums, chains(tables), count)
@@ -143,17 +154,29 @@ def _add(
     claims = Claims(tables, contested, items, events)
     for slug, winners in claims.losers().items():
         rows[slug] = _rows(tables, claims.left(slug, winners), _counts_of(detectors()[slug]), winners)
+    _add_priced(price_at, wanted, rows)
     withheld = 0
     for detector in wanted:
         for row in rows[detector.slug]:
             if row["withheld"]:
                 withheld += row["instances"]
             elif row["calls_mid"]:
-                _sum(sums, detector, row, price_at(row["dev"], row["folder"]))
+                _sum(sums, detector, row, price_at(row))
     for detector in contested:
         for row in rows[detector.slug]:
             _share(sums, detector, row)
     return withheld
+
+
+def _add_priced(price_at: _Places, wanted: list[Detector], rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Say of each program what the calls cost that prices are known of: the rest of its time is between them."""
+    for detector in wanted:
+        for row in rows[detector.slug]:
+            prices = price_at.at(row).bare()
+            if prices.has(detector.before):
+                time = price_at.times[row["program"]]
+                time.priced += round(row["calls_mid"] or 0)
+                time.priced_ns += plus((0.0, 0.0, 0.0), detector.before, row, prices)[1]
 
 
 def _contested(wanted: list[Detector], saved: dict[str, float], busy_ns: int) -> list[Detector]:
@@ -207,7 +230,7 @@ def _saved(detector: Detector, rows: list[dict[str, Any]], price_at: _Places) ->
     """Nanoseconds that a detector's instances save in all."""
     total = 0.0
     for row in rows:
-        prices = price_at(row["dev"], row["folder"])
+        prices = price_at(row)
         if not row["withheld"] and prices.has((*detector.before, *detector.after)):
             zero = (0.0, 0.0, 0.0)
             total += plus(zero, detector.before, row, prices)[1] - plus(zero, detector.after, row, prices)[1]

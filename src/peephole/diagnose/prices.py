@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 
 
 @dataclass(frozen=True)
 class Price:
-    """CPU nanoseconds of one call, or one sequence of calls: the median of several rounds and their quartiles."""
+    """CPU nanoseconds of one call, or one sequence of calls: the median of several rounds and their quartiles.
+
+    `ns` is what a program pays that works between its calls; `bare` what one pays that does nothing else.
+    """
 
     ns: float
     low: float
     high: float
+    bare: float | None = None
+
+    def figures(self) -> dict[str, float]:
+        """As JSON has them."""
+        bare = self.ns if self.bare is None else self.bare
+        return {"ns": self.ns, "low": self.low, "high": self.high, "bare_ns": bare}
+
+    def of_share(self, share: float) -> Price:
+        """What lies between: 0 is bare, 1 is after work."""
+        less = 0.0 if self.bare is None else (1 - share) * (self.ns - self.bare)
+        return Price(self.ns - less, self.low - less, self.high - less)
 
 
 #: what is not measured, since nothing is paid
 FREE = Price(0, 0, 0)
 #: the price of a call that a rule answers which is none of Peephole's yet: that of the simplest one
 ANSWERED = "memo_identity:getpid"
+#: the price of a call that no rule acts on
+PASSED = "passed"
+#: the price of the work itself that the others are measured after
+WORK = "work"
 #: prices that grow with size in a line, and the two sizes that are measured
 LINES = {"write": (64, 2048), "read": (64, 2048), "overwrite": (4096, 32768)}
 
@@ -50,6 +68,18 @@ class Prices:
 
     where: str
     of: Mapping[str, Price] = field(default_factory=dict)
+    share: float = 1.0  # of the work that prices are measured after, what the program does between its calls
+
+    def bare(self) -> Prices:
+        """The prices in a bare loop."""
+        return replace(self, share=0.0)
+
+    def paid_by(self, between_ns: float | None) -> Prices:
+        """The prices for a program that works so long between two calls; None: not known."""
+        work_ns = self.of[WORK].ns if WORK in self.of else 0.0
+        if between_ns is None or not work_ns:
+            return self
+        return replace(self, share=max(0.0, min(1.0, between_ns / work_ns)))
 
     def has(self, names: Iterable[str]) -> bool:
         """Whether all of these could be measured there: some file systems lack the calls that they are prices of."""
@@ -57,7 +87,8 @@ class Prices:
 
     def __getitem__(self, name: str) -> Price:
         name = ANSWERED if name == "answered" else name
-        return self.of.get(name, FREE) if ":" in name else self.of[name]
+        price = self.of.get(name, FREE) if ":" in name else self.of[name]
+        return price.of_share(self.share)
 
     def beside(self, rule: str) -> Beside:
         """What having this rule in a program costs."""
@@ -76,6 +107,7 @@ def with_lines(of: Mapping[str, Price]) -> dict[str, Price]:
             continue
         byte = max(0.0, (larger.ns - price.ns) / (large - small))
         less = byte * small
+        bare = None if price.bare is None else price.bare - less
         found[f"{rule}{colon}{family}_byte"] = Price(byte, byte, byte)
-        found[f"{rule}{colon}{family}_call"] = Price(price.ns - less, price.low - less, price.high - less)
+        found[f"{rule}{colon}{family}_call"] = Price(price.ns - less, price.low - less, price.high - less, bare)
     return found

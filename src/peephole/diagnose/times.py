@@ -22,7 +22,17 @@ class Time:
     images: int = 0
     calls: int = 0
     opens: int = 0  # files that it opened
+    recording_known: bool = False  # and taken off busy_ns
     found: int = 0  # calls of its findings: what the interposer takes for them is in their prices
+    priced: int = 0  # calls of its instances, and what they cost in a bare loop
+    priced_ns: float = 0
+
+    def between_ns(self, other_ns: float) -> float | None:
+        """How long it works between two calls, if calls without a price took `other_ns`; None: not known."""
+        if self.busy_ns is None or not self.recording_known or not self.calls:
+            return None
+        inside = self.priced_ns + other_ns * max(0, self.calls - self.priced)
+        return max(0.0, self.busy_ns - inside) / self.calls
 
     def arming_ns(self, of: Beside) -> int:
         """What the interposer itself costs the program: at each start, each open, and each call that no rule takes."""
@@ -53,6 +63,7 @@ def add_times(tables: Tables, meta: Meta, times: dict[str, Time]) -> None:
         time.opens += row["opens"]
         if row["busy_ns"] is not None:
             time.busy_ns = int(_busy_ns(row, meta) * share) + (time.busy_ns or 0)
+            time.recording_known = meta.engine in RECORDING_NS
 
 
 def _busy_ns(row: dict[str, Any], meta: Meta) -> float:
