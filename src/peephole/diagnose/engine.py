@@ -248,10 +248,11 @@ def _share(sums: dict[tuple[str, str, str, bool], Sum], detector: Detector, row:
 
 
 def _of(sums: dict[tuple[str, str, str, bool], Sum], slug: str, row: dict[str, Any]) -> list[Sum]:
-    """What is known of a detector in a row's program; of the same tree first."""
+    """What is known of a detector in a row's program; of the same tree first, then what its rule takes alike."""
     top = Objects.top(row["folder"])
-    parts = [part for (of, program, _, _), part in sums.items() if (of, program) == (slug, row["program"])]
-    return sorted(parts, key=lambda part: Objects.top((part.objects.folders or [""])[0]) != top)
+    parts = [key for key in sums if key[:2] == (slug, row["program"])]
+    parts.sort(key=lambda key: (key[2] != top, key[3] != row["handled"], *key[2:]))
+    return [sums[key] for key in parts]
 
 
 def _rests_on(gaps: list[tuple[int | None, int | None]]) -> Any:

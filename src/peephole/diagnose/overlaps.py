@@ -7,7 +7,7 @@ keep what is left of them, and say how many calls they share with it.
 from __future__ import annotations
 
 import operator
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 from peephole.diagnose.detectors import Detector
@@ -19,6 +19,17 @@ _NO_COUNTS = ("image", "dev", "object", "begin_ns", "end_ns", "certainty", "hand
 _AT_ONCE = 20_000_000
 #: how a row says how many of its calls a finding with that slug counts
 SHARED = "shared_with_"
+
+
+@cache
+def _bit_or() -> Any:
+    """The aggregate of that name, which Ibis has for DuckDB alone and Spark has, too."""
+    import ibis
+
+    def bit_or(bits: int) -> int:  # type: ignore[empty-body]
+        """All bits that are set in any of them."""
+
+    return ibis.udf.agg.builtin(bit_or)
 
 
 class Claims:
@@ -54,7 +65,7 @@ class Claims:
             for slug, rank in self._ranks.items()
         ]
         calls = ibis.union(*named).filter(_.seq % parts == part).group_by("seq")
-        calls = calls.aggregate(winner=_.rank.min(where=_.sure), last=_.rank.max(), named=_.bit.bit_or())
+        calls = calls.aggregate(winner=_.rank.min(where=_.sure), last=_.rank.max(), named=_bit_or()(_.bit))
         return calls.filter(_.winner < _.last).drop("last")
 
     def losers(self) -> dict[str, list[str]]:

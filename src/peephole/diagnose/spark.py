@@ -129,6 +129,7 @@ def _backend(master: str) -> Any:
         def session(self) -> Any:
             return self._session
 
+    Backend.register_options()  # as Ibis does where it makes the backend itself
     backend = Exact()
     backend.do_connect(_session(master))
     return backend
