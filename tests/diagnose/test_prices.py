@@ -65,10 +65,15 @@ def test_where_no_rule_can_be_brought_in_what_it_does_costs_nothing(
     assert "no rule can be brought in" in caplog.text
 
 
+#: these answer only what a command before has asked: one process alone shows no price
+ACROSS = ("cache_stat",)
+
+
 def test_what_a_rule_makes_of_a_call_is_measured_with_that_rule() -> None:
     handled = calibrate.handled()
     assert set(handled["coalesce_writes"]) == {"write_64", "write_2048"}
     for detector in detectors().values():
         ruled = {name.partition(":")[0] for name in detector.after if ":" in name}
         assert ruled <= {detector.rule}, detector.slug
-        assert not (detector.rule and exists(detector.rule)) or ruled or detector.waiting, detector.slug
+        if detector.rule and exists(detector.rule) and detector.rule not in ACROSS and not detector.waiting:
+            assert ruled, detector.slug
