@@ -20,6 +20,8 @@ from peephole.improve.arm import Armed, arm
 from peephole.improve.control import SLOTS, Page
 
 RULE = "coalesce_writes"
+#: of the table behind the slots (struct ph_table of core/include/peephole/abi_keeper.h)
+TABLE_BYTES = 64 + 32768 * 8 * 8
 #: writes numbered lines to FILE, and counts in shared memory those that a call has returned for; `pace` between them
 PROGRAM = """
 import mmap, os, sys, time
@@ -92,7 +94,7 @@ def _hold(armed: Armed, pid: int) -> None:
     with open(armed.environment({})["PEEPHOLE_CONTROL"], "rb") as file:  # noqa: PTH123, no file of ours
         page = Page.from_buffer_copy(file.read())
     with open(f"/proc/{page.keeper_pid}/fd/{page.keeper_fd}", "r+b") as memory:  # noqa: PTH123
-        slot_bytes = os.fstat(memory.fileno()).st_size // SLOTS
+        slot_bytes = (os.fstat(memory.fileno()).st_size - TABLE_BYTES) // SLOTS
         head = mmap.mmap(memory.fileno(), 4096, offset=list(page.slots).index(pid) * slot_bytes)
     owner_at = 24
     while int.from_bytes(head[owner_at : owner_at + 8], "little"):
