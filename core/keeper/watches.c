@@ -103,37 +103,34 @@ void ph_watches_forget(void)
 		atomic_fetch_add(&table->generation, 1);
 }
 
+/* Whether it is a process; its place is free when it has ended. */
+static bool lives(struct ph_changer *one)
+{
+	uint32_t pid = atomic_load(&one->pid);
+
+	if (pid && kill((pid_t)pid, 0) < 0 && errno == ESRCH) {
+		atomic_store(&one->flights, 0);
+		atomic_compare_exchange_strong(&one->pid, &pid, 0);
+		return false;
+	}
+	return pid;
+}
+
 /* Whether some process is in the middle of a change. One that has ended is not. */
 static bool some_change(void)
 {
 	bool some = false;
 
-	for (unsigned i = 0; i < PH_EXAMINED_CHANGERS; i++) {
-		struct ph_changer *one = &table->changers[i];
-		uint32_t pid = atomic_load(&one->pid);
-
-		if (!pid || !atomic_load(&one->flights))
-			continue;
-		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH) {
-			atomic_store(&one->flights, 0);
-			atomic_compare_exchange_strong(&one->pid, &pid, 0);
-		} else {
+	for (unsigned i = 0; i < PH_EXAMINED_CHANGERS; i++)
+		if (atomic_load(&table->changers[i].flights) && lives(&table->changers[i]))
 			some = true;
-		}
-	}
 	return some;
 }
 
 static void forget_dead(void)
 {
-	for (unsigned i = 0; i < PH_EXAMINED_CHANGERS; i++) {
-		uint32_t pid = atomic_load(&table->changers[i].pid);
-
-		if (pid && kill((pid_t)pid, 0) < 0 && errno == ESRCH) {
-			atomic_store(&table->changers[i].flights, 0);
-			atomic_compare_exchange_strong(&table->changers[i].pid, &pid, 0);
-		}
-	}
+	for (unsigned i = 0; i < PH_EXAMINED_CHANGERS; i++)
+		lives(&table->changers[i]);
 }
 
 /* Everything that processes of the tree have done until now has been told by then. */
@@ -167,7 +164,6 @@ static bool is_covered(const struct stat *st)
 }
 
 /* Its blocks are where they stay. */
-
 static bool is_old(int folder, const struct stat *st)
 {
 	time_t since = st->st_mtime > st->st_ctime ? st->st_mtime : st->st_ctime;

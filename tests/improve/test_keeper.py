@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import random
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from peephole.improve.control import SLOTS, Page
 RULE = "coalesce_writes"
 #: of the table behind the slots (struct ph_table of core/include/peephole/abi_keeper.h)
 TABLE_BYTES = 64 + 32768 * 8 * 8
+
 #: writes numbered lines to FILE, and counts in shared memory those that a call has returned for; `pace` between them
 PROGRAM = """
 import mmap, os, sys, time
@@ -45,8 +47,14 @@ LONG_LINE = 4000
 
 @pytest.fixture
 def armed() -> Iterator[Armed]:
+    """Rules in force; nothing that a failing test has started or stopped outlives it."""
     with arm([RULE, "truncate_in_place", "shadow_descriptor"]) as one:
+        keeper = one._control.keeper_pid
         yield one
+        while Writer.running:
+            Writer.running.pop().kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(keeper, signal.SIGCONT)
 
 
 def _lines(first: int, n: int, bytes_each: int = LINE) -> bytes:
@@ -63,6 +71,8 @@ def _until(true: Any, seconds: float = 20) -> bool:
 class Writer:
     """The program on one file, running."""
 
+    running: ClassVar[list[Writer]] = []
+
     def __init__(
         self, armed: Armed, folder: Path, *,
         flags: int = 0, first: int = 0, pace: float = 0, name: str = "a", line: int = LINE,
@@ -71,6 +81,7 @@ class Writer:
         count.write_bytes(bytes(4096))
         words = [str(self.out), str(count), str(flags), str(first), str(pace), str(line)]
         self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=armed.environment(os.environ))
+        self.running.append(self)
         with count.open("r+b") as file:
             self._count = mmap.mmap(file.fileno(), 4096)
         assert _until(lambda: self.written() > 0)
