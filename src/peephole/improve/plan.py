@@ -293,6 +293,7 @@ def _where(
     devs: list[int] = []
     missing: list[str] = []
     why: list[str] = []
+    too_much: dict[str, list[str]] = {}  # profile -> mounts
     for place in places:
         if place.profile is None:
             why.append(f"{place.points[0]} ({place.fstype}) has no crash profile that proofs are made for")
@@ -310,12 +311,18 @@ def _where(
                 "and rules act on whole mounts"
             )
         else:
-            why.append(f"on {place.points[0]} ({place.profile}) it gives up more than is allowed")
+            too_much.setdefault(place.profile, []).append(place.points[0])
+    why += [f"on {_some(points)} ({profile}) it gives up more than is allowed" for profile, points in too_much.items()]
     if not why and devs:
         return devs, None
     if not places:
         why = ["the command opens no regular file for writing on a mount that is still there"]
     return devs, Declined(name, "; ".join(why), tuple(missing), saving)
+
+
+def _some(points: Sequence[str]) -> str:
+    """A few of them: there may be a dozen mounts, and the reason is the same for all."""
+    return ", ".join(points) if len(points) < 3 else f"{points[0]}, {points[1]} and {len(points) - 2} more"
 
 
 def word(guarantee: str, bound: str | None) -> str:
