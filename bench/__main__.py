@@ -1,6 +1,6 @@
 """`python -m bench NAME [OPTIONS] [--json]`: one benchmark's figures and the conditions they were measured under.
 
-A benchmark is a module of this package, `paper/`, or a folder of `programs/`, with
+A benchmark is a module or a folder of this package, or a folder of `programs/`, with
 `measure() -> {"figures": {...}, "conditions": {...}}`. One that has options of its own also has `options(words)`, whose
 result `measure` takes.
 """
@@ -22,9 +22,8 @@ def benches() -> dict[str, str]:
     """The benchmarks there are: name -> module."""
     here = Path(__file__).parent
     texts = {f"bench.{m.name}": here / f"{m.name}.py" for m in pkgutil.iter_modules([str(here)])}
-    texts["bench.paper"] = here / "paper" / "__init__.py"
-    programs = (here / "programs").glob("*/__init__.py")
-    texts |= {f"bench.programs.{path.parent.name}": path for path in programs}
+    texts |= {f"bench.{path.parent.name}": path for path in here.glob("*/__init__.py")}
+    texts |= {f"bench.programs.{path.parent.name}": path for path in here.glob("programs/*/__init__.py")}
     found = sorted(n for n, path in texts.items() if path.exists() and "\ndef measure(" in path.read_text())
     return {name.rsplit(".", 1)[1]: name for name in found}
 
