@@ -248,13 +248,13 @@ PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
 	row = &rows[c->nr];
 	if (row->nameless)
 		return ph_armed && !ph_hold_forked() && answered_by_name(c, row->nameless - 1u, ret);
-	if (!row->layers || !ph_armed || ph_hold_forked() || ph_is_dup(c) || ph_is_of_descriptor(c))
+	if (!row->layers || !ph_armed || ph_hold_forked() || ph_is_dup(c))
 		return false;
 	fd = (int32_t)c->a[row->fd_arg];	/* the kernel takes 32 bits of it */
 	d = ph_description_of(fd);
 	if (__builtin_expect(ph_notable.naps, 0))
 		ph_naps_end();
-	if (!d || !(d->handled & row->layers) || !switched_on(d->handled))
+	if (!d || !(d->handled & row->layers) || !switched_on(d->handled) || ph_is_of_descriptor(c, d))
 		return false;
 	return ph_pay_due() ? answered_timed(c, fd, d, ret) : answered_on_trial(c, fd, d, ret);
 }

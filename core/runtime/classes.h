@@ -51,10 +51,11 @@ static inline bool ph_is_dup(const struct ph_call *c)
 	return c->nr == PH_NR_fcntl && ((int32_t)c->a[1] == PH_F_DUPFD || (int32_t)c->a[1] == PH_F_DUPFD_CLOEXEC);
 }
 
-/* What concerns the number only, not the description. */
-static inline bool ph_is_of_descriptor(const struct ph_call *c)
+/* What concerns the number only, not the description, and no rule that knows bits of numbers. */
+static inline bool ph_is_of_descriptor(const struct ph_call *c, const struct ph_description *d)
 {
-	return c->nr == PH_NR_fcntl && ((int32_t)c->a[1] == PH_F_GETFD || (int32_t)c->a[1] == PH_F_SETFD);
+	return c->nr == PH_NR_fcntl && ((int32_t)c->a[1] == PH_F_GETFD || (int32_t)c->a[1] == PH_F_SETFD) &&
+	       !(d && (d->handled & ph_bit_layers));
 }
 
 #endif

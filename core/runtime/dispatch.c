@@ -68,7 +68,7 @@ enum ph_verdict ph_dispatch(struct ph_call *c)
 	case FD:
 		if (ph_is_dup(c))
 			return ph_on_dup(c, (int32_t)c->a[0], -1);
-		return ph_is_of_descriptor(c) ? PH_PASS : ph_on_fd(c);
+		return ph_is_of_descriptor(c, ph_description_of((int32_t)c->a[0])) ? PH_PASS : ph_on_fd(c);
 	case MAPS:
 		return ph_on_mmap(c);
 	case DUP:

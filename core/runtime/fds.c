@@ -4,6 +4,24 @@
 #include "opens.h"
 #include "owed.h"
 
+/* Each of a description's descriptors has bits of its own: what is known of the only one is set, and forgotten. */
+static void leave_bits(int64_t fd)
+{
+	struct ph_walk walk;
+	struct ph_description *d;
+
+	if (!ph_bit_layers || !ph_description_of(fd))
+		return;
+	ph_walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	d = ph_description_of(fd);
+	for (uint32_t left = d ? ph_bit_layers : 0; left; left &= left - 1) {
+		ph_layer_settle(&walk, (unsigned)__builtin_ctz(left), d, PH_WHY_COUNT);
+		ph_layer_forget(&walk, (unsigned)__builtin_ctz(left), d);
+	}
+	ph_walk_end(&walk);
+}
+
 /* A new number for a description, whose old meaning is closed first. */
 enum ph_verdict ph_on_dup(struct ph_call *c, int64_t from, int64_t to)
 {
@@ -12,6 +30,7 @@ enum ph_verdict ph_on_dup(struct ph_call *c, int64_t from, int64_t to)
 	int64_t r;
 
 	ph_leave_lists(from);
+	leave_bits(from);
 	if (from != to && to >= 0)
 		ph_leave_epoll(to);
 	if (from != to && to >= 0 && (d = ph_description_of(to))) {
@@ -99,7 +118,12 @@ enum ph_verdict ph_on_close_range(struct ph_call *c)
 	ph_walk_hold(&walk);
 	ph_settle_all_held(&walk, PH_WHY_UNHANDLED);
 	ph_layers_drop(&walk, ph_interest_layers, PH_WHY_UNHANDLED);
-	if (!c->a[2]) {		/* not CLOSE_RANGE_CLOEXEC */
+	if (c->a[2]) {		/* CLOSE_RANGE_CLOEXEC */
+		ph_settle_places_held(&walk, PH_WHY_UNHANDLED);
+		for (unsigned i = 0; i < ph_descriptions_used; i++)
+			if (ph_description_at(i)->fds)
+				ph_description_forget(&walk, ph_description_at(i));
+	} else {
 		for (uint64_t fd = first; fd <= last && fd < PH_FDS; fd++) {
 			struct ph_description *d = ph_description_of((int64_t)fd);
 

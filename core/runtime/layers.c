@@ -15,7 +15,7 @@ struct ph_layer ph_layers[PH_RULES_MAX];
 unsigned ph_n_layers;
 PH_HOT_DATA const uint32_t *ph_layer_switches[PH_RULES_MAX];
 uint32_t ph_layers_on;
-uint32_t ph_interest_layers, ph_memory_layers, ph_file_layers, ph_place_layers;
+uint32_t ph_interest_layers, ph_memory_layers, ph_file_layers, ph_place_layers, ph_bit_layers;
 PH_HOT_DATA struct ph_control *ph_control;
 
 static uint32_t handled[PH_NR_MAX];
@@ -61,7 +61,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	ph_owed_used = ph_absent_used = ph_attributes_used = false;
 	ph_examined_rule = NULL;
 	ph_n_layers = 0;
-	ph_interest_layers = ph_memory_layers = ph_file_layers = ph_place_layers = 0;
+	ph_interest_layers = ph_memory_layers = ph_file_layers = ph_place_layers = ph_bit_layers = 0;
 	for (unsigned nr = 0; nr < PH_NR_MAX; nr++) {
 		handled[nr] = 0;
 		may_answer[nr] = 0;
@@ -113,6 +113,7 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 		ph_interest_layers |= rule->interest << ph_n_layers;
 		ph_file_layers |= (uint32_t)!rule->streams << ph_n_layers;
 		ph_place_layers |= rule->place << ph_n_layers;
+		ph_bit_layers |= (uint32_t)rule->bits << ph_n_layers;
 		ph_memory_layers |= (uint32_t)(rule->forget || rule->place) << ph_n_layers;
 		ph_n_layers++;
 	}
@@ -333,6 +334,8 @@ int64_t ph_layer_settle(struct ph_walk *walk, unsigned layer, struct ph_descript
 	int64_t r;
 
 	if (!(d->handled & (1u << layer)) || !ph_run_pending(walk, layer, d))
+		return 0;
+	if (walk->stand_in && l->rule->bits)	/* the keeper has the description, and not the descriptor */
 		return 0;
 	if (walk->trial) {
 		walk->aborted = true;

@@ -137,6 +137,7 @@ void ph_settle_seen_held(struct ph_walk *walk, enum ph_why why);
 extern uint32_t ph_interest_layers;
 extern uint32_t ph_file_layers;		/* whose states are of files */
 extern uint32_t ph_memory_layers;	/* whose rules forget when a call that they do not see names a description, or settle only then */
+extern uint32_t ph_bit_layers;		/* whose rules keep back bits of descriptors */
 extern uint32_t ph_place_layers;	/* whose rules have pending where descriptions stand; it marks none as pending */
 
 /* What fd names, looked up once a walk: its size may have changed since, the rest not. 0 or -errno. */

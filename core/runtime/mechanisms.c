@@ -91,6 +91,11 @@ int64_t ph_k_setfl(struct ph_k *k, int64_t fd, int64_t flags)
 	return now < 0 ? now : ph_layer_below(k, PH_NR_fcntl, fd, PH_F_SETFL, now | flags, 0);
 }
 
+int64_t ph_k_setfd(struct ph_k *k, int64_t fd, int64_t bits)
+{
+	return ph_layer_below(k, PH_NR_fcntl, fd, PH_F_SETFD, bits, 0);
+}
+
 static int64_t write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len, int64_t offset, bool positioned);
 
 int64_t ph_k_write_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t len)
@@ -229,6 +234,12 @@ bool ph_alone(struct ph_k *k, int64_t fd)
 	if (k->walk->trial)		/* whoever opens the file again takes the state away */
 		return d != NULL;
 	return d && identify(k, d) && ph_fd_alone(d);
+}
+
+bool ph_single(struct ph_k *k)
+{
+	(void)k;
+	return !ph_hold_threaded();
 }
 
 int64_t ph_unopened(struct ph_k *k, int64_t fd)

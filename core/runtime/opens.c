@@ -214,6 +214,8 @@ static void adopt_by(int64_t fd, const struct ph_call *c)
 		ph_take_from_others(&walk, fd);
 		if (ph_description_of(fd)) {
 			name_duplicates(ph_description_of(fd));
+			if (ph_description_of(fd)->fds > 1)
+				ph_description_forget(&walk, ph_description_of(fd));
 			ph_examine(&walk, ph_description_of(fd));
 		}
 	}
@@ -243,6 +245,8 @@ void ph_adopt(int64_t fd)
 	ph_fd_path(path, fd);
 	c.a[1] = (int64_t)path;
 	c.a[2] = flags & ~(int64_t)(PH_O_CREAT | PH_O_EXCL | PH_O_TRUNC);
+	if (ph_syscall(PH_NR_fcntl, fd, PH_F_GETFD, 0, 0, 0, 0) & PH_FD_CLOEXEC)
+		c.a[2] |= PH_O_CLOEXEC;
 	adopt_by(fd, &c);
 }
 

@@ -52,6 +52,7 @@ struct ph_rule {
 	bool owes;		/* answers syncs that are made later (ph_owe) */
 	bool not_alone;		/* the states stay when the process has the file open elsewhere, or mapped */
 	bool reads_ahead;	/* the buffer holds what the file holds, not what is to be written to it */
+	bool bits;		/* keeps back what becomes of descriptors' bits (ph_k_setfd) */
 	bool recalls;		/* asks what actions of signals are known */
 	bool effects;		/* what is pending changes what others see; else settling only forgets what was known */
 };
@@ -69,6 +70,9 @@ int64_t ph_k_close(struct ph_k *k, int64_t fd);	/* what this handler opened itse
 int64_t ph_k_ftruncate(struct ph_k *k, int64_t fd, int64_t size);
 int64_t ph_k_lseek(struct ph_k *k, int64_t fd, int64_t offset, int64_t whence);
 int64_t ph_k_setfl(struct ph_k *k, int64_t fd, int64_t flags);	/* F_SETFL with these flags added to F_GETFL's */
+
+/* F_SETFD: a bit of the descriptor fd, which is the only one of its description. */
+int64_t ph_k_setfd(struct ph_k *k, int64_t fd, int64_t bits);
 
 /* --- settling ---------------------------------------------------------------------------------------- */
 int64_t ph_settle(struct ph_k *k, int64_t fd);	/* this rule's pending effects on fd; 0 or -errno */
@@ -93,6 +97,8 @@ int64_t ph_position(struct ph_k *k, int64_t fd);/* lseek(fd, 0, SEEK_CUR) */
 
 /* --- the process ------------------------------------------------------------------------------------- */
 void *ph_process(struct ph_k *k);		/* this rule's state of the process; never NULL */
+/* Whether it has one thread; before there is a second, places settle. */
+bool ph_single(struct ph_k *k);
 
 /* --- actions of signals ---------------------------------------------------------------------------------- */
 enum { PH_ACT_HANDLER, PH_ACT_FLAGS, PH_ACT_RESTORER, PH_ACT_MASK };	/* the words of the kernel's struct sigaction */

@@ -135,6 +135,8 @@ void ph_thread_begin(void)
 	ph_walk_begin(&walk, NULL);
 	ph_walk_hold(&walk);
 	ph_layers_drop(&walk, ph_interest_layers, PH_WHY_SHARED);
+	if (!ph_hold_threaded())
+		ph_settle_places_held(&walk, PH_WHY_SHARED);
 	ph_hold_threads();
 	ph_walk_end(&walk);
 }

@@ -10,9 +10,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,11 +222,8 @@ static void exec_rest(void)
 	char from[32], fds[SLOTS * 12] = "";
 
 	snprintf(from, sizeof(from), "%ld", line_number);
-	for (int i = 0; i < SLOTS; i++) {
+	for (int i = 0; i < SLOTS; i++)
 		sprintf(fds + strlen(fds), "%d,", slot[i]);
-		if (slot[i] >= 0)
-			fcntl(slot[i], F_SETFD, 0);
-	}
 	/* What was logged crosses in a file of its own, unlinked by the next image. */
 	int fd = open("driver.log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
@@ -233,6 +232,23 @@ static void exec_rest(void)
 	close(fd);
 	execl("/proc/self/exe", all_words[0], all_words[1], all_words[2], from, fds, NULL);
 	perror("exec");
+}
+
+/* Which slots another program has: a bit each. */
+static int heirs(void)
+{
+	static const char look[] = "r=0 b=1; for n; do [ -e /proc/$$/fd/$n ] && r=$((r | b)); b=$((b * 2)); done; exit $r";
+	char numbers[SLOTS][12], *words[SLOTS + 5] = { "sh", "-c", (char *)look, "sh" };
+	int status = -1;
+	pid_t pid;
+
+	for (int i = 0; i < SLOTS; i++) {
+		snprintf(numbers[i], sizeof(numbers[i]), "%d", slot[i]);
+		words[i + 4] = numbers[i];
+	}
+	if (posix_spawn(&pid, "/bin/sh", NULL, NULL, words, environ) == 0)
+		waitpid(pid, &status, 0);
+	return WEXITSTATUS(status);
 }
 
 static void flags_of(int fd)
@@ -387,6 +403,14 @@ static void run(char *line)
 		got(fcntl(s, F_SETFL, (int)strtol(b, NULL, 8)));
 	} else if (IS("getfd")) {
 		got(fcntl(s, F_GETFD));
+	} else if (IS("setfd")) {		/* setfd S BITS */
+		got(fcntl(s, F_SETFD, atoi(b)));
+	} else if (IS("fioclex")) {
+		got(ioctl(s, FIOCLEX));
+	} else if (IS("mark")) {		/* mark S: for exec to close */
+		got(s < 0 ? -2 : close_range((unsigned)s, (unsigned)s, CLOSE_RANGE_CLOEXEC));
+	} else if (IS("heirs")) {
+		say(" %d", heirs());
 	} else if (IS("tcgets")) {
 		struct termios tio;
 
@@ -405,6 +429,8 @@ static void run(char *line)
 		got(dup2(s, t));
 	} else if (IS("dupfd")) {		/* dupfd S T LOWEST */
 		got(slot[b[0] - '0'] = fcntl(s, F_DUPFD_CLOEXEC, atoi(c)));
+	} else if (IS("dup3")) {		/* dup3 S T: over the descriptor in T, for exec to close */
+		got(dup3(s, t, O_CLOEXEC));
 	} else if (IS("close")) {
 		got(close(s));
 	} else if (IS("map")) {			/* map S N */

@@ -7,6 +7,7 @@ import random
 _NAMES = ("a", "b", "c")
 _SLOTS = 4
 _FLAGS = (0o1101, 0o1101, 0o1001, 0o1102, 0o2101, 0o2102, 0o101, 0o102, 0o1, 0o2, 0o0, 0o3101, 0o3102, 0o100301)
+_CLOEXEC = 0o2000000
 _SIZES = (1, 3, 17, 100, 700, 4095, 4096, 5000, 30000, 70000)
 
 
@@ -77,7 +78,7 @@ def _call(rng: random.Random) -> str:
     n, offset, letter = rng.choice(_SIZES), rng.choice((0, 0, 5, 100, 4096, 40000)), rng.choice("aceg")
     whence = rng.choice((0, 1, 1, 2))
     kinds = (
-        (14, f"open {slot} {name} {rng.choice(_FLAGS):o}"),
+        (14, f"open {slot} {name} {rng.choice(_FLAGS) | rng.choice((0, 0, 0, _CLOEXEC)):o}"),
         (16, f"write {slot} {letter} {n}"),
         (4, f"writev {slot} {letter} {n}"),
         (4, f"pwrite {slot} {letter} {n} {offset}"),
@@ -90,13 +91,18 @@ def _call(rng: random.Random) -> str:
         (2, f"fdatasync {slot}"),
         (3, f"getfl {slot}"),
         (2, f"setfl {slot} {rng.choice(('0', '2000'))}"),
-        (1, f"getfd {slot}"),
+        (3, f"getfd {slot}"),
+        (3, f"setfd {slot} {rng.choice((0, 1, 1, 1, 2, 3))}"),
+        (0.5, f"fioclex {slot}"),
+        (0.3, f"mark {slot}"),
+        (1.5, "heirs"),
         (2, f"tcgets {slot}"),
         (2, f"ficlone {slot} {other}"),
         (5, f"cfr {other} {slot} {n}"),
         (2, f"cfro {other} {slot} {n} {offset}"),
         (2, f"dup {slot} {other}"),
         (2, f"dup2 {slot} {other}"),
+        (0.5, f"dup3 {slot} {other}"),
         (1, f"dupfd {slot} {other} 20"),
         (9, f"close {slot}"),
         (1, f"map {slot} 4096"),

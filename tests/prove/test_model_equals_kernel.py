@@ -22,7 +22,8 @@ CALLS = 8
 #: Calls of the alphabet that a test can make of one process, and compare.
 COMPARED = (
     "openat", "read", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "ftruncate", "fsync", "fdatasync",
-    "fcntl", "ioctl", "copy_file_range", "dup", "close", "stat", "truncate", "unlink", "rename", "link",
+    "fcntl", "ioctl", "copy_file_range", "dup", "dup2", "close", "close_range", "execve", "stat", "truncate", "unlink",
+    "rename", "link",
 )  # fmt: skip
 
 
@@ -49,6 +50,8 @@ def _outside(m: Machine, call: Call) -> bool:
         return bool(flags.bits[kernel.WRONLY] and flags.bits[kernel.RDWR]) or kernel.new_slot(m) < 0
     if call.slot < 0:
         return False
+    if call.name == "dup2" and m.is_open(call.other) is not True:
+        return True
     path_only = m.is_open(call.slot) is True and not m.d(call.slot, "rd") and not m.d(call.slot, "wr")
     if call.name == "copy_file_range":
         # The kernel refuses a copy between overlapping ranges of one file only; the model, one file in any case.
@@ -56,7 +59,7 @@ def _outside(m: Machine, call: Call) -> bool:
         return path_only or same or not m.is_open(call.other) or (not m.d(call.other, "rd"))
     if call.name == "ioctl" and (call["request"] == 22 or _clone_is_unaligned(m, call)):
         return True
-    return path_only and call.name not in ("close", "fstat", "dup")
+    return path_only and call.name not in ("close", "fstat", "dup", "dup2")
 
 
 def compare(place: Path, first: int, count: int, reflink: bool = False) -> int:

@@ -113,6 +113,7 @@ def _table(rule: RuleText) -> str:
             *(["\t.owes = true,"] if "owe" in rule.mechanisms else []),
             *(["\t.reads_ahead = true,"] if {"fill", "peek"} & rule.mechanisms else []),
             *(["\t.recalls = true,"] if "recalled" in rule.mechanisms else []),
+            *(["\t.bits = true,"] if rule.sets_bits else []),
             *(["\t.effects = true,"] if _has_effects(rule) else []),
             "};",
         ]

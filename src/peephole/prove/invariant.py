@@ -84,6 +84,10 @@ def candidates(rule: RuleText, sizes: Sizes) -> list[Candidate]:
                 facts[f"{a} <= {b}"] = _two(a, b)
             if a < b:
                 facts[f"size is the larger of {a} and {b}"] = _larger(a, b)
+    if rule.sets_bits:
+        facts["one descriptor"] = lambda s, d: eq(s[f"d{d}.refs"], 1)
+        facts["the process has one thread"] = lambda s, d: not_(s["threads"])
+        facts |= {f"{a} is F_GETFD's answer but where {b}": _bit_but(a, b) for a in nums for b in bools}
     if rule.streams:
         facts |= stream_facts(rule, nums)
     if rule.pipes:
@@ -280,6 +284,11 @@ def _relate_size(name: str, how: Callable[[Any, Any], Bool]) -> Fact:
 
 def _status_flags(name: str) -> Fact:
     return lambda s, d: eq(s[f"d{d}.f.{name}"], status_flags(s, d))
+
+
+def _bit_but(name: str, turned: str) -> Fact:
+    """A field is the close-on-exec bit of the only descriptor; where another field is set, what it is not."""
+    return lambda s, d: eq(s[f"d{d}.f.{name}"], ite(iff(s[f"d{d}.cx0"], s[f"d{d}.f.{turned}"]), 0, 1))
 
 
 def _at_least_zero(name: str) -> Fact:

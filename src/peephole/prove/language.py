@@ -94,6 +94,11 @@ class RuleText:
         return "rt_sigaction" in self.handlers
 
     @property
+    def sets_bits(self) -> bool:
+        """Whether it keeps back what becomes of a descriptor's bits."""
+        return "setfd" in self.mechanisms
+
+    @property
     def scales(self) -> bool:
         """Whether its constants are compared with counts of bytes, which the model scales to cells."""
         return self.buffer is not None or "copy_mapped" in self.mechanisms

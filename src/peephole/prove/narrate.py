@@ -20,6 +20,7 @@ _BITS = {
     0o10000: "O_DSYNC",
     0o4000000: "O_SYNC",
     0o10000000: "O_PATH",
+    0o2000000: "O_CLOEXEC",
 }
 _ERRNOS = {
     1: "EPERM", 2: "ENOENT", 4: "EINTR", 5: "EIO", 9: "EBADF", 11: "EAGAIN", 13: "EACCES", 14: "EFAULT",
@@ -28,7 +29,7 @@ _ERRNOS = {
 _COMMANDS = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL"}
 _HANDLERS = {0: "SIG_DFL", 1: "SIG_IGN", 2: "a handler", 3: "another handler"}
 _EVENTS = {-1: "EPOLLET", 0: "0", 1: "EPOLLIN", 2: "EPOLLOUT", 3: "EPOLLIN|EPOLLOUT"}
-_REQUESTS = {20: "TCGETS", 21: "FICLONE"}
+_REQUESTS = {20: "TCGETS", 21: "FICLONE", 23: "FIOCLEX"}
 
 
 def tell(rule: RuleText, start: dict[str, Any], steps: list[tuple[Call, Freedom, Step]], broken: str) -> list[str]:
@@ -115,9 +116,10 @@ def _call(call: Call, before: dict[str, Any]) -> str:
             return f"lseek({call.slot}, {w['offset']}, {whence})"
         case "fcntl":
             append = ", O_APPEND" if w["append"] and w["command"] == 4 else ""
-            return f"fcntl({call.slot}, {_COMMANDS.get(w['command'], w['command'])}{append})"
+            bits = f", {w.get('bits', 0)}" if w["command"] == 2 else ""
+            return f"fcntl({_which(call)}, {_COMMANDS.get(w['command'], w['command'])}{append}{bits})"
         case "ioctl":
-            return f"ioctl({call.slot}, {_REQUESTS.get(w['request'], 'another request')}, {call.other})"
+            return f"ioctl({_which(call)}, {_REQUESTS.get(w['request'], 'another request')}, {call.other})"
         case "copy_file_range":
             return f"copy_file_range({call.other}, {call.slot}{', at ' + str(w['offset']) if w['placed'] else ''})"
         case "statx":
@@ -132,8 +134,16 @@ def _call(call: Call, before: dict[str, Any]) -> str:
             return f"{w['n']} steps of the clock pass"
         case "other_learns":
             return f"another program of the tree asks for attribute {w['attribute']} of {file}"
+        case "dup":
+            return f"dup({call.slot}{', with F_DUPFD_CLOEXEC' if w.get('cloexec') else ''})"
         case "dup2":
-            return f"dup2({call.slot}, {call.other})"
+            return f"dup2({call.slot}, {call.other}{', with O_CLOEXEC' if w.get('cloexec') else ''})"
+        case "close":
+            return f"close({_which(call)})"
+        case "close_range":
+            return "close_range(0, ~0, CLOSE_RANGE_CLOEXEC)"
+        case "thread_execs":
+            return "another thread, in the middle of an exec, executes the program"
         case "other_reads":
             return f"another process reads {file}"
         case "other_writes":
@@ -168,6 +178,10 @@ def _call(call: Call, before: dict[str, Any]) -> str:
     words = [_NAMES[w[n]] for n in ("name", "to") if n in w]
     words += [str(w[n]) for n in ("n", "lock") if n in w]
     return who + f"{call.name}({', '.join(([str(call.slot)] if call.slot >= 0 else []) + words)})"
+
+
+def _which(call: Call) -> str:
+    return f"the second descriptor of {call.slot}" if call.words.get("second") else str(call.slot)
 
 
 def _action(w: dict[str, Any]) -> str:

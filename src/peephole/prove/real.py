@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from peephole.prove.model.kernel import Call
 from peephole.prove.model.machine import DESCRIPTIONS, NAMES
 
 FILE_NAMES = "abc"
-FICLONE, TCGETS = 0x40049409, 0x5401
+FICLONE, TCGETS, FIOCLEX = 0x40049409, 0x5401, 0x5451
 _RENAMEAT2, _AT_FDCWD, _RENAME_EXCHANGE = 316, -100, 2
+_CLOSE_RANGE, _CLOSE_RANGE_CLOEXEC = 436, 4
 
 
 class Real:
@@ -51,18 +53,51 @@ class Real:
         except OSError as e:
             return -(e.errno or 0), {}
 
-    def fd(self, slot: int) -> int:
+    def fd(self, slot: int, which: int = 0) -> int:
         fds = self.fds[slot]
-        return fds[0] if fds else 900  # surely closed
+        return fds[which] if fds else 900  # surely closed
+
+    def which(self, call: Call, other: bool = False) -> int:
+        """Which of two descriptors a call names."""
+        return int(call.words.get("second", False) and len(self.fds[call.other if other else call.slot]) == 2)
+
+    def replace(self, call: Call) -> None:
+        """A descriptor of one description becomes one of another."""
+        which = self.which(call, other=True)
+        os.dup2(self.fd(call.slot), self.fd(call.other, which), inheritable=not call.words.get("cloexec"))
+        self.fds[call.slot].append(self.fds[call.other].pop(which))
+
+    def handed_on(self) -> dict[str, Any]:
+        """Which descriptors a program has that is executed now."""
+        numbers = [str(fd) for fds in self.fds.values() for fd in fds]
+        words = ["/bin/sh", "-c", "for n; do [ -e /proc/$$/fd/$n ] && echo $n; done; true", "sh", *numbers]
+        told = subprocess.run(words, capture_output=True, close_fds=False, check=True).stdout.decode().split()
+        every = [(d, k) for d in range(DESCRIPTIONS) for k in range(2)]
+        return {f"kept{d}.{k}": int(k < len(self.fds[d]) and str(self.fds[d][k]) in told) for d, k in every}
+
+    def set_all(self) -> None:
+        """close_range with CLOSE_RANGE_CLOEXEC, of our descriptors."""
+        for fds in self.fds.values():
+            for fd in fds:
+                ctypes.CDLL(None).syscall(_CLOSE_RANGE, fd, fd, _CLOSE_RANGE_CLOEXEC)
+
+    def ioctl(self, fd: int, request: int, other: int) -> None:
+        if request == 21:
+            fcntl.ioctl(fd, FICLONE, other)
+        elif request == 23:
+            fcntl.ioctl(fd, FIOCLEX)
+        else:
+            fcntl.ioctl(fd, TCGETS, b"0" * 64)
 
     def _perform(self, call: Call, slot: int) -> tuple[int, dict[str, Any]]:
         w = call.words
         data = bytes(w["data"].cells) if "data" in w else b""
-        fd = self.fd(call.slot) if call.slot >= 0 else -1
+        fd = self.fd(call.slot, self.which(call)) if call.slot >= 0 else -1
         match call.name:
             case "openat":
                 bits = sum(b for b, on in w["flags"].bits.items() if on)
                 new = os.open(self.path(w["name"]), bits, 0o644)
+                os.set_inheritable(new, not bits & os.O_CLOEXEC)  # Python opens with it always
                 self.fds[slot] = [new]
                 return slot, {}
             case "read":
@@ -89,18 +124,23 @@ class Real:
             case "fcntl":
                 return _fcntl(fd, w)
             case "ioctl":
-                fcntl.ioctl(fd, FICLONE, self.fd(call.other)) if w["request"] == 21 else fcntl.ioctl(
-                    fd, TCGETS, b"0" * 64
-                )
+                self.ioctl(fd, w["request"], self.fd(call.other))
             case "copy_file_range":
                 at = w["offset"] if w["placed"] else None
                 return os.copy_file_range(self.fd(call.other), fd, w["n"], None, at), {}
             case "dup":
-                self.fds[call.slot].append(os.dup(fd))
+                command = fcntl.F_DUPFD_CLOEXEC if w.get("cloexec") else fcntl.F_DUPFD
+                self.fds[call.slot].append(fcntl.fcntl(fd, command, 0))
+            case "dup2":
+                self.replace(call)
             case "close":
                 if not self.fds[call.slot]:
                     return -kernel.EBADF, {}
-                os.close(self.fds[call.slot].pop())
+                os.close(self.fds[call.slot].pop(self.which(call)))
+            case "close_range":
+                self.set_all()
+            case "execve":
+                return 0, self.handed_on()
             case _:
                 return self.on_name(call)
         return 0, {}
@@ -165,8 +205,7 @@ def _fcntl(fd: int, w: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         flags = fcntl.fcntl(fd, command)
         return (flags & os.O_ACCMODE) + 4 * bool(flags & os.O_APPEND) + 8 * bool(flags & os.O_DSYNC), {}
     if command in (kernel.F_GETFD, kernel.F_SETFD):
-        fcntl.fcntl(fd, command, 0)
-        return 0, {}
+        return fcntl.fcntl(fd, command, w.get("bits", 0)), {}
     return fcntl.fcntl(fd, 9999), {}
 
 

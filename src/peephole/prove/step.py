@@ -241,7 +241,7 @@ def _compare(step: Step, rule: RuleText, call: Call, start: Machine, on: Machine
         for name, where in m.wrong.items():
             key = f"{DISCIPLINE}: {name}"
             out[key] = or_(out.get(key, False), where)
-    if "threads" in step.after:
+    if rule.interest:
         kept_back = or_(*[pending(on, rule, d) for d in range(DESCRIPTIONS)])
         out[f"{DISCIPLINE}: nothing is pending that another thread may wait for"] = and_(on.state["threads"], kept_back)
     if call.by == "us" and call.name in COMMUNICATES and kind_of(call.name) != "INERT":

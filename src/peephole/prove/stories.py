@@ -160,6 +160,8 @@ class _Pool:
             focus = frozenset({"pread64", "other_truncates"})
         if rule.interest:
             focus |= {*rule.handlers, "sendmsg", "thread_begins"} - {"accept4", "socket"}
+        if rule.sets_bits:
+            focus |= {"thread_begins", "thread_execs"}
         self.rule, self.rng, self.focus, self.sizes = rule, rng, focus, plain_sizes(rule)
         # A rule that remembers what it read has to be brought to it first.
         remembers = rule.remembers

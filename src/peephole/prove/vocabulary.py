@@ -42,6 +42,7 @@ _FLAGS = {
     "O_PATH": 0o10000000,
     "O_TMPFILE": 0o20000000,  # the bit that O_TMPFILE has beyond O_DIRECTORY
     "AT_SYMLINK_NOFOLLOW": 0x100,  # of statx
+    "O_CLOEXEC": 0o2000000,
 }
 _ERRNOS = {
     "ENOENT": 2,
@@ -77,6 +78,7 @@ _NUMBERS = {
     "ACT_FLAGS": (1, 1),
     "ACT_RESTORER": (2, 2),
     "ACT_MASK": (3, 3),
+    "FD_CLOEXEC": (1, 1),
     "SA_RESETHAND": (0x80000000, 4),  # the highest of an action's flags: with it they are at least that
 }
 NUMBERS: dict[str, Number] = (
@@ -95,6 +97,8 @@ MECHANISMS: dict[str, Mechanism] = {
     "ftruncate": Mechanism("ph_k_ftruncate", ("fd", "num"), "num", True),
     "lseek": Mechanism("ph_k_lseek", ("fd", "num", "num"), "num", True),
     "setfl": Mechanism("ph_k_setfl", ("fd", "flags"), "num", True),
+    "setfd": Mechanism("ph_k_setfd", ("fd", "num"), "num", True),
+    "single": Mechanism("ph_single", (), "bool", False),
     "settle": Mechanism("ph_settle", ("fd",), "num", True),
     "settle_all": Mechanism("ph_settle_all", (), "num", True),
     "file": Mechanism("ph_file", ("fd",), "state", False),
@@ -191,14 +195,14 @@ PROFILES = ("sequential", "ext4-ordered", "weak")
 
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (_FLAGS[n] for n in list(_FLAGS)[:6])
-O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE, AT_SYMLINK_NOFOLLOW = (_FLAGS[n] for n in list(_FLAGS)[6:])
+O_DSYNC, O_DIRECT, O_SYNC, O_PATH, O_TMPFILE, AT_SYMLINK_NOFOLLOW, O_CLOEXEC = (_FLAGS[n] for n in list(_FLAGS)[6:])
 ENOENT, EINTR, EIO, EBADF, EAGAIN, EFAULT, EEXIST, EINVAL, ENOTTY, ENOSPC, ENODATA, EOPNOTSUPP, ESPIPE = (
     _ERRNOS.values()
 )
 SEEK_SET, SEEK_CUR, SEEK_END, F_GETFD, F_SETFD, F_GETFL, F_SETFL, TCGETS, FICLONE = [v for v, _ in _NUMBERS.values()][
     :9
 ]
-OVERFLOW_ID, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 65534, 1, 2, 3
+OVERFLOW_ID, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, FD_CLOEXEC = 65534, 1, 2, 3, 1
 ACT_HANDLER, ACT_FLAGS, ACT_RESTORER, ACT_MASK, SA_RESETHAND = 0, 1, 2, 3, 0x80000000
 
 SURVIVAL, ERROR_TIMING, FRESHNESS, VISIBILITY, ATOMICITY, APPEND_ATOMICITY, ORDERING = GUARANTEES[2:9]

@@ -41,7 +41,8 @@ _WORDS: dict[str, tuple[int, int]] = {
     "mask": (-1, 3),
     "tag": (0, 1),
     "command": (1, 5),
-    "request": (20, 22),
+    "bits": (0, 3),  # of F_SETFD, which looks at the lowest alone
+    "request": (20, 23),
     "lock": (0, 2),
     "thread": (0, 1),
     "id": (0, CELL_MAX),
@@ -83,15 +84,16 @@ ALPHABET: tuple[Shape, ...] = (
     Shape("ftruncate", "d", ("size",)),
     Shape("fsync", "d"),
     Shape("fdatasync", "d"),
-    Shape("fcntl", "d", ("command", "append")),
-    Shape("ioctl", "de", ("request",)),
-    Shape("ioctl", "dd", ("request",)),
+    Shape("fcntl", "d", ("command", "append", "bits", "second")),
+    Shape("ioctl", "de", ("request", "second")),
+    Shape("ioctl", "dd", ("request", "second")),
     Shape("flock", "d", ("lock",)),
     Shape("copy_file_range", "de", ("n", "placed", "offset")),
     Shape("copy_file_range", "dd", ("n", "placed", "offset")),
-    Shape("dup", "d"),
-    Shape("dup2", "de"),
-    Shape("close", "d"),
+    Shape("dup", "d", ("cloexec",)),
+    Shape("dup2", "de", ("cloexec", "second")),
+    Shape("close", "d", ("second",)),
+    Shape("close_range"),
     Shape("mmap", "d"),
     Shape("opaque", "d", ("n", "data", "offset")),
     Shape("stat", "", ("name",)),
@@ -119,6 +121,8 @@ ALPHABET: tuple[Shape, ...] = (
     Shape("other_moves", "d", ("offset", "append"), by="other"),
 )
 
+#: What may be between a call that is answered and the exec of another thread, for rules that keep bits back.
+THREADS: tuple[Shape, ...] = (Shape("thread_begins"), Shape("thread_execs", by="other"))
 #: Calls about the process itself: they matter to rules that have state of it, and to no other.
 PROCESS: tuple[Shape, ...] = (
     Shape("getpid"),
@@ -187,6 +191,7 @@ def alphabet_of(rule: RuleText) -> tuple[Shape, ...]:
     known = (ATTRIBUTES if "lacked" in rule.mechanisms else about) + ALPHABET
     return (
         known
+        + (THREADS if rule.sets_bits else ())
         + (PROCESS if rule.process else ())
         + (SLEEPS if rule.about_sleep else ())
         + (ACTIONS if rule.about_actions else ())
@@ -230,7 +235,7 @@ def unknown_call(shape: Shape) -> tuple[Call, Bool]:
             words[word] = 0
         elif word == "to":
             words[word] = 1
-        elif word in ("append", "placed", "asked"):
+        elif word in ("append", "placed", "asked", "cloexec", "second"):
             words[word] = bool_var(f"arg.{word}")
         elif word == "how":
             words["flags"] = Flags({NOFOLLOW: bool_var("arg.nofollow")})
@@ -295,6 +300,8 @@ def random_call(rng: random.Random, shape: Shape, m: Machine, focus: frozenset[s
             words[word] = rng.random() < (0.8 if shape.name == "fcntl" else 0.4)
         elif word == "asked":
             words[word] = rng.random() < 0.8
+        elif word in ("cloexec", "second"):
+            words[word] = rng.random() < 0.3
         elif word == "how":
             words["flags"] = Flags({NOFOLLOW: rng.random() < 0.6})
         elif word == "flags":

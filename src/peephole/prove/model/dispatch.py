@@ -89,6 +89,9 @@ class _Dispatch:
             return self.close_epoll()
         if not (self.rule.place and kind == "WAIT"):
             settle_all(self.m, self.rule)
+        if kind == "CLOSES":
+            for slot in range(DESCRIPTIONS):
+                forget(self.m, self.rule, slot)
         if kind == "FORK":
             for slot in range(DESCRIPTIONS):
                 self.take_away(slot)
@@ -249,6 +252,9 @@ class _Dispatch:
     def dup(self) -> Num:
         m, other = self.m, self.call.other
         r: Num = 0
+        if self.rule.sets_bits:  # each descriptor has its own
+            settle(m, self.rule, self.call.slot)
+            forget(m, self.rule, self.call.slot)
         if self.rule.interest:
             self.settle_and_take(self.call.slot)  # the new descriptor has places of its own
         if other >= 0:
@@ -297,7 +303,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "ftruncate": ("fd", "n"),
     "fsync": ("fd",),
     "fdatasync": ("fd",),
-    "fcntl": ("fd", "command", "append"),
+    "fcntl": ("fd", "command", "arg"),
     "ioctl": ("fd", "request", "other"),
     "flock": ("fd", "lock"),
     "rename": ("dir", "name", "dir", "to"),
@@ -328,6 +334,8 @@ def _word(call: Call, what: str) -> Any:
             return 0
         case "epoll":
             return call.words.get("epoll", 0)
-        case "placed" | "append":
+        case "arg":
+            return ite(eq(call["command"], kernel.F_SETFD), call.words.get("bits", 0), ite(call["append"], 1, 0))
+        case "placed":
             return ite(call[what], 1, 0)
     return call[what]

@@ -10,6 +10,7 @@ State is a flat dict from keys to terms or plain values:
     i{i}.stream                 what a stream socket has sent: no file; only with rules that have state of streams
     d{d}.refs .ino .pos         an open file description: how many descriptors of our process name it, its file, offset
     d{d}.rd .wr .app .sync      readable, writable, O_APPEND, O_SYNC or O_DSYNC
+    d{d}.cx0 .cx1               whether its descriptors, the first and the second, are closed by exec
     d{d}.shared .lock .path     reachable from another process; its flock; opened with O_PATH
     i{i}.pipe                   a pipe: its cells are all that was written to it; only with rules about pipes
     d{d}.room                   how much the kernel surely takes on this stream; only with rules about streams
@@ -25,7 +26,7 @@ State is a flat dict from keys to terms or plain values:
     seen.*                      what the program has looked at: a name, the inode, its change time, whether a link
     table.*                     one thing that the tree's table says: this inode at this time lacks this attribute
     owed                        the description whose file owes a sync, or -1; only with rules that put syncs off
-    threads                     our process has another thread; only with rules about interest
+    threads                     our process has another thread; only with rules about interest or descriptors' bits
     q{q}.asked                  the runtime has asked whether this is an epoll: it will see its closing
 
 and for rules with state of the process:
@@ -270,8 +271,9 @@ def one_of(name: str, values: tuple[int, ...]) -> Num:
 def unknown_state(rule: RuleText) -> dict[str, Any]:
     """A state of which nothing is known but its shape (see `well_formed`)."""
     state: dict[str, Any] = {"reflink": bool_var("reflink")}
-    if rule.interest:
+    if rule.interest or rule.sets_bits:
         state["threads"] = bool_var("threads")
+    if rule.interest:
         state |= {f"q{q}.asked": bool_var(f"q{q}.asked") for q in range(EPOLLS)}
     state |= {f"n{j}": one_of(f"n{j}", (-1, *range(INODES))) for j in range(NAMES)}
     for i in range(INODES):
@@ -304,7 +306,8 @@ def unknown_state(rule: RuleText) -> dict[str, Any]:
         # What has state is open (see `well_formed`): said here, it folds away.
         state[f"d{d}.refs"] = ite(and_(not_(h), bool_var(f"d{d}.refs=0")), 0, one_of(f"d{d}.refs", (1, 2)))
         state[f"d{d}.ino"] = one_of(f"d{d}.ino", tuple(range(INODES)))
-        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in ("rd", "wr", "app", "sync", "shared", "path")}
+        truths = ("rd", "wr", "app", "sync", "shared", "path", "cx0", "cx1")
+        state |= {f"d{d}.{n}": bool_var(f"d{d}.{n}") for n in truths}
         state[f"d{d}.h"] = h
         state |= unknown_stream(rule, d)
         state[f"d{d}.err"] = 0
@@ -422,6 +425,8 @@ _TRUTHS = (
     "sync",
     "shared",
     "path",
+    "cx0",
+    "cx1",
     "h",
 )
 
@@ -487,7 +492,7 @@ def _description_formed(state: dict[str, Any], sizes: Sizes, d: int) -> list[Boo
     facts += [le(0, at("len")), le(at("len"), sizes.capacity), or_(at("h"), eq(at("len"), 0))]
     if f"d{d}.room" in state:
         facts += [le(0, at("room")), le(at("room"), ROOM_MAX)]
-    for q in range(EPOLLS if "threads" in state else 0):
+    for q in range(EPOLLS if "q0.asked" in state else 0):
         there, mask, tag = (at(f"q{q}.{n}") for n in ("in", "mask", "tag"))
         facts += [or_(not_(there), is_open), or_(there, and_(eq(mask, 0), eq(tag, 0)))]
         facts += [le(-1, mask), le(mask, 3), le(0, tag), le(tag, 1)]

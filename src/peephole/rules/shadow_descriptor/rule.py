@@ -2,9 +2,13 @@
 
 from peephole.prove.vocabulary import (
     ENOTTY,
+    F_GETFD,
     F_GETFL,
+    F_SETFD,
     F_SETFL,
+    FD_CLOEXEC,
     O_APPEND,
+    O_CLOEXEC,
     O_PATH,
     SEEK_CUR,
     SEEK_SET,
@@ -29,6 +33,12 @@ class ShadowDescriptor(Rule):
     is a terminal (TCGETS); many ask before each transfer. As long as nobody shares the description, only this process
     changes the answers. A seek to where the file is already is answered, too. Opening a file costs a look-up more, so
     that the rule pays where such questions outnumber the opens.
+
+    The close-on-exec bit (F_GETFD, F_SETFD) belongs to the descriptor. It is known from open until the description has
+    a second one, or an ioctl or close_range may have set it. While the process has one thread, what F_SETFD changes is
+    kept back: only an exec could tell, of this process or of a child that has the descriptor, and it is set before
+    either, and before a second thread comes, which could exec in the middle of it. Most files are closed before that
+    (squid sets it for each file that it opens). What pidfd_getfd and SCM_RIGHTS hand on has a bit of its own.
     """
 
     relaxes = set()
@@ -39,13 +49,23 @@ class ShadowDescriptor(Rule):
         plain: bool  # not appending, and the flags are still those of open
         flags_known: bool
         flags: num  # as F_GETFL says them
+        bits_known: bool
+        bits: num  # as F_GETFD says them
+        owed: bool  # the kernel has the other value yet
 
     def pending(k, f, fd: fd) -> bool:
-        return f.at_known
+        return f.at_known or f.owed
 
     def settle(k, f, fd: fd) -> result:
         # Before a call on it that is not looked at: it may move the offset.
         f.at_known = False
+        if f.owed:
+            f.owed = False
+            k.setfd(fd, f.bits)
+        return 0
+
+    def forget(k, f, fd: fd) -> result:
+        f.bits_known = False
         return 0
 
     def openat(k, dir: fd, name: path, flags: flags, mode: word) -> result:
@@ -58,6 +78,10 @@ class ShadowDescriptor(Rule):
             f.at_known = True
             f.at = 0
             f.plain = not flags & O_APPEND
+            f.bits_known = True
+            f.bits = 0
+            if flags & O_CLOEXEC:
+                f.bits = FD_CLOEXEC
         return fd
 
     def lseek(k, f, fd: fd, offset: num, whence: word) -> result:
@@ -104,6 +128,21 @@ class ShadowDescriptor(Rule):
         if command == F_SETFL:
             f.plain = False
             f.flags_known = False
+        if command == F_GETFD and f.bits_known:
+            k.hit()
+            return f.bits
+        if command == F_SETFD:
+            if f.bits_known and (arg == 0 or arg == FD_CLOEXEC):
+                if arg == f.bits:
+                    k.hit()
+                    return 0
+                if k.single():
+                    f.bits = arg
+                    f.owed = not f.owed
+                    k.hit()
+                    return 0
+            f.bits_known = False
+            f.owed = False
         r = k.forward()
         if command == F_GETFL and ok(r):
             f.flags = r
@@ -117,5 +156,6 @@ class ShadowDescriptor(Rule):
         k.settle(fd)
         k.settle_all()
         f.flags_known = False
+        f.bits_known = False
         r = k.forward()
         return r

@@ -5,10 +5,11 @@ the state under the machine's guard and gives the result: a count, or -errno. A 
 never a no-op. What is left out of the alphabet is listed in EXCLUDED and printed with every proof.
 """
 
-from peephole.prove.model.kernel import actions, attributes, interest, others, processes, streams
+from peephole.prove.model.kernel import actions, attributes, descriptors, interest, others, processes, streams
 from peephole.prove.model.kernel.call import (
     APPEND,
     CALLS,
+    CLOEXEC,
     CREAT,
     DSYNC,
     EAGAIN,
@@ -44,6 +45,7 @@ from peephole.prove.model.kernel.names import free_inode, new_slot
 __all__ = [
     "APPEND",
     "CALLS",
+    "CLOEXEC",
     "CREAT",
     "DSYNC",
     "EAGAIN",
@@ -75,6 +77,7 @@ __all__ = [
     "actions",
     "attributes",
     "cell_at",
+    "descriptors",
     "free_inode",
     "interest",
     "kernel_call",

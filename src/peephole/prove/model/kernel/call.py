@@ -24,7 +24,7 @@ EXCLUDED = (
     "memory of the program's buffer changed by another thread during the call",
     "files that this process mapped before its first call was seen",
     "exhaustion of memory, quotas and limits other than as ENOSPC, EIO or EINTR of a call",
-    "fstat, lseek and F_SETFL on an open regular file do not fail",
+    "fstat, lseek, F_SETFL, F_GETFD and F_SETFD on an open regular file do not fail",
     "what inotify, fanotify and /proc report",
     "another thread that looks at a name while a call on that name is under way",
     "threads that had different users when the program began, and an overflow id other than 65534",
@@ -72,11 +72,11 @@ class Call:
         return self.words[word]
 
 
-WRONLY, RDWR, CREAT, EXCL, TRUNC, APPEND, DSYNC, SYNC, PATH = (
-    0o1, 0o2, 0o100, 0o200, 0o1000, 0o2000, 0o10000, 0o4000000, 0o10000000,
+WRONLY, RDWR, CREAT, EXCL, TRUNC, APPEND, DSYNC, SYNC, PATH, CLOEXEC = (
+    0o1, 0o2, 0o100, 0o200, 0o1000, 0o2000, 0o10000, 0o4000000, 0o10000000, 0o2000000,
 )  # fmt: skip
 NOFOLLOW = 0x100  # AT_SYMLINK_NOFOLLOW, of statx
-OPEN_BITS = (WRONLY, RDWR, CREAT, EXCL, TRUNC, APPEND, DSYNC, SYNC, PATH)
+OPEN_BITS = (WRONLY, RDWR, CREAT, EXCL, TRUNC, APPEND, DSYNC, SYNC, PATH, CLOEXEC)
 
 Function = Callable[[Machine, Call, Oracle], Num]
 CALLS: dict[str, Function] = {}

@@ -7,7 +7,6 @@ from typing import Any
 from peephole.prove.model.kernel.call import (
     EBADF,
     EINVAL,
-    EMFILE,
     ENOTTY,
     EOPNOTSUPP,
     ESPIPE,
@@ -18,9 +17,9 @@ from peephole.prove.model.kernel.call import (
     kernel_call,
 )
 from peephole.prove.model.kernel.data import cell_at, put, use_room
-from peephole.prove.model.kernel.interest import leave_lists
+from peephole.prove.model.kernel.descriptors import bit, set_bit
 from peephole.prove.model.machine import CELLS, NAMES, ROOM_MAX, Machine, Oracle
-from peephole.prove.model.terms import Num, add, and_, eq, ite, le, lt, most, not_, or_, sub
+from peephole.prove.model.terms import Bool, Num, add, and_, eq, ite, le, lt, most, not_, or_
 
 
 @kernel_call("lseek")
@@ -69,6 +68,7 @@ def fsync(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 
 F_GETFD, F_SETFD, F_GETFL, F_SETFL = 1, 2, 3, 4
+FD_CLOEXEC = 1
 
 
 @kernel_call("fcntl")
@@ -76,8 +76,16 @@ def fcntl(m: Machine, call: Call, oracle: Oracle) -> Num:
     slot, command = call.slot, call["command"]
     with m.under(eq(command, F_SETFL)):
         m.set_d(slot, "app", call["append"])
+    with m.under(eq(command, F_SETFD)):
+        set_bit(m, call, is_odd(call.words.get("bits", 0)))
     known = ite(eq(command, F_GETFL), status_flags(m.state, slot), 0)
+    known = ite(eq(command, F_GETFD), ite(bit(m, call), FD_CLOEXEC, 0), known)
     return ite(and_(le(1, command), le(command, 4)), known, -EINVAL)  # type: ignore[no-any-return]
+
+
+def is_odd(bits: Num) -> Bool:
+    """Whether the lowest of two bits is set: FD_CLOEXEC, the only one that F_SETFD looks at."""
+    return or_(eq(bits, 1), eq(bits, 3))
 
 
 def status_flags(state: dict[str, Any], slot: int) -> Num:
@@ -86,7 +94,7 @@ def status_flags(state: dict[str, Any], slot: int) -> Num:
     return add(mode, add(ite(state[f"d{slot}.app"], 4, 0), ite(state[f"d{slot}.sync"], 8, 0)))
 
 
-TCGETS, FICLONE = 20, 21
+TCGETS, FICLONE, FIOCLEX = 20, 21, 23
 
 
 @kernel_call("ioctl")
@@ -96,6 +104,7 @@ def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
     size = m.of_file(source, "size")
     error, fine = first_error(
         (m.d(slot, "path"), -EBADF),
+        (eq(request, FIOCLEX), 0),
         (not_(eq(request, FICLONE)), -ENOTTY),
         (not_(m.is_open(source)), -EBADF),
         (or_(not_(m.d(source, "rd")), not_(m.d(out, "wr")), m.d(out, "app")), -EBADF),
@@ -104,6 +113,8 @@ def ioctl(m: Machine, call: Call, oracle: Oracle) -> Num:
         (and_(eq(m.d(out, "ino"), m.d(source, "ino")), lt(0, size)), -EINVAL),
         (not_(eq(oracle.fail, 0)), oracle.fail),
     )
+    with m.under(and_(eq(request, FIOCLEX), not_(m.d(slot, "path")))):
+        set_bit(m, call, True)
     with m.under(and_(fine, lt(0, size))):
         for k in range(CELLS):
             m.set_file(out, f"c{k}", ite(lt(k, size), cell_at(m, source, k), m.of_file(out, f"c{k}")))
@@ -119,33 +130,6 @@ def flock(m: Machine, call: Call, oracle: Oracle) -> Num:
     with m.under(eq(oracle.fail, 0)):
         m.set_d(call.slot, "lock", call["lock"])
     return oracle.fail
-
-
-@kernel_call("dup")
-def dup(m: Machine, call: Call, oracle: Oracle) -> Num:
-    room = lt(m.d(call.slot, "refs"), 2)
-    with m.under(room):
-        m.set_d(call.slot, "refs", add(m.d(call.slot, "refs"), 1))
-    return ite(room, 0, -EMFILE)  # type: ignore[no-any-return]
-
-
-@kernel_call("dup2")
-def dup2(m: Machine, call: Call, oracle: Oracle) -> Num:
-    """A descriptor of `other` becomes one of `slot`."""
-    room = and_(lt(m.d(call.slot, "refs"), 2), m.is_open(call.other))
-    with m.under(room):
-        m.set_d(call.other, "refs", sub(m.d(call.other, "refs"), 1))
-        m.set_d(call.slot, "refs", add(m.d(call.slot, "refs"), 1))
-        leave_lists(m, call.other)
-    return ite(room, 0, -EMFILE)  # type: ignore[no-any-return]
-
-
-@kernel_call("close")
-def close(m: Machine, call: Call, oracle: Oracle) -> Num:
-    m.set_d(call.slot, "refs", sub(m.d(call.slot, "refs"), 1))
-    leave_lists(m, call.slot)
-    # Locks die with the last descriptor that our process, or one that shares it, has.
-    return 0
 
 
 @kernel_call("mmap")

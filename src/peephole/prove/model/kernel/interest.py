@@ -16,7 +16,7 @@ def asks_out(mask: Num) -> Bool:
 
 def leave_lists(m: Machine, slot: int) -> None:
     """The last descriptor of a description is closed: no list has it any more."""
-    for q in range(EPOLLS if "threads" in m.state else 0):
+    for q in range(EPOLLS if "q0.asked" in m.state else 0):
         with m.under(eq(m.d(slot, "refs"), 0)):
             _put(m, slot, q, False, 0, 0)
 

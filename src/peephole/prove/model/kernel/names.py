@@ -22,6 +22,7 @@ from peephole.prove.model.kernel.call import (
     writable,
 )
 from peephole.prove.model.kernel.data import cut
+from peephole.prove.model.kernel.descriptors import opened
 from peephole.prove.model.machine import CELLS, DESCRIPTIONS, INODES, NAMES, Machine, Oracle
 from peephole.prove.model.terms import Bool, Num, and_, eq, ite, le, lt, not_, or_
 
@@ -92,6 +93,7 @@ def openat(m: Machine, call: Call, oracle: Oracle) -> Num:
         values |= {"sync": and_(or_(flags.has(SYNC), flags.has(DSYNC)), not_(is_path)), "h": False, "err": 0}
         for name, value in values.items():
             m.set_d(slot, name, value)
+        opened(m, slot, flags)
         # Linux empties the file even when it is opened for reading only.
         with m.under(and_(flags.has(TRUNC), not_(is_path), not_(m.of_file(slot, "special")))):
             cut(m, slot, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peephole.prove.model.kernel.call import EFAULT, Call, kernel_call
+from peephole.prove.model.kernel.descriptors import handed_on
 from peephole.prove.model.machine import DESCRIPTIONS, IDENTITIES, THREADS, Machine, Oracle
 from peephole.prove.model.terms import Num, and_, eq, ite, not_
 from peephole.prove.vocabulary import NUMBERS
@@ -50,6 +51,7 @@ def sleep(m: Machine, call: Call, oracle: Oracle) -> Num:
 @kernel_call("fork_child")
 def fork_child(m: Machine, call: Call, oracle: Oracle) -> Num:
     """From here on we are the child of a fork: another process, of one thread, whose namespace may be a new one."""
+    handed_on(m)
     for d in range(DESCRIPTIONS):
         with m.under(m.is_open(d)):
             m.set_d(d, "shared", True)
@@ -71,6 +73,8 @@ def other_maps(m: Machine, call: Call, oracle: Oracle) -> Num:
 
 @kernel_call("fork")
 def fork(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """The child has our descriptors with their bits, and may exec."""
+    handed_on(m)
     for d in range(DESCRIPTIONS):
         with m.under(m.is_open(d)):
             m.set_d(d, "shared", True)
@@ -91,8 +95,16 @@ def see_everything(m: Machine) -> None:
             m.emit(f"saw.{key}", m.state[key])
 
 
-@kernel_call("poll", "kill", "sendto", "futex", "wait4", "sync", "execve", "exit_group")
+@kernel_call("poll", "kill", "sendto", "futex", "wait4", "sync", "exit_group")
 def communicate(m: Machine, call: Call, oracle: Oracle) -> Num:
     """A call that may block, or by which others learn how far we are: they may then look at any file."""
     see_everything(m)
+    return 0
+
+
+@kernel_call("execve")
+def execve(m: Machine, call: Call, oracle: Oracle) -> Num:
+    """Another program, or none if it fails; what it has of ours it may tell."""
+    see_everything(m)
+    handed_on(m)
     return 0

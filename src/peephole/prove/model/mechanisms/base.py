@@ -45,6 +45,8 @@ class Pure:
                 return and_(m.is_open(slot), not_(m.of_file(slot, "special")), m.of_file(slot, "covered"))
             case "asks_out":
                 return kernel.interest.asks_out(number(arguments[0]))
+            case "single":
+                return not_(m.state["threads"]) if "threads" in m.state else True
             case "cost":
                 return number(arguments[0])
             case "private" | "alone":

@@ -9,11 +9,11 @@ from peephole.prove.model.interpret import Descriptor, number, truth
 from peephole.prove.model.kernel import APPEND, Call, Data, Flags, perform
 from peephole.prove.model.machine import IDEAL
 from peephole.prove.model.mechanisms.base import OPENS, Base, pending
-from peephole.prove.model.terms import Bool, Num, and_, ite, lt, not_, or_
+from peephole.prove.model.terms import Bool, Num, and_, eq, ite, lt, not_, or_
 
 
 class CallMechanisms(Base):
-    """`k.forward`, `k.openat`, `k.ftruncate`, `k.lseek`, `k.setfl`, `k.close`, `k.file`, `k.release` and their like."""
+    """`k.forward`, `k.openat`, `k.ftruncate`, `k.lseek`, `k.setfl`, `k.setfd`, `k.close`, `k.file` and their like."""
 
     def do_forward(self) -> Any:
         if self.call is None:
@@ -50,6 +50,14 @@ class CallMechanisms(Base):
             m.set_d(fd.slot, "app", or_(m.d(fd.slot, "app"), flags.has(APPEND)))
         m.note(Call("fcntl", fd.slot, words={"command": kernel.F_SETFL, "append": m.d(fd.slot, "app")}), -1, 0)
         return 0
+
+    def do_setfd(self, fd: Descriptor, bits: Any) -> Num:
+        m = self.m
+        if m.settling is not None:
+            m.broken("settle calls the kernel before it cleared its state", pending(m, self.rule, m.settling))
+        m.broken("one of two descriptors is meant, and not said which", eq(m.d(fd.slot, "refs"), 2))
+        words = {"command": kernel.F_SETFD, "append": False, "bits": number(bits)}
+        return perform(m, Call("fcntl", fd.slot, words=words), IDEAL)
 
     def do_close(self, fd: Descriptor) -> Num:
         m = self.m
