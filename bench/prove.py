@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.mutation import DEAD, RIGHT, SAME, UNSEEN, Verdict, judge_all
 from peephole.prove.certificate import model_digest, prove_rule
-from peephole.prove.language import load_rule, rule_names
+from peephole.prove.language import load_rule, neighbours_of, rule_names
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def measure(wanted: Options) -> dict[str, Any]:
         figures["seconds"] += seconds
         figures["proved"] += proof.proved
         figures["refuted"] += len(proof.refuted)
-        figures["neighbours"] += len(list((load_rule(name).path.parent / "refuted").glob("*.py")))
+        figures["neighbours"] += len(neighbours_of(load_rule(name)))
         figures["queries"] += proof.queries
         figures["worst_query_ms"] = max(figures["worst_query_ms"], proof.worst_ms)
     if wanted.mutants:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from peephole.prove import change
 from peephole.prove.language import RULES
 
 PID = '''"""Remember the pid."""
@@ -46,6 +47,11 @@ def rule_of(folder: Path, text: str) -> str:
     return "./mine"
 
 
+def neighbour_of(rule: str, name: str) -> str:
+    """The text of a wrong neighbour."""
+    return change.apply((RULES / rule / "rule.py").read_text(), RULES / rule / "refuted" / f"{name}.change")[0]
+
+
 def isolated(folder: Path, rule: str, code: str) -> tuple[str, dict[str, object]]:
     """Run code with one rule that nobody trusts; what it printed and the rule's counters."""
     folder.chmod(0o700)
@@ -68,7 +74,7 @@ def test_a_wrong_answer_is_caught_and_is_not_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("neighbour", ["lost_at_the_end", "pwrite_leaves_the_offset"])
 def test_writes_that_do_not_arrive_are_caught_and_made(tmp_path: Path, neighbour: str) -> None:
-    text = (RULES / "coalesce_writes" / "refuted" / f"{neighbour}.py").read_text()
+    text = neighbour_of("coalesce_writes", neighbour)
     _, rule = isolated(tmp_path, rule_of(tmp_path, text), WRITES)
     assert rule["switched_off"] == "wrong"
     if neighbour == "lost_at_the_end":
@@ -78,7 +84,7 @@ def test_writes_that_do_not_arrive_are_caught_and_made(tmp_path: Path, neighbour
 def test_bytes_that_do_not_reach_the_program_are_caught(tmp_path: Path) -> None:
     text = "".join(f"{i:06}\n" for i in range(3000))
     (tmp_path / "in").write_text(text)
-    wrong = (RULES / "read_window" / "refuted" / "memory_is_not_filled.py").read_text()
+    wrong = neighbour_of("read_window", "memory_is_not_filled")
     said, rule = isolated(tmp_path, rule_of(tmp_path, wrong), READS)
     # Some have been believed between two looks; what comes after is right.
     assert rule["switched_off"] == "wrong" and said.endswith(text[-700:] + "\n")

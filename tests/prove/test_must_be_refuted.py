@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from peephole.errors import RuleError
+from peephole.prove import change
 from peephole.prove.certificate import refute
-from peephole.prove.language import RULES, load_rule
+from peephole.prove.language import load_rule, neighbours_of
 from peephole.prove.model.dispatch import dispatch
 from peephole.prove.model.kernel import EBADF, EINVAL, Call
 from peephole.prove.model.machine import DESCRIPTIONS, IDEAL, Machine, start_state
@@ -35,7 +39,7 @@ REFUTED = {
 @pytest.mark.parametrize("entry", REFUTED)
 def test_a_rewrite_that_is_known_to_be_wrong_is_refuted(entry: str) -> None:
     rule, neighbour = REFUTED[entry].split("/")
-    found, why = refute(RULES / rule / "refuted" / f"{neighbour}.py")
+    found, why = refute(neighbours_of(load_rule(rule))[neighbour])
     assert found, why
     assert len(found.story) >= 2
 
@@ -49,3 +53,39 @@ def test_a_sync_of_a_pipe_or_of_what_is_closed_reaches_no_rule(call: str) -> Non
     pipe = Machine(state | {"d0.refs": 1, "d0.ino": 0, "d0.wr": True, "i0.special": True}, rule)
     assert not any(pipe.state[f"d{d}.h"] for d in range(DESCRIPTIONS))
     assert dispatch(pipe, Call(call, 0), IDEAL) == -EINVAL
+
+
+RULE = "a = 1\nb = 2\n    c = 3\na = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "becomes"),
+    [
+        ("-a = 1\n+a = 7", "a = 7\nb = 2\n    c = 3\na = 7\n"),
+        (" a = 1\n-b = 2", "a = 1\n    c = 3\na = 1\n"),
+        ("-    c = 3\n+    c = 4\n a = 1\n\n-b = 2", "a = 1\n    c = 4\na = 1\n"),
+    ],
+)
+def test_a_neighbour_is_its_rule_with_lines_changed(tmp_path: Path, changes: str, becomes: str) -> None:
+    path = tmp_path / "wrong.change"
+    path.write_text(f"Breaks contents.\n\nSo it is.\n\n{changes}\n")
+    assert change.apply(RULE, path) == (becomes, "Breaks contents.\n\nSo it is.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("", "changes nothing"),
+        (" a = 1", "begin with"),
+        ("+a = 1", "begin with"),
+        ("-a = 1\nb = 2\n+a = 3", "begin with"),
+        ("-a = 5\n+a = 6", "does not have these lines"),
+        ("-    c\n+    d", "does not have these lines"),
+        ("-b = 2\n\n-b = 2", "does not have these lines"),
+    ],
+)
+def test_a_change_that_does_not_fit_its_rule_is_one_error(tmp_path: Path, changes: str, says: str) -> None:
+    path = tmp_path / "wrong.change"
+    path.write_text(f"Breaks contents.\n\n{changes}\n")
+    with pytest.raises(RuleError, match=says):
+        change.apply(RULE, path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from peephole.prove.certificate import prove_rule
-from peephole.prove.language import RULES, load_rule, rule_names
+from peephole.prove.language import RULES, load_rule, neighbours_of, rule_names
 from peephole.prove.model import terms
 from peephole.prove.notes import FILE, RULE, notes_of
 from peephole.prove.obligations import labels_of
@@ -26,7 +26,7 @@ def test_each_noted_run_breaks_what_it_is_noted_for(name: str) -> None:
     rule, notes = load_rule(name), notes_of(load_rule(name))
     assert set(notes.invariant) <= labels_of(rule)
     for key in notes.runs:
-        one = rule if key == RULE else load_rule(RULES / name / "refuted" / f"{key}.py")
+        one = rule if key == RULE else load_rule(neighbours_of(rule)[key])
         runs = notes.runs_of(one)
         assert runs.keys() == notes.runs[key].keys()
         assert find_stories(one, runs, trials=0).keys() == runs.keys(), key
@@ -66,7 +66,7 @@ def test_an_invariant_that_is_not_one_or_not_enough_is_found_anew(small: Path, m
 
 
 def test_a_run_that_breaks_nothing_or_begins_nowhere_is_not_told(small: Path) -> None:
-    neighbour = load_rule(small / "refuted" / "one_for_the_other.py")
+    neighbour = load_rule(neighbours_of(load_rule(small))["one_for_the_other"])
     runs = json.loads((small / FILE).read_text())["runs"]
     ((name, run),) = runs["one_for_the_other"].items()
     assert find_stories(neighbour, {name}, trials=0)

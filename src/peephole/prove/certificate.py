@@ -21,7 +21,7 @@ from typing import Any
 
 from peephole.errors import RuleError
 from peephole.prove.calls import table_path
-from peephole.prove.language import RuleText, load_rule, rule_path
+from peephole.prove.language import RuleText, load_rule, neighbours_of, rule_path
 from peephole.prove.model.alphabet import Shape, alphabet_of, opaque_calls
 from peephole.prove.model.kernel import EXCLUDED
 from peephole.prove.model.machine import BOUNDS
@@ -160,7 +160,7 @@ def _prove(rule: RuleText, neighbours: bool, progress: Callable[[str, int, int],
             broken |= _late(results)
         # A story for what is lost, and for each wrong neighbour: searches, by whichever process has nothing to do.
         untold = broken - stories.keys() - {INVARIANT_KEPT}
-        paths = _neighbours(rule) if neighbours else []
+        paths = neighbours_of(rule).values() if neighbours else ()
         searches: list[_Search] = [(refute, path) for path in paths]
         searches[:0] = [(_tell_late, (rule, untold))] if untold else []
         told = pool.spread(_search, searches, lambda n: progress("refuted", n, len(searches)))
@@ -221,10 +221,6 @@ def _find_invariant(pool: Workers, rule: RuleText) -> list[str]:
         for i, future in waiting.items():
             asked[i] = pool.result(future)
             kept = [label for label in asked[i] or [] if kept is None or label in kept]
-
-
-def _neighbours(rule: RuleText) -> list[Path]:
-    return sorted((rule.path.parent / "refuted").glob("*.py")) if rule.path.name == "rule.py" else []
 
 
 #: every obligation that a run may break, by its name in a step
@@ -302,9 +298,9 @@ def look_anew(rule: RuleText) -> tuple[list[str], dict[str, tuple[RuleText, dict
     """What is worth noting of a rule: its invariant, and runs of it and of its neighbours; see notes.py."""
     lost = {*_LOSABLE} & {*rule.relaxes, *[f"crash {p}" for p in PROFILES if "crash" in rule.given_up(p)]}
     found = {RULE: (rule, find_runs(rule, lost, STORY_TRIALS))}
-    for path in _neighbours(rule):
+    for name, path in neighbours_of(rule).items():
         wrong, wanted = _wrong_rule(path)
-        found[path.stem] = (wrong, find_runs(wrong, {wanted}, STORY_TRIALS, _altered(wrong), first=True))
+        found[name] = (wrong, find_runs(wrong, {wanted}, STORY_TRIALS, _altered(wrong), first=True))
     return find_invariant(rule, alphabet_of(rule)), found
 
 
@@ -349,9 +345,7 @@ def certificate_name(rule: RuleText, neighbours: bool) -> str:
     """The name of a certificate's file: a digest of all that the proof rests on."""
     parts = [str(VERSION), model_digest(), rule.digest, rule.name]
     if neighbours:
-        parts += [
-            hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((rule.path.parent / "refuted").glob("*.py"))
-        ]
+        parts += [hashlib.sha256(p.read_bytes()).hexdigest() for p in neighbours_of(rule).values()]
         parts.append("with neighbours")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40] + ".json"
 

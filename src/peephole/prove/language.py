@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
 from peephole.errors import RuleError
+from peephole.prove import change
 from peephole.prove.vocabulary import GUARANTEES, MECHANISMS, NUMBERS, PROFILES
 
 RULES = Path(__file__).resolve().parent.parent / "rules"
@@ -134,8 +135,16 @@ def rule_path(name_or_path: str | Path) -> Path:
 def load_rule(name_or_path: str | Path) -> RuleText:
     """Read and check one rule. Raises RuleError, which points at file:line, when it is outside the language."""
     path = rule_path(name_or_path)
-    name = path.parent.name if path.name == "rule.py" else path.stem
-    return parse_rule(path.read_bytes(), path, name)
+    if path.suffix == change.SUFFIX:
+        text, doc = change.apply((path.parent.parent / "rule.py").read_text(encoding="utf-8"), path)
+        return replace(parse_rule(text.encode(), path, path.stem), title=doc.partition("\n")[0], doc=doc)
+    return parse_rule(path.read_bytes(), path, path.parent.name if path.name == "rule.py" else path.stem)
+
+
+def neighbours_of(rule: RuleText) -> dict[str, Path]:
+    """The wrong neighbours of a rule by their names: each is a change to it, or a whole text."""
+    places = sorted((rule.path.parent / "refuted").glob("*")) if rule.path.name == "rule.py" else []
+    return {p.stem: p for p in places if p.suffix in (change.SUFFIX, ".py")}
 
 
 def parse_rule(source: bytes, path: Path, name: str) -> RuleText:
