@@ -14,7 +14,8 @@ from pathlib import Path
 
 from peephole.errors import RuleError
 from peephole.prove.calls import call_table
-from peephole.prove.language import Function, RuleText, load_rule, mechanism, rule_names
+from peephole.prove.functions import Function, mechanism
+from peephole.prove.language import RuleText, load_rule, rule_names
 from peephole.prove.vocabulary import MECHANISMS, NUMBERS
 
 _BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitAnd: "&", ast.BitOr: "|"}

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from peephole.errors import RuleError
-from peephole.prove.language import RuleText, mechanism, parse_rule
+from peephole.prove.functions import mechanism
+from peephole.prove.language import RuleText, parse_rule
 from peephole.prove.vocabulary import MECHANISMS, NUMBERS
 
 OPERATORS = ("drop-call", "drop-flag", "swap-order", "off-by-one", "drop-settle", "drop-guard")

@@ -9,7 +9,8 @@ from typing import Any
 
 from peephole.errors import RuleError
 from peephole.prove.calls import call_table
-from peephole.prove.language import Function, RuleText
+from peephole.prove.functions import Function
+from peephole.prove.language import RuleText
 from peephole.prove.model import kernel
 from peephole.prove.model.interpret import Descriptor, number, run_function
 from peephole.prove.model.kernel import Call, perform

@@ -9,7 +9,8 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from peephole.prove.language import Function, RuleText, mechanism
+from peephole.prove.functions import Function, mechanism
+from peephole.prove.language import RuleText
 from peephole.prove.model.kernel import Flags
 from peephole.prove.model.machine import Machine
 from peephole.prove.model.terms import Bool, Num, Term, add, and_, eq, implies, ite, le, lt, not_, or_, sub
