@@ -16,9 +16,9 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "slots.h"
 #include "watches.h"
 
@@ -113,22 +113,14 @@ static int leave(void)
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Up to a tick, in which syncs are made in time, and files examined. The last of `wait` is free for what tells of files,
  * the one before it is for signals: true when one says that nobody waits for us any more. */
 static bool wait_a_tick(struct pollfd *wait, nfds_t n)
 {
-	int64_t end = now_ms() + TICK_MS, left;
+	int64_t end = now_ms(CLOCK_MONOTONIC) + TICK_MS, left;
 	struct signalfd_siginfo info;
 
-	for (left = TICK_MS; left > 0; left = end - now_ms()) {
+	for (left = TICK_MS; left > 0; left = end - now_ms(CLOCK_MONOTONIC)) {
 		int ms = slots.keeping->sync(slots.control, SYNC_MS, TICK_MS), examined = ph_watches_look(TICK_MS), got;
 
 		wait[n - 1] = (struct pollfd){ .fd = ph_watches_fd(), .events = POLLIN };
@@ -184,7 +176,7 @@ int main(int argc, char **argv)
 	sigaddset(&term, SIGTERM);
 	sigaddset(&term, SIGURG);
 	sigprocmask(SIG_SETMASK, &term, NULL);
-	ph_watches_begin(slots.control);
+	ph_watches_begin(slots.control, slots.keeping->examining(slots.control));
 	if (leave() < 0)
 		return 1;
 	look_after(starter, signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK));

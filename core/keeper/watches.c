@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "folders.h"
 #include "peephole/abi_examined.h"
 
@@ -31,14 +32,6 @@ static struct ph_examined *table;
 static int64_t at_ms, begun_ms, again_ms;
 static uint64_t again;		/* as of the pass that goes on or went last */
 static uint32_t next;		/* the file that the pass looks at next */
-
-static int64_t now_ms(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* As core/runtime/examined.c makes it of a process. */
 static uint64_t who(void)
@@ -65,9 +58,9 @@ static uint64_t who(void)
 	return ph_examined_hash(hash, text, got > 0 ? (uint64_t)got : 0);
 }
 
-int ph_watches_begin(struct ph_control *c)
+int ph_watches_begin(struct ph_control *c, uint32_t rules)
 {
-	int memory = memfd_create("peephole-files", MFD_CLOEXEC);
+	int memory = rules ? memfd_create("peephole-files", MFD_CLOEXEC) : -1;
 	struct stat st;
 	void *at;
 
@@ -85,7 +78,9 @@ int ph_watches_begin(struct ph_control *c)
 	table->who = who();
 	atomic_store(&table->generation, 1);
 	begun_ms = now_ms(CLOCK_MONOTONIC);
-	for (uint32_t i = 0; i < control->n_rules && i < PH_RULES_MAX; i++) {
+	for (uint32_t i = 0; i < PH_RULES_MAX; i++) {
+		if (!(rules & (1u << i)))
+			continue;
 		control->rules[i].table_ino = st.st_ino;
 		__atomic_store_n(&control->rules[i].table_fd, (uint64_t)memory + 1, __ATOMIC_RELEASE);
 	}

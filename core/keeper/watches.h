@@ -4,8 +4,8 @@
 
 #include "peephole/abi_control.h"
 
-/* 0, or -1: there is no table, and nobody asks. */
-int ph_watches_begin(struct ph_control *control);
+/* For these rules of the control page, a bit for each. 0, or -1: there is no table, and nobody asks. */
+int ph_watches_begin(struct ph_control *control, uint32_t rules);
 
 /* What to wait for, or -1. */
 int ph_watches_fd(void);

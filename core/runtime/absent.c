@@ -3,6 +3,7 @@
 #include "absent.h"
 
 #include "classes.h"
+#include "spelling.h"
 
 #define FOLDERS 256
 #define PREFIX 240
@@ -185,26 +186,6 @@ static enum folder_state list(struct ph_k *k, const struct folder *f)
 	return state;
 }
 
-/* The path's length, or -1. */
-static int64_t copy_path(char *to, int64_t room, const char *user)
-{
-	int64_t n = 0;
-
-	while (n < room) {
-		int64_t some = 64 - ((int64_t)(user + n) & 63);	/* a page ends at a multiple of it */
-
-		if (some > room - n)
-			some = room - n;
-		if (ph_copy_in(to + n, user + n, (size_t)some) < 0)
-			return -1;
-		for (int64_t i = n; i < n + some; i++)
-			if (!to[i])
-				return i;
-		n += some;
-	}
-	return -1;
-}
-
 /* Whether a folder that was listed lacks the path's next part; "." and ".." are in every folder. */
 static bool lacks(const struct folder *f, const char *part)
 {
@@ -261,7 +242,7 @@ int64_t ph_absent(struct ph_k *k, int64_t dir, int64_t user)
 	}
 	if (busy || ph_hold_threaded() || (listings >= TRIED && answers < listings * ANSWERS))
 		return 0;
-	bytes = copy_path(path, sizeof(path), (const char *)user);
+	bytes = ph_copy_string(path, sizeof(path), (const char *)user);
 	if (bytes <= 0 || (path[0] != '/' && (int32_t)dir != PH_AT_FDCWD))
 		return 0;
 	busy = true;

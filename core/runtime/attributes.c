@@ -9,6 +9,7 @@
 #include "classes.h"
 #include "keeper.h"
 #include "numbers.h"
+#include "spelling.h"
 #include "statx.h"
 
 #define PATH_MOST 512
@@ -55,49 +56,21 @@ static uint64_t fold(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* The first byte of a word that is 0, from its lowest on; 8: none. */
-static int64_t zero_in(uint64_t word)
+/* A string of the program's, its last word filled up with zeros: its length, or -1 where it is too long or can't be read. */
+static int64_t copy_words(uint64_t *words, int64_t room, int64_t user)
 {
-	uint64_t found = (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+	int64_t bytes = ph_copy_string((char *)words, room, (const char *)user);
 
-	return found ? __builtin_ctzll(found) / 8 : 8;
-}
-
-/* A string of the program's, its last word filled up with zeros: its length, or -1 where it is too long or can't be read.
- * `words` has one more than there is room for. */
-static int64_t copy_string(uint64_t *words, int64_t room, int64_t user)
-{
-	int64_t at = 0;		/* words that hold no 0 */
-
-	for (int64_t n = 0; n < room;) {
-		int64_t some = 64 - ((user + n) & 63);	/* a page ends at a multiple of it */
-
-		if (some > room - n)
-			some = room - n;
-		if (ph_copy_in((char *)words + n, (const void *)(user + n), (size_t)some) < 0)
-			return -1;
-		n += some;
-		for (; at * 8 < n; at++) {
-			int64_t zero = zero_in(words[at]);
-
-			if (at * 8 + zero >= n && zero < 8)	/* not copied yet */
-				break;
-			if (zero == 8 && at * 8 + 8 > n)
-				break;
-			if (zero == 8)
-				continue;
-			words[at] &= (1ull << zero * 8) - 1;
-			return at * 8 + zero;
-		}
-	}
-	return -1;
+	for (int64_t i = bytes; i > 0 && i & 7; i++)
+		((char *)words)[i] = 0;
+	return bytes;
 }
 
 /* 0: no path that is followed. */
 static uint64_t hash_path(int64_t user)
 {
-	uint64_t words[PATH_MOST / 8 + 1], hash = table->seed;
-	int64_t bytes = copy_string(words, PATH_MOST, user);
+	uint64_t words[PATH_MOST / 8], hash = table->seed;
+	int64_t bytes = copy_words(words, PATH_MOST, user);
 
 	if (bytes <= 0)
 		return 0;
@@ -341,8 +314,8 @@ static const struct {
 
 int64_t ph_attribute(struct ph_k *k, int64_t name)
 {
-	uint64_t words[NAME_ROOM / 8 + 1];
-	int64_t bytes = copy_string(words, NAME_ROOM, name);
+	uint64_t words[NAME_ROOM / 8];
+	int64_t bytes = copy_words(words, NAME_ROOM, name);
 
 	(void)k;
 	for (unsigned i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {

@@ -3,6 +3,7 @@
 
 #include "keeper.h"
 #include "numbers.h"
+#include "spelling.h"
 
 enum {
 	SIGURG = 23, NR_getresuid = 118, NR_getresgid = 120, NR_getgroups = 115, NR_capget = 125, NO_AUTOMOUNT = 0x800,
@@ -131,31 +132,19 @@ struct asked {
 	char path[PH_EXAMINED_PATH];
 };
 
-/* The path's length, or -1: it can't be read, is too long, or is no plain path from where the process stands. */
-static int64_t read_path(char to[PH_EXAMINED_PATH], const char *user)
+/* Not "", "/a", "a/" or "a//b", nor with a part that is "." or "..". */
+static bool is_plain(const char *path)
 {
-	int64_t n = 0, part = 0;
+	int64_t part = 0, i = 0;
 
-	while (n < PH_EXAMINED_PATH) {
-		int64_t some = 64 - ((int64_t)(user + n) & 63);	/* a page ends at a multiple of it */
-
-		if (some > PH_EXAMINED_PATH - n)
-			some = PH_EXAMINED_PATH - n;
-		if (ph_copy_in(to + n, user + n, (size_t)some) < 0)
-			return -1;
-		for (int64_t i = n; i < n + some; i++) {
-			if (to[i] && to[i] != '/')
-				continue;
-			/* "", "a//b", "/a", "a/", "." and ".." */
-			if (i == part || (to[part] == '.' && (i == part + 1 || (to[part + 1] == '.' && i == part + 2))))
-				return -1;
-			if (!to[i])
-				return i;
-			part = i + 1;
-		}
-		n += some;
-	}
-	return -1;
+	do {
+		if (path[i] && path[i] != '/')
+			continue;
+		if (i == part || (path[part] == '.' && (i == part + 1 || (path[part + 1] == '.' && i == part + 2))))
+			return false;
+		part = i + 1;
+	} while (path[i++]);
+	return true;
 }
 
 static bool same_bytes(const char *a, const char *b, uint32_t n)
@@ -358,8 +347,8 @@ int64_t ph_examined(struct ph_k *k, int64_t dir, int64_t path, int64_t to, int64
 	if (!a.start || !trial)
 		return 0;
 	n_asked++;
-	n = read_path(a.path, (const char *)path);
-	if (n <= 0)
+	n = ph_copy_string(a.path, sizeof(a.path), (const char *)path);
+	if (n < 0 || !is_plain(a.path))
 		return 0;
 	a.bytes = (uint32_t)n;
 	a.hash = ph_examined_hash(PH_EXAMINED_SEED + a.start * 0x9e3779b97f4a7c15ull, a.path, a.bytes);

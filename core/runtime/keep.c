@@ -8,6 +8,7 @@
 
 static int64_t settle(const struct ph_keep *keep);
 static int sync_in_time(void *control, int often_ms, int seldom_ms);
+static uint32_t examining(const void *control);
 
 __attribute__((visibility("default"), used)) const struct ph_keeping ph_keeping = {
 	.magic = PH_KEEPING_MAGIC,
@@ -16,6 +17,7 @@ __attribute__((visibility("default"), used)) const struct ph_keeping ph_keeping 
 	.slot_bytes = sizeof(struct ph_region),
 	.settle = settle,
 	.sync = sync_in_time,
+	.examining = examining,
 };
 
 static bool is_it(int64_t fd, const struct ph_description *d, struct ph_identity *id)
@@ -179,4 +181,9 @@ static int sync_in_time(void *control, int often_ms, int seldom_ms)
 {
 	ph_control = control;
 	return ph_owed_look(often_ms, seldom_ms);
+}
+
+static uint32_t examining(const void *control)
+{
+	return ph_layers_examining(control);
 }

@@ -12,6 +12,7 @@
 
 #include "numbers.h"
 #include "opens.h"
+#include "spelling.h"
 
 enum { HEAD_BYTES = sizeof(struct ph_head) };
 
@@ -267,23 +268,6 @@ void ph_keeper_unplace(struct ph_description *d)
 	d->unplaced = keeping() && gathers(d);
 }
 
-/* A string of the program's: its length, or -1 when it doesn't fit. */
-static int64_t copy_string(char *to, size_t room, const char *user)
-{
-	enum { PIECE = 64 };
-
-	for (size_t n = 0; n + PIECE <= room;) {
-		size_t piece = PIECE - ((uint64_t)(user + n) & (PIECE - 1));	/* in one page */
-
-		if (ph_copy_in(to + n, user + n, piece) < 0)
-			return -1;
-		for (; piece; piece--, n++)
-			if (!to[n])
-				return (int64_t)n;
-	}
-	return -1;
-}
-
 static const char *without(const char *text, const char *prefix)
 {
 	while (*prefix)
@@ -309,7 +293,7 @@ static bool name_as_opened(struct ph_kept *kept, const struct ph_call *call)
 			return false;
 		kept->path[n - 1] = '/';
 	}
-	return copy_string(kept->path + n, (size_t)(PH_KEPT_PATH - n), user) > 0 && !without(kept->path, "/proc/");
+	return ph_copy_string(kept->path + n, PH_KEPT_PATH - n, user) > 0 && !without(kept->path, "/proc/");
 }
 
 void ph_keeper_opened(struct ph_description *d, const struct ph_call *call)

@@ -121,6 +121,18 @@ int ph_layers_choose(struct ph_control *control, uint32_t chosen)
 	return 0;
 }
 
+uint32_t ph_layers_examining(const struct ph_control *control)
+{
+	uint32_t examining = 0;
+
+	for (unsigned i = 0; i < control->n_rules && i < PH_RULES_MAX; i++) {
+		const struct ph_rule *rule = rule_named(control->rules[i].name);
+
+		examining |= (uint32_t)(rule && rule->examines) << i;
+	}
+	return examining;
+}
+
 bool ph_layers_handle(int64_t nr)
 {
 	return nr >= 0 && nr < PH_NR_MAX && handled[nr];

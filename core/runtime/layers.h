@@ -64,6 +64,9 @@ extern bool ph_armed;		/* whole.c */
 int ph_layers_init(struct ph_control *control);
 int ph_layers_choose(struct ph_control *control, uint32_t chosen);	/* bit i: rule i of the control page */
 
+/* Which rules of the control page answer what files were: bit i for rules[i]. */
+uint32_t ph_layers_examining(const struct ph_control *control);
+
 /* Whether any layer has a handler for this call; and (bit i: layer i) those that may answer without the kernel, and
  * those whose handler needs no description. */
 bool ph_layers_handle(int64_t nr);

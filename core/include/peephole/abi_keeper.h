@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define PH_KEEPING_MAGIC 0x4745454b45504550ull	/* "PEPEKEEG" */
-#define PH_KEEPING_VERSION 3u
+#define PH_KEEPING_VERSION 4u
 #define PH_OWNER_KEEPER 0x21ull	/* as owner of a process's states (core/runtime/hold.h): no thread has this number */
 #define PH_DIRTY_WORDS 4
 
@@ -52,6 +52,7 @@ struct ph_keeping {
 	/* Makes the sync that the tree has put off, shortly before its time is over; in how many ms to ask again: `often_ms`
 	 * or more while syncs are put off, else `seldom_ms`. */
 	int (*sync)(void *control, int often_ms, int seldom_ms);
+	uint32_t (*examining)(const void *control);	/* bit i: rule i of the control page answers what files were */
 };
 
 _Static_assert(sizeof(struct ph_head) == 4096, "ph_head");
