@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import cold, later, second, servers
+from bench import cold, later, servers
 from bench.commands import Commands, Job, run
 from bench.demo import python
 from bench.images import NoImage, file_system
@@ -35,7 +35,6 @@ LOADS = (
     "exchange_rename.python_save",
     "peek_pipe.bash_while_read",
     "repeat_setting.bash_subshells",
-    *second.LOADS,
     *cold.LOADS,
     *later.LOADS,
 )
@@ -137,7 +136,6 @@ def measure(asked: Options | None = None) -> dict[str, Any]:
                     bench.measure(Job(load, job.command, (rule,), job.same, job.fresh, job.primary))
     except NoImage as e:
         raise NoBench(str(e)) from None
-    second.measure(bench, [load for load in asked.loads or LOADS if load in second.LOADS])
     cold.measure(bench, [load for load in asked.loads or LOADS if load in cold.LOADS])
     later.measure(bench, [load for load in asked.loads or LOADS if load in later.LOADS])
     return {"figures": bench.figures, "conditions": bench.conditions}

@@ -139,5 +139,5 @@ def test_the_keeper_of_another_user_s_programs_is_that_user_s() -> None:
         pytest.skip("needs root")
     user = pwd.getpwnam("nobody")
     with arm(RULES, owner=(user.pw_uid, user.pw_gid)) as armed:
-        keeper = Path(f"/proc/{armed._control.keeper_pid}")
+        keeper = Path(f"/proc/{armed.control.keeper_pid}")
         assert keeper.stat().st_uid == user.pw_uid

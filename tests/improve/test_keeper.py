@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
 import random
@@ -17,12 +18,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from peephole import native
 from peephole.improve.arm import Armed, arm
-from peephole.improve.control import SLOTS, Page
+from peephole.improve.control import Page
 
 RULE = "coalesce_writes"
-#: of the table behind the slots (struct ph_table of core/include/peephole/abi_keeper.h)
-TABLE_BYTES = 64 + 32768 * 8 * 8
 
 #: writes numbered lines to FILE, and counts in shared memory those that a call has returned for; `pace` between them
 PROGRAM = """
@@ -49,7 +49,7 @@ LONG_LINE = 4000
 def armed() -> Iterator[Armed]:
     """Rules in force; nothing that a failing test has started or stopped outlives it."""
     with arm([RULE, "truncate_in_place", "shadow_descriptor"]) as one:
-        keeper = one._control.keeper_pid
+        keeper = one.control.keeper_pid
         yield one
         while Writer.running:
             Writer.running.pop().kill()
@@ -100,13 +100,24 @@ class Writer:
         return self.written()
 
 
+class _Keeping(ctypes.Structure):
+    """struct ph_keeping (core/include/peephole/abi_keeper.h)."""
+
+    _fields_ = (
+        ("magic", ctypes.c_uint64),
+        ("version", ctypes.c_uint32),
+        ("size_bytes", ctypes.c_uint32),
+        ("slot_bytes", ctypes.c_uint64),
+    )
+
+
 def _hold(armed: Armed, pid: int) -> None:
     """Hold the state of process `pid` as the keeper does (core/include/peephole/abi_keeper.h)."""
     with open(armed.environment({})["PEEPHOLE_CONTROL"], "rb") as file:  # noqa: PTH123, no file of ours
         page = Page.from_buffer_copy(file.read())
     with open(f"/proc/{page.keeper_pid}/fd/{page.keeper_fd}", "r+b") as memory:  # noqa: PTH123
-        slot_bytes = (os.fstat(memory.fileno()).st_size - TABLE_BYTES) // SLOTS
-        head = mmap.mmap(memory.fileno(), 4096, offset=list(page.slots).index(pid) * slot_bytes)
+        keeping = _Keeping.in_dll(ctypes.CDLL(str(native.path("libpeephole.so"))), "ph_keeping")
+        head = mmap.mmap(memory.fileno(), 4096, offset=list(page.slots).index(pid) * keeping.slot_bytes)
     owner_at = 24
     while int.from_bytes(head[owner_at : owner_at + 8], "little"):
         pass
@@ -189,12 +200,12 @@ def test_a_file_that_was_to_be_truncated_is(tmp_path: Path, armed: Armed) -> Non
 
 
 def test_a_file_that_was_begun_anew_is_left_alone(tmp_path: Path, armed: Armed) -> None:
-    os.kill(armed._control.keeper_pid, signal.SIGSTOP)
+    os.kill(armed.control.keeper_pid, signal.SIGSTOP)
     writer = Writer(armed, tmp_path, pace=30)
     writer.kill()
     writer.out.unlink()
     writer.out.write_bytes(b"another's")
-    os.kill(armed._control.keeper_pid, signal.SIGCONT)
+    os.kill(armed.control.keeper_pid, signal.SIGCONT)
     armed.settle()
     assert writer.out.read_bytes() == b"another's"
     assert armed.stats()["kept_lost"] == 1
@@ -204,7 +215,7 @@ def test_a_program_whose_keeper_is_killed_goes_on(tmp_path: Path, armed: Armed) 
     writer = Writer(armed, tmp_path, pace=0.0001)
     for _ in range(3):
         time.sleep(0.05)
-        os.kill(armed._control.keeper_pid, signal.SIGKILL)
+        os.kill(armed.control.keeper_pid, signal.SIGKILL)
         before = writer.written()
         assert _until(lambda b=before: writer.written() > b + 1000)  # type: ignore[misc]
     writer.kill(signal.SIGTERM)
@@ -214,12 +225,12 @@ def test_a_program_whose_keeper_is_killed_goes_on(tmp_path: Path, armed: Armed) 
 
 def test_a_program_is_not_held_up_by_a_keeper_that_died(tmp_path: Path, armed: Armed) -> None:
     writer = Writer(armed, tmp_path, pace=0.0001)
-    os.kill(armed._control.keeper_pid, signal.SIGSTOP)
+    os.kill(armed.control.keeper_pid, signal.SIGSTOP)
     _hold(armed, writer.process.pid)
     before = writer.written()
     time.sleep(0.05)
     assert writer.written() <= before + 1
-    os.kill(armed._control.keeper_pid, signal.SIGKILL)
+    os.kill(armed.control.keeper_pid, signal.SIGKILL)
     assert _until(lambda: writer.written() > before + 1000)
     writer.kill(signal.SIGTERM)
     whole = writer.out.read_bytes()
@@ -228,7 +239,7 @@ def test_a_program_is_not_held_up_by_a_keeper_that_died(tmp_path: Path, armed: A
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:
     with arm([RULE]) as armed:
-        pid, folder = armed._control.keeper_pid, armed.folder
+        pid, folder = armed.control.keeper_pid, armed.folder
         assert pid
         writer = Writer(armed, tmp_path)
         writer.kill()
@@ -286,7 +297,7 @@ def test_a_sync_that_was_put_off_is_made_while_the_program_computes(tmp_path: Pa
         assert program.stdout is not None and program.stdout.read(4) == b"done"
         try:
             assert armed.stats()["rules"]["sync_window"]["hits"] > 0
-            assert _until(lambda: not armed._control._page.owed[0])
+            assert _until(lambda: not armed.control.owes)
             assert program.poll() is None
         finally:
             program.kill()

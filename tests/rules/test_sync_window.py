@@ -18,6 +18,7 @@ import pytest
 
 from peephole import native
 from peephole.improve.arm import arm
+from peephole.improve.control import Page
 
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 CALLS = "trace=fsync,fdatasync,sync,pwrite64,rename,unlink,ftruncate,openat,exit_group,write"
@@ -95,7 +96,7 @@ def still(pid: int) -> Iterator[None]:
 
 def run(code: str, folder: Path, calls: Path, which: str = CALLS) -> tuple[list[str], int]:
     """The calls that the kernel saw, by strace, and the hits; the keeper, which strace does not see, stands still."""
-    with arm(["sync_window"]) as armed, still(armed._control.keeper_pid):
+    with arm(["sync_window"]) as armed, still(armed.control.keeper_pid):
         # strace itself is no process of the tree: it writes a file of its own all the time.
         ours = [f"-E{k}={v}" for k, v in armed.environment(os.environ).items() if os.environ.get(k) != v]
         words = ["strace", "-f", "-y", *ours, "-e", which, "-o", str(calls)]
@@ -209,13 +210,12 @@ print(seen, early)
 def test_what_is_asked_for_while_a_sync_is_made_has_a_window_of_its_own(tmp_path: Path) -> None:
     # In a file that does not grow: what makes it longer waits for the sync.
     code = BEGIN + "os.pwrite(log, bytes(8192), 0); os.fsync(log); print(flush=True)\nwhile True: at = 0; commit()"
-    with arm(["sync_window"]) as armed, still(armed._control.keeper_pid):
+    with arm(["sync_window"]) as armed, still(armed.control.keeper_pid):
         words = [PYTHON, "-I", "-S", "-c", code, str(tmp_path)]
         child = subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
-        page = type(armed._control._page)
-        words = [str(native.path("libpeephole.so")), str(armed._folder / "control"), str(page.owed.offset)]
+        words = [str(native.path("libpeephole.so")), str(armed.folder / "control"), str(Page.owed.offset)]
         looked = subprocess.run([PYTHON, "-I", "-S", "-c", LOOKS, *words], capture_output=True, text=True, timeout=60)
         child.kill()
         child.communicate()
@@ -230,18 +230,18 @@ def test_the_keeper_makes_it_while_the_program_sleeps(tmp_path: Path) -> None:
     code = BEGIN + "print(flush=True); time.sleep(60)"
     with arm(["sync_window"]) as armed:
         words = [PYTHON, "-I", "-S", "-c", code, str(tmp_path)]
-        with still(armed._control.keeper_pid):
+        with still(armed.control.keeper_pid):
             child = subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE)
             assert child.stdout is not None
             child.stdout.readline()
-            assert armed._control._page.owed[0] != 0
+            assert armed.control.owes
         for _ in range(1000):
-            if armed._control._page.owed[0] == 0:
+            if not armed.control.owes:
                 break
             time.sleep(0.01)
         child.kill()
         child.communicate()
-        assert armed._control._page.owed[0] == 0
+        assert not armed.control.owes
         assert armed.stats()["settle_failures"] == 0
 
 

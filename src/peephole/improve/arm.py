@@ -38,42 +38,40 @@ class PlannedMount(Protocol):
 
 
 class Armed:
-    """Rules ready to act in any command that is started with `environment`. A context manager."""
+    """Rules ready to act in any command that is started with `environment`. A context manager.
+
+    `folder` is the runtime folder, `control` its control page.
+    """
 
     def __init__(self, folder: Path, control: Control) -> None:
-        self._folder = folder
-        self._control = control
+        self.folder = folder
+        self.control = control
         self._last: Stats | None = None
 
     def start_recording(self, ring: Path) -> None:
         """Let the programs write their calls to a ring; `ring` was made beside the control page (observe/ring.py)."""
-        if ring.parent != self._folder:
+        if ring.parent != self.folder:
             raise ValueError(f"{ring}: not in the runtime folder")
-        self._control.start_recording()
+        self.control.start_recording()
 
     def start_trapping(self) -> None:
         """Let calls be trapped by syscall user dispatch, wherever they are made, instead of patching call sites."""
-        self._control.start_trapping()
+        self.control.start_trapping()
 
     def delay(self, calls: Collection[int], ns: int) -> None:
         """Let calls of these numbers begin `ns` later (1: no later, but counted) in programs that start from now on."""
-        self._control.delay(calls, ns)
+        self.control.delay(calls, ns)
 
     def delayed(self) -> int:
         """How many calls have been delayed since `delay`."""
-        return self._control.delayed()
-
-    @property
-    def folder(self) -> Path:
-        """The runtime folder."""
-        return self._folder
+        return self.control.delayed()
 
     def command(self, argv: Sequence[str], path: Path, target: Target) -> tuple[list[str], Path]:
         """What to execute for `argv`, whose file is `path`: a static program gets the runtime by way of a helper."""
         if not self.helps(target):
             return list(argv), path
-        helper = self._folder / "peephole-attach"
-        return [str(helper), "exec", str(self._folder), str(path), *argv], helper
+        helper = self.folder / "peephole-attach"
+        return [str(helper), "exec", str(self.folder), str(path), *argv], helper
 
     def helps(self, target: Target) -> bool:
         """Whether `command` brings the runtime into `target`."""
@@ -95,13 +93,13 @@ class Armed:
         if target is not None and by_command and self.helps(target):
             return dict(base)
         if target is not None and target.why is not None:
-            self._control.record_uncovered(0, str(target.path), target.why)
+            self.control.record_uncovered(0, str(target.path), target.why)
             return dict(base)
         theirs = base.get("LD_PRELOAD")
         env = {name: value for name, value in base.items() if name != "LD_PRELOAD"}
         # At the end: so the runtime can take them away and leave nothing behind. By twos, see core/runtime/start.c.
-        env["LD_PRELOAD"] = str(self._folder / "libpeephole.so") + (f":{theirs}" if theirs else "")
-        env["PEEPHOLE_CONTROL"] = str(self._folder / "control") + "".join(
+        env["LD_PRELOAD"] = str(self.folder / "libpeephole.so") + (f":{theirs}" if theirs else "")
+        env["PEEPHOLE_CONTROL"] = str(self.folder / "control") + "".join(
             f"{',' if i else ':'}{fd}" for i, fd in enumerate(own)
         )
         if theirs:
@@ -111,23 +109,23 @@ class Armed:
     def settle(self) -> None:
         """Everything is made good that programs have left which have ended, also by a kill."""
         if self._last is None:
-            keeper.finish(self._control)
+            keeper.finish(self.control)
 
     def stats(self) -> Stats:
         """What the runtime counted; the last state after `close`."""
-        return self._control.stats() if self._last is None else self._last
+        return self.control.stats() if self._last is None else self._last
 
     def close(self) -> None:
         """Remove the runtime folder; while a program is still covered by it, it stays until some later sweep."""
         if self._last is None:
             self.settle()
-            self._last = self._control.stats()
-            if self._folder.stat().st_uid == os.geteuid():  # else others could have written what is read here
+            self._last = self.control.stats()
+            if self.folder.stat().st_uid == os.geteuid():  # else others could have written what is read here
                 for one in self._last["not_covered"]:
                     if one["why"] == "sites":
                         learn(Path(one["exe"]))
-            self._control.close()
-            folders.leave(self._folder)
+            self.control.close()
+            folders.leave(self.folder)
 
     def __enter__(self) -> Self:
         return self

@@ -216,6 +216,11 @@ class Control:
         """How often it has looked after every process."""
         return int(self._page.keeper_rounds)
 
+    @property
+    def owes(self) -> bool:
+        """Whether a sync of some program was answered and has not been made yet."""
+        return bool(self._page.owed[0])
+
     def delay(self, calls: Collection[int], ns: int) -> None:
         """In programs that start from now on, calls of these numbers begin `ns` later (1: no later, but counted)."""
         if len(calls) > DELAYS_MAX:
