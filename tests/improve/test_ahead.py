@@ -15,7 +15,7 @@ import pytest
 
 from peephole import native
 from peephole.errors import PlanError
-from peephole.improve import ahead
+from peephole.improve import ahead, plan_file
 from peephole.improve import plan as plans
 from peephole.improve.consent import parse
 from peephole.observe.capture import write_capture
@@ -180,25 +180,25 @@ def test_without_consent_nothing_is_listed(tmp_path: Path) -> None:
 
 def test_a_plan_is_read_with_its_list_or_not_at_all(tmp_path: Path) -> None:
     plan, _ = planned(tmp_path, "resources,timing")
-    plans.save(plan, tmp_path / "plan.toml")
-    assert plans.load(tmp_path / "plan.toml").ahead == plan.ahead
+    plan_file.save(plan, tmp_path / "plan.toml")
+    assert plan_file.load(tmp_path / "plan.toml").ahead == plan.ahead
     assert plan.ahead is not None
     with plan.ahead.path.open("ab") as file:
         file.write(b"f 1 /etc/shadow\0")
     with pytest.raises(PlanError, match="is not the list"):
-        plans.load(tmp_path / "plan.toml")
+        plan_file.load(tmp_path / "plan.toml")
     plan.ahead.path.unlink()
     with pytest.raises(PlanError, match="No such file"):
-        plans.load(tmp_path / "plan.toml")
+        plan_file.load(tmp_path / "plan.toml")
 
 
 def test_a_plan_that_lacks_consent_for_its_list_is_refused(tmp_path: Path) -> None:
     plan, _ = planned(tmp_path, "resources,timing")
-    plans.save(plan, tmp_path / "plan.toml")
+    plan_file.save(plan, tmp_path / "plan.toml")
     text = (tmp_path / "plan.toml").read_text()
     (tmp_path / "plan.toml").write_text(text.replace("resources,timing", "timing"))
     with pytest.raises(PlanError, match="gives up resources"):
-        plans.load(tmp_path / "plan.toml")
+        plan_file.load(tmp_path / "plan.toml")
 
 
 def test_improve_reads_ahead_beside_the_command(ext4: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_improve_reads_ahead_beside_the_command(ext4: Path, tmp_path: Path) -> N
     text = f'7 openat(AT_FDCWD, "{cold}", O_RDONLY) = 3\n7 read(3, "x"..., 8192) = 8192\n'
     capture, path = capture_of(text, tmp_path / "capture"), tmp_path / "plan.toml"
     plan, _ = plans.with_ahead(plans.Plan(consent="resources,timing"), [FINDING], capture, path)
-    plans.save(plan, path)
+    plan_file.save(plan, path)
     stats = tmp_path / "stats.json"
     words = [*PEEPHOLE, "improve", "--plan", path, "--stats", stats, "--", "sh", "-c", "sleep 0.5; exit 3"]
     done = subprocess.run(words, capture_output=True, timeout=60)
@@ -237,7 +237,7 @@ def test_evaluate_runs_it_beside_the_improved_side_only(ext4: Path, tmp_path: Pa
     path = tmp_path / "plan.toml"
     capture = capture_of(text, tmp_path / "capture")
     plan, _ = plans.with_ahead(plans.Plan(consent="resources,timing"), [FINDING], capture, path)
-    plans.save(plan, path)
+    plan_file.save(plan, path)
     out = tmp_path / "out"
     words = [*PEEPHOLE, "evaluate", "--json", "--plan", path, "-n", "1", "-o", out, "--", "sleep", "0.2"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)

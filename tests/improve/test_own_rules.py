@@ -102,7 +102,8 @@ def test_a_wrong_rule_is_refused_and_runs_only_by_force(peephole: Peephole, home
 def test_a_plan_names_the_folder_and_its_certificate(peephole: Peephole, home: Path) -> None:
     from peephole.improve.consent import parse
     from peephole.improve.places import mounted
-    from peephole.improve.plan import of_rules, save
+    from peephole.improve.plan import of_rules
+    from peephole.improve.plan_file import save
 
     usable = [place for place in mounted() if place.dev == home.stat().st_dev]
     (home / "planned_pid").mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from peephole.errors import PlanError
-from peephole.improve import places
+from peephole.improve import places, plan_file
 from peephole.improve import plan as plans
 from peephole.improve.consent import parse
 from peephole.improve.losses import Losses
@@ -30,7 +30,8 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         "delay": Losses("delay", "d3", {"weak": {"durability": "10ms"}, "ext4-ordered": {"durability": "10ms"}}, {}),
     }
-    monkeypatch.setattr(plans, "losses_of", known.__getitem__)
+    for module in (plans, plan_file):
+        monkeypatch.setattr(module, "losses_of", known.__getitem__)
 
 
 def finding(rule: str | None, saving_ns: int = 1_000_000) -> Finding:
@@ -98,8 +99,8 @@ def saved(tmp_path: Path) -> Path:
     chosen, _ = plans.choose([finding("coalesce_writes")], [here(tmp_path)], parse("all"), ("a", 'b"\\\n\x7fü'))
     folder = tmp_path / "own"
     folder.mkdir(mode=0o700, exist_ok=True)
-    plans.save(chosen, folder / "plan.toml")
-    assert plans.load(folder / "plan.toml") == chosen
+    plan_file.save(chosen, folder / "plan.toml")
+    assert plan_file.load(folder / "plan.toml") == chosen
     return folder / "plan.toml"
 
 
@@ -112,20 +113,20 @@ def test_a_plan_that_others_may_write_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
     path.chmod(0o602)
     with pytest.raises(PlanError, match="others may write"):
-        plans.load(path)
+        plan_file.load(path)
     path.chmod(0o600)
     path.parent.chmod(0o770)
     with pytest.raises(PlanError, match=f"others may write to {path.parent}"):
-        plans.load(path)
+        plan_file.load(path)
 
 
 def test_a_sticky_folder_is_right_above_the_callers_own(tmp_path: Path) -> None:
     path = saved(tmp_path)
     tmp_path.chmod(0o1777)
-    assert plans.load(path).rules
+    assert plan_file.load(path).rules
     tmp_path.chmod(0o777)
     with pytest.raises(PlanError, match="others may write"):
-        plans.load(path)
+        plan_file.load(path)
 
 
 @pytest.mark.root
@@ -134,11 +135,11 @@ def test_a_plan_of_another_user_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
     os.chown(path, 12345, 12345)
     with pytest.raises(PlanError, match="belongs to user 12345"):
-        plans.load(path)
+        plan_file.load(path)
     os.chown(path, 0, 0)
     os.chown(path.parent, 12345, 12345)
     with pytest.raises(PlanError, match="belongs to user 12345"):
-        plans.load(path)
+        plan_file.load(path)
 
 
 def test_a_link_does_not_hide_where_a_plan_lies(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_link_does_not_hide_where_a_plan_lies(tmp_path: Path) -> None:
     link = tmp_path / "link.toml"
     link.symlink_to(path)
     with pytest.raises(PlanError, match="others may write"):
-        plans.load(link)
+        plan_file.load(link)
 
 
 @pytest.mark.parametrize(
@@ -169,12 +170,12 @@ def test_an_edited_plan_is_refused(tmp_path: Path, old: str, new: str, said: str
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(PlanError, match=said):
-        plans.load(path)
+        plan_file.load(path)
 
 
 def test_no_plan_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="No such file"):
-        plans.load(tmp_path / "none.toml")
+        plan_file.load(tmp_path / "none.toml")
 
 
 def test_profiles_follow_what_the_mount_promises() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from peephole.errors import RuleError
 from peephole.improve import plan as plans
+from peephole.improve import plan_file
 from peephole.improve.consent import parse
 from peephole.improve.places import mounted
 from peephole.prove import certificate
@@ -32,7 +33,7 @@ def planned(folder: Path, rule: str = RULE) -> Path:
     """A plan file of one rule on the mount of `folder`: others come and go."""
     usable = [place for place in mounted() if place.dev == folder.stat().st_dev]
     folder.chmod(0o700)
-    plans.save(plans.of_rules([rule], usable, parse("all")), folder / "plan.toml")
+    plan_file.save(plans.of_rules([rule], usable, parse("all")), folder / "plan.toml")
     return folder / "plan.toml"
 
 

@@ -18,7 +18,8 @@ def chosen(
     if (rules is None) == (plan is None):
         raise UsageError("give one of --rules LIST, --rules none, --plan FILE")
     from peephole.improve.consent import parse
-    from peephole.improve.plan import Plan, load, of_rules
+    from peephole.improve.plan import Plan, of_rules
+    from peephole.improve.plan_file import load
 
     allowed = parse(allow)
     if plan is not None:

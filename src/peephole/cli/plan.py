@@ -15,7 +15,7 @@ def command(capture: Path, out: Path, allow: str | None) -> None:
     """Choose proved rules for the findings of CAPTURE, under the consent given, and write a plan."""
     from peephole.cli.tune import declined_json
     from peephole.diagnose.engine import diagnose
-    from peephole.improve import ahead, consent, places, plan
+    from peephole.improve import ahead, consent, places, plan, plan_file
     from peephole.improve.armed import prices_for
     from peephole.observe.capture import open_capture
     from peephole.report.words import plain
@@ -26,7 +26,7 @@ def command(capture: Path, out: Path, allow: str | None) -> None:
     chosen, declined = plan.choose(found.findings, places.touched(opened), allowed, opened.meta.command)
     chosen, more = plan.with_ahead(chosen, found.findings, opened, out)
     declined += more
-    plan.save(chosen, out)
+    plan_file.save(chosen, out)
     for rule in chosen.rules:
         print(f"applied: {rule.name}, for {', '.join(rule.findings)}")
     if chosen.ahead is not None:

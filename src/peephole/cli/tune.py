@@ -96,7 +96,7 @@ class _Tuning:
         return diagnosis
 
     def _plan(self, diagnosis: Any, recorded: Any) -> Any:
-        from peephole.improve import ahead, places, plan
+        from peephole.improve import ahead, places, plan, plan_file
         from peephole.improve.losses import losses_of
 
         for name in dict.fromkeys(
@@ -110,7 +110,7 @@ class _Tuning:
         chosen, declined = plan.choose(diagnosis.findings, touched, self.allowed, self.session.workload.command)
         chosen, more = plan.with_ahead(chosen, diagnosis.findings, recorded.capture, self.session.folder / "plan.toml")
         declined += more
-        plan.save(chosen, self.session.folder / "plan.toml")
+        plan_file.save(chosen, self.session.folder / "plan.toml")
         self.session.extra["declined"] = [declined_json(one) for one in declined]
         return chosen
 

@@ -112,11 +112,6 @@ def prove_rule(
     return proof
 
 
-def prove_text(rule: RuleText) -> Proof:
-    """Prove a text as it is, without neighbours and without a certificate: for mutants."""
-    return _prove(rule, False, lambda *_: None)
-
-
 def find_certificate(name_or_folder: str | Path) -> Proof | None:
     """What is known of a rule already, proved or refuted; None when nobody has tried. Raises RuleError as above."""
     name = certificate_name(load_rule(name_or_folder), neighbours=False)
@@ -397,7 +392,6 @@ __all__ = [
     "load_certificate",
     "model_digest",
     "prove_rule",
-    "prove_text",
     "refute",
     "rule_path",
     "to_text",
