@@ -5,7 +5,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -118,6 +120,85 @@ static int run_header_and_body(struct bench *b, long n)
 	return answer(b, 2, n);
 }
 
+/* --- an event loop, and clients that wait for what it sends ---------------------------------------------------- */
+
+#define CLIENTS 4
+
+static struct {
+	int fds[CLIENTS], epoll;
+} loop = { .epoll = -1 };
+
+/* A process of its own, which connects by itself, so that nobody shares the loop's side. */
+static void client(const struct sockaddr_in *at)
+{
+	static char bytes[PIECE_MAX];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (fd >= 0 && !connect(fd, (const struct sockaddr *)at, sizeof(*at)))
+		while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+			;
+	_exit(0);
+}
+
+static int wait_at(int i, int op, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = loop.fds[i] };
+
+	return ph_result(epoll_ctl(loop.epoll, op, loop.fds[i], &event));
+}
+
+static int begin_loop(struct bench *b)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int listener, i, one = 1, r = 0;
+
+	(void)b;
+	if (loop.epoll >= 0)
+		return 0;
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	loop.epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (listener < 0 || loop.epoll < 0 || bind(listener, (struct sockaddr *)&at, len) || listen(listener, CLIENTS) ||
+	    getsockname(listener, (struct sockaddr *)&at, &len))
+		return -errno;
+	for (i = 0; i < CLIENTS; i++) {
+		pid_t child = fork();
+
+		if (child < 0)
+			return -errno;
+		if (child == 0)
+			client(&at);
+	}
+	for (i = 0; i < CLIENTS && !r; i++) {
+		loop.fds[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (loop.fds[i] < 0 || setsockopt(loop.fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
+			return -errno;
+		r = wait_at(i, EPOLL_CTL_ADD, EPOLLIN);
+	}
+	close(listener);
+	return r;
+}
+
+/* An answer in pieces to each, a piece whenever its socket is found writable. */
+static int run_paced(struct bench *b, long n)
+{
+	struct epoll_event events[CLIENTS];
+	int i, piece, ready, r = 0;
+
+	for (i = 0; i < CLIENTS && !r; i++)
+		r = wait_at(i, EPOLL_CTL_MOD, EPOLLOUT);
+	for (piece = 0; piece < OBJECT_PIECES && !r; piece++) {
+		ready = epoll_wait(loop.epoll, events, CLIENTS, -1);
+		r = ph_result(ready);
+		for (i = 0; i < ready && !r; i++)
+			r = ph_result(write(events[i].data.fd, b->bytes, n));
+	}
+	for (i = 0; i < CLIENTS && !r; i++)
+		r = wait_at(i, EPOLL_CTL_MOD, EPOLLIN);
+	return r ? r : ph_result(epoll_wait(loop.epoll, events, CLIENTS, 0));
+}
+
 static int run_recv_eagain(struct bench *b, long arg)
 {
 	(void)arg;
@@ -212,6 +293,7 @@ const struct op ph_socket_ops[] = {
 	{ "send_512", 64, drain, run_send, 512, 0 },
 	{ "answer_512", 16, drain_back, run_header_and_body, 512, 2 },
 	{ "answer_4096", 4, drain_back, run_object, 4096, OBJECT_PIECES },
+	{ "paced_4096", 8, begin_loop, run_paced, 4096, CLIENTS * OBJECT_PIECES },
 	{ "recv_eagain", 256, drain, run_recv_eagain, 0, 0 },
 	{ "poll", 256, NULL, run_poll, POLLOUT, 0 },
 	{ "epoll_ctl", 256, NULL, run_epoll_ctl, EPOLLPRI, 0 },

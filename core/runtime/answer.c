@@ -137,7 +137,8 @@ static inline int64_t call_layers(struct ph_walk *walk, struct ph_description *d
 }
 
 /* The whole call in user space, on copies of the states; false: it has to be done firmly. */
-static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret)
+static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd, struct ph_description *d, int64_t *ret,
+					    unsigned *hit_by)
 {
 	struct ph_walk walk;	/* not all of it: that would take as long as the rest */
 	struct ph_trial trial;
@@ -150,7 +151,7 @@ static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd,
 		walk.d = d;
 		walk.process = NULL;
 		walk.adopts = 0;
-		walk.touched = walk.hits = walk.many_hits = 0;
+		walk.touched = walk.hits = walk.many_hits = walk.hit_by = 0;
 		walk.held = walk.aborted = walk.received = false;
 		walk.glance = !(d->handled & ~rows[c->nr].glance);
 		walk.trial = true;
@@ -175,6 +176,8 @@ static PH_HOT inline bool answered_on_trial(const struct ph_call *c, int64_t fd,
 		bury(d);
 	if (done && walk.many_hits)
 		hand_over(walk.many_hits);
+	if (done)
+		*hit_by = walk.hit_by;
 	return done;
 }
 
@@ -192,13 +195,13 @@ static inline bool switched_on(uint32_t layers)
 static __attribute__((noinline)) bool answered_timed(const struct ph_call *c, int64_t fd, struct ph_description *d,
 						      int64_t *ret)
 {
-	unsigned first = (unsigned)__builtin_ctz(d->handled);
 	uint64_t start = ph_ticks();
+	unsigned hit_by = 0;
 
-	if (!answered_on_trial(c, fd, d, ret))
+	if (!answered_on_trial(c, fd, d, ret, &hit_by))
 		return false;
-	if (start)
-		ph_pay_call(first, ph_ticks() - start, true);
+	if (start && hit_by)
+		ph_pay_call(hit_by - 1, ph_ticks() - start, true);
 	return true;
 }
 
@@ -217,7 +220,7 @@ static bool answered_by_name(const struct ph_call *c, unsigned layer, int64_t *r
 	walk.d = NULL;
 	walk.process = NULL;
 	walk.adopts = walk.known_fd = 0;
-	walk.touched = walk.hits = walk.many_hits = 0;
+	walk.touched = walk.hits = walk.many_hits = walk.hit_by = 0;
 	walk.held = walk.aborted = walk.received = walk.glance = false;
 	walk.trial = true;
 	start = ph_pay_due() ? ph_ticks() : 0;
@@ -242,6 +245,7 @@ PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
 	const struct row *row;
 	struct ph_description *d;
 	int64_t fd;
+	unsigned hit_by;
 
 	if ((uint64_t)c->nr >= PH_NR_MAX)
 		return false;
@@ -256,5 +260,5 @@ PH_HOT bool ph_answer(const struct ph_call *c, int64_t *ret)
 		ph_naps_end();
 	if (!d || !(d->handled & row->layers) || !switched_on(d->handled) || ph_is_of_descriptor(c, d))
 		return false;
-	return ph_pay_due() ? answered_timed(c, fd, d, ret) : answered_on_trial(c, fd, d, ret);
+	return ph_pay_due() ? answered_timed(c, fd, d, ret) : answered_on_trial(c, fd, d, ret, &hit_by);
 }

@@ -13,6 +13,7 @@ struct ph_walk {
 	uint32_t touched;	/* in a trial: layers that work on their copy */
 	uint32_t hits;		/* by layer, of calls without a state */
 	uint32_t many_hits;	/* layers whose state has gathered many */
+	uint32_t hit_by;	/* the layer that last counted a hit, plus one */
 	bool held;		/* firmly */
 	bool trial;		/* on copies of the states, without kernel calls */
 	bool aborted;		/* the trial met something that it can't do */

@@ -9,11 +9,10 @@
 
 int64_t ph_forward(struct ph_k *k)
 {
-	uint64_t start = k->timed ? ph_ticks() : 0;
+	uint64_t start = ph_below_begin(k);
 	int64_t r = ph_layer_call(k->walk, k->layer + 1, k->call);
 
-	if (start)
-		k->below += ph_ticks() - start;
+	ph_below_end(k, start);
 	k->forwarded = true;
 	k->result = r;
 	return r;
@@ -27,6 +26,7 @@ bool ph_ok(int64_t r)
 inline void ph_hit(struct ph_k *k)
 {
 	k->hit = true;
+	k->walk->hit_by = k->layer + 1;
 	if (!k->f) {
 		k->walk->hits |= 1u << k->layer;
 	} else if (++k->f->hits >= PH_MANY_HITS && k->walk->trial) {
@@ -52,11 +52,10 @@ int64_t ph_layer_below(struct ph_k *k, int64_t nr, int64_t a0, int64_t a1, int64
 
 int64_t ph_k_openat(struct ph_k *k, int64_t dir, int64_t path, int64_t flags, int64_t mode)
 {
-	uint64_t start = k->timed ? ph_ticks() : 0;
+	uint64_t start = ph_below_begin(k);
 	int64_t fd = ph_layer_below(k, PH_NR_openat, dir, path, flags, mode);
 
-	if (start)
-		k->below += ph_ticks() - start;
+	ph_below_end(k, start);
 	k->opened = fd >= 0 ? fd + 1 : 0;
 	return fd;
 }
@@ -113,8 +112,11 @@ int64_t ph_k_pwrite_all(struct ph_k *k, int64_t fd, struct ph_state *f, int64_t 
 int64_t ph_settle(struct ph_k *k, int64_t fd)
 {
 	struct ph_description *d = ph_description_of(fd);
+	uint64_t start = ph_below_begin(k);
+	int64_t r = d ? ph_layer_settle(k->walk, k->layer, d, PH_WHY_COUNT) : 0;
 
-	return d ? ph_layer_settle(k->walk, k->layer, d, PH_WHY_COUNT) : 0;
+	ph_below_end(k, start);
+	return r;
 }
 
 int64_t ph_settle_all(struct ph_k *k)
@@ -122,6 +124,7 @@ int64_t ph_settle_all(struct ph_k *k)
 	/* Before an open the dispatcher has decided what becomes of that which is kept for streams. */
 	bool files = k->call && k->call->nr == PH_NR_openat && !ph_layers[k->layer].rule->streams;
 	bool held = k->walk->held;
+	uint64_t start;
 
 	if (!ph_anything_pending())
 		return 0;
@@ -131,10 +134,12 @@ int64_t ph_settle_all(struct ph_k *k)
 	}
 	if (files && ph_only_streams_pending())
 		return 0;
+	start = ph_below_begin(k);
 	ph_walk_hold(k->walk);
 	ph_settle_all_held(k->walk, PH_WHY_UNHANDLED);
 	if (!held)
 		ph_walk_release(k->walk);
+	ph_below_end(k, start);
 	return 0;
 }
 

@@ -25,6 +25,18 @@ static inline bool ph_pay_due(void)
 
 uint64_t ph_ticks(void);	/* 0 when the program may not read them, or nothing is weighed */
 
+/* Around what a timed call does that the original call would have taken too, or that is weighed by itself. */
+static inline uint64_t ph_below_begin(const struct ph_k *k)
+{
+	return k->timed ? ph_ticks() : 0;
+}
+
+static inline void ph_below_end(struct ph_k *k, uint64_t start)
+{
+	if (start)
+		k->below += ph_ticks() - start;
+}
+
 /* A timed call: what the rule took, without what the original call would have taken too; and whether it saved one. */
 void ph_pay_call(unsigned layer, uint64_t ticks, bool hit);
 void ph_pay_settle(unsigned layer, uint64_t ticks);

@@ -2,6 +2,7 @@
 #include "layers.h"
 #include "numbers.h"
 #include "opens.h"
+#include "run.h"
 
 #define READY_IN_A_ROW 16	/* so many waits that need not wait, and then everything that is kept is sent */
 #define PIECE_OVERHEAD 2048	/* of the kernel, for a piece that it keeps apart (skbuff.h, SKB_TRUESIZE) */
@@ -81,10 +82,13 @@ int64_t ph_cost(struct ph_k *k, int64_t n)
 
 int64_t ph_k_receive(struct ph_k *k, int64_t fd, int64_t user, int64_t n)
 {
+	uint64_t start = ph_below_begin(k);
 	int64_t r = -PH_EAGAIN;
 
 	if (!k->walk->trial || k->walk->glance)
 		r = ph_syscall(PH_NR_recvfrom, fd, user, n, PH_MSG_DONTWAIT, 0, 0);
+	if (r != -PH_EAGAIN)	/* the program's own call */
+		ph_below_end(k, start);
 	if (k->walk->trial && r == -PH_EAGAIN)
 		k->walk->aborted = true;
 	else
@@ -95,9 +99,9 @@ int64_t ph_k_receive(struct ph_k *k, int64_t fd, int64_t user, int64_t n)
 int64_t ph_k_ready(struct ph_k *k, int64_t epoll, int64_t events, int64_t n)
 {
 	static _Atomic uint32_t in_a_row, in_vain, skipped;
+	uint64_t start = ph_below_begin(k);
 	int64_t r = 0;
 
-	(void)k;
 	/* Where the last time nothing was there, most often nothing is. */
 	if (atomic_load(&in_vain) >= IN_VAIN && atomic_fetch_add(&skipped, 1) % SKIP)
 		return 0;
@@ -106,6 +110,8 @@ int64_t ph_k_ready(struct ph_k *k, int64_t epoll, int64_t events, int64_t n)
 		atomic_store(&in_vain, r ? 0 : atomic_load(&in_vain) + 1);
 	}
 	atomic_store(&in_a_row, r ? atomic_load(&in_a_row) + 1 : 0);
+	if (r)
+		ph_below_end(k, start);
 	return r;
 }
 

@@ -199,3 +199,4 @@ class Finding:
     advice: str
     #: other detectors that name some of the same calls -> how many; each of these calls is counted in one finding only
     overlaps: dict[str, int] = field(default_factory=dict)
+    needs: list[str] = field(default_factory=list)  # other rules without which `rule` would gain little here

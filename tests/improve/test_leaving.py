@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,37 @@ def test_a_rule_that_pays_stays(tmp_path: Path) -> None:
     assert out.read_text() == _expected(40_000, 1000)
     assert seen["switched_off"] is None
     assert seen["hits"] > 40_000
+
+
+#: accepts one connection, and sends it pieces whenever epoll says that it may
+LOOP = """
+import os, select, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+peer, _ = listener.accept()
+epoll = select.epoll()
+epoll.register(peer, select.EPOLLIN)
+for answer in range(int(sys.argv[1])):
+    epoll.modify(peer, select.EPOLLOUT)
+    for piece in range(4):
+        epoll.poll()
+        os.write(peer.fileno(), b"%04d" % piece * 256)
+    epoll.modify(peer, select.EPOLLIN)
+    epoll.poll(0)
+"""
+
+
+def test_a_hit_counts_for_the_rule_that_answered_and_not_for_the_one_before_it() -> None:
+    answers = 20_000
+    with arm(["epoll_shadow", "gather_sends"], prices={"gather_sends": 20_000}) as armed:
+        words = [sys.executable, "-c", LOOP, str(answers)]
+        with subprocess.Popen(words, env=armed.environment(os.environ), stdout=subprocess.PIPE) as loop:
+            assert loop.stdout is not None
+            with socket.create_connection(("127.0.0.1", int(loop.stdout.readline()))) as peer:
+                got = b"".join(iter(lambda: peer.recv(1 << 20), b""))
+        seen = armed.stats()["rules"]["gather_sends"]
+    assert got == b"".join(b"%04d" % piece * 256 for piece in range(4)) * answers
+    assert seen["switched_off"] is None and seen["hits"] > answers
 
 
 def test_a_rule_whose_gain_is_in_every_other_call_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -63,6 +64,15 @@ def test_consent_is_checked_against_the_profile_of_each_mount() -> None:
 def test_savings_of_one_rule_add_up() -> None:
     chosen, _ = plans.choose([finding("delay"), finding("delay", 5)], [WEAK], parse("durability"))
     assert chosen.rules[0].saving is not None and chosen.rules[0].saving.ns == 1_000_005
+
+
+def test_what_a_rule_needs_is_planned_with_it_and_has_no_price_of_its_own() -> None:
+    found = [replace(finding("delay"), needs=["coalesce_writes"])]
+    chosen, declined = plans.choose(found, [WEAK], parse("all"))
+    assert {rule.name: rule.findings for rule in chosen.rules} == dict.fromkeys(
+        ("delay", "coalesce_writes"), ("waste-delay",)
+    )
+    assert chosen.prices().keys() == {"delay"} and not declined
 
 
 def test_a_bound_that_is_too_short_is_missing_consent() -> None:

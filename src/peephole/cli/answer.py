@@ -9,7 +9,7 @@ from typing import Any
 
 from peephole.evaluate.result import Result
 from peephole.evaluate.statistics import Figure
-from peephole.report.words import amount, interval_text, plain, sentence
+from peephole.report.words import amount, interval_text, plain, rules_of, sentence
 
 
 def print_result(result: Result) -> None:
@@ -86,7 +86,7 @@ def _findings(console: Any, result: Result) -> None:
         console.print("\nfindings:", markup=False)
     for one in result.findings[:MOST_FINDINGS]:
         worth = f", worth {amount(one['saving']['ns'] / 1e9, 's')} of CPU a run" if one["saving"] else ""
-        by = f"removed by {one['rule']}" if one["rule"] else one["advice"]
+        by = f"removed by {rules_of(one['rule'], one.get('needs', ()))}" if one["rule"] else one["advice"]
         text = f"{one['slug']}: {one['calls']:,} calls of {one['program']} on {one['object']}{worth}; {by}"
         _item(console, text, "  ")
     if len(result.findings) > MOST_FINDINGS:

@@ -228,7 +228,7 @@ def print_findings(diagnosis: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from peephole.report.words import plain
+    from peephole.report.words import plain, rules_of
 
     # A pipe gets plain lines of a fixed width, a terminal its own width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -247,7 +247,15 @@ def print_findings(diagnosis: Any) -> None:
             table.add_column(name, justify="right" if right else "left", overflow="fold")
         for f in diagnosis.findings:
             saves = _saves(f)
-            cells = (f.slug, f.kind, f.program, f.object, f"{f.calls:,}", saves, f.rule or "none: advice only")
+            cells = (
+                f.slug,
+                f.kind,
+                f.program,
+                f.object,
+                f"{f.calls:,}",
+                saves,
+                rules_of(f.rule, f.needs) or "none: advice only",
+            )
             table.add_row(*(_cell(plain_lines(cell)) for cell in cells))
         console.print()
         console.print(table)

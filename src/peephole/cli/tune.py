@@ -96,12 +96,10 @@ class _Tuning:
         return diagnosis
 
     def _plan(self, diagnosis: Any, recorded: Any) -> Any:
-        from peephole.improve import ahead, places, plan, plan_file
+        from peephole.improve import places, plan, plan_file
         from peephole.improve.losses import losses_of
 
-        for name in dict.fromkeys(
-            finding.rule for finding in diagnosis.findings if finding.rule not in (None, ahead.NAME)
-        ):
+        for name in dict.fromkeys(rule for finding in diagnosis.findings for rule in plan.wanted_by(finding)):
             # The first time takes a while; the certificate is kept.
             self.session.step(f"proving {name}")
             losses_of(name)

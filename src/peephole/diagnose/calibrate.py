@@ -93,7 +93,9 @@ def measure(folder: Path, with_rule: WithRule) -> dict[str, Price]:
 
 
 def handled() -> dict[str, list[str]]:
-    """The rules that there are, and the prices that are theirs: those that a detector's AFTER names."""
+    """The rules that there are, alone or as they are needed together, and the prices that are theirs: those that a
+    detector's AFTER names.
+    """
     found: dict[str, list[str]] = {rule: [] for rule in rules()}
     for detector in detectors().values():
         for name in detector.after:
@@ -101,7 +103,8 @@ def handled() -> dict[str, list[str]]:
             family, _, what = call.rpartition("_")
             sizes = [f"{family}_{size}" for size in LINES.get(family, ())] if what in ("call", "byte") else [call]
             if colon:
-                found[rule] += [one for one in sizes if one not in found[rule]]
+                known = found.setdefault(rule, [])
+                known += [one for one in sizes if one not in known]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peephole.diagnose.detectors import detectors
+from peephole.diagnose.detectors import Detector, detectors
 
 #: wastes that are known, measured, and not to be seen in a capture
 NOT_SHOWN = {
@@ -12,8 +12,8 @@ NOT_SHOWN = {
     "server still has the first one in the server.",
     "an audio thread runs without real-time priority": "that is decided by who sets its priority, not by its calls; "
     "look at its scheduling class (chrt -p PID) and give it SCHED_FIFO from outside.",
-    "epoll_wait says only that a socket is writable": "which events were returned is in a buffer; the changes of "
-    "interest around it are told by epoll_churn.",
+    "epoll_wait says only that a socket is writable": "which events were returned is in a buffer; sends that follow "
+    "such waits are told by paced_sends, the changes of interest around them by epoll_churn.",
 }
 
 _HEAD = """# Detectors
@@ -29,12 +29,11 @@ found. Where `peephole rules` does not list the rule, this Peephole does not hav
 
 def index() -> str:
     """The page that lists every detector, and what can't be detected."""
-    rows = "".join(
-        f"| `{d.slug}` | {d.kind} | {d.title.rstrip('.')} | {_rule(d.rule)} |\n" for d in detectors().values()
-    )
+    rows = "".join(f"| `{d.slug}` | {d.kind} | {d.title.rstrip('.')} | {_rule(d)} |\n" for d in detectors().values())
     others = "".join(f"- **{what}**: {why}\n" for what, why in NOT_SHOWN.items())
     return f"{_HEAD}{rows}\n## What a capture can't show\n\n{others}"
 
 
-def _rule(rule: str | None) -> str:
-    return "advice only" if rule is None else f"`{rule}`"
+def _rule(detector: Detector) -> str:
+    rules = () if detector.rule is None else (detector.rule, *detector.needs)
+    return " with ".join(f"`{rule}`" for rule in rules) or "advice only"

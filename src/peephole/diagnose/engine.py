@@ -280,8 +280,8 @@ def _sum(sums: dict[tuple[str, str, str, bool], Sum], detector: Detector, row: d
     part.calls += round(row["calls_mid"])
     part.bytes += round(row["bytes_mid"] or 0)
     part.blocked_ns += round(row["blocked_ns_mid"] or 0)
-    if detector.rule:
-        part.beside |= prices.beside(detector.rule)
+    for rule in (detector.rule, *detector.needs) if detector.rule else ():
+        part.beside |= prices.beside(rule)
     if not prices.has((*detector.before, *detector.after)):
         return  # counted, and no saving claimed
     part.before = plus(part.before, detector.before, row, prices)

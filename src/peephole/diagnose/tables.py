@@ -24,6 +24,8 @@ REGULAR, DIRECTORY, LINK = 8, 4, 10
 OPENS = ("open", "openat", "openat2", "creat")
 #: calls that put bytes into the description their row names; their result is the count
 WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile")
+#: calls that take a name away
+REMOVES = ("unlink", "unlinkat")
 #: calls that look at a path and change nothing
 EXAMINES = ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat")
 #: calls that work on one descriptor (class FD, DUP and CLOSE of core/runtime/calls.def)
@@ -300,8 +302,9 @@ class Tables:
     def send_runs(self) -> Any:
         """Sends through a socket with how many are in their run: one after the other, the thread not waiting between.
 
-        Columns: image, ofd, seq, ns, ret, run (the number of sends in it), first (whether it begins the run), gathers
-        (whether it is a write to a connection that its process accepted).
+        Columns: image, ofd, seq, ns, ret, run (the number of sends in it), first (whether it begins the run), paced
+        (whether in the run some send comes after a wait whose events were there), gathers (whether it is a write to a
+        connection that its process accepted).
         """
         import ibis
         from ibis import _
@@ -314,13 +317,15 @@ class Tables:
         sends = sends.select(
             "tid", "seq", "ns", "ret", "nr", image=_.image.cast("int32"), ofd=_.ofd.cast("int32")
         ).semi_join(sockets, "ofd")
-        rows = self.waits_before(sends, self.waits.filter(~_.ready))
+        ready = self.waits_before(sends, self.waits.filter(_.ready)).select("seq", ready=_.waits)
+        rows = self.waits_before(sends, self.waits.filter(~_.ready)).join(ready, "seq")
         rows = rows.mutate(first=(_.waits != _.waits.lag().over(here)).fill_null(True))
         rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
-        rows = rows.mutate(run=_.count().over(ibis.window(group_by=["image", "ofd", "number"])))
+        run = ibis.window(group_by=["image", "ofd", "number"])
+        rows = rows.mutate(run=_.count().over(run), paced=_.ready.max().over(run) > _.ready.min().over(run))
         rows = rows.left_join(accepted, "ofd").drop("ofd_right")
         gathers = (_.nr.isin(numbers("write", "writev")) & (_.by == _.image)).fill_null(False)
-        return self.keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first", gathers=gathers))
+        return self.keep(rows.select("image", "ofd", "seq", "ns", "ret", "run", "first", "paced", gathers=gathers))
 
     @cached_property
     def opens(self) -> Any:
@@ -378,7 +383,7 @@ class Tables:
     @cached_property
     def filled(self) -> Any:
         """Each open of a file that some open empties: seq; `before`, the size that the file was last seen to have, and
-        `before_ns`, when; null if never.
+        `before_ns`, when; null if never. 0 where its name was removed since: a new file may have an old one's number.
         """
         import ibis
         from ibis import _
@@ -388,8 +393,26 @@ class Tables:
         rows = self.calls.mutate(seen=seen, opening=_.name.isin(OPENS) & (_.ret >= 0))
         rows = rows.filter(_.seen.notnull() | _.opening).filter(_.file.notnull()).semi_join(emptied, "file")
         after = ordered("file")
-        rows = rows.mutate(before=_.seen.lag().over(after), before_ns=_.ns.lag().over(after))
-        return self.keep(rows.filter(_.opening).select("seq", "before", "before_ns"))
+        rows = rows.mutate(
+            before=_.seen.lag().over(after), before_ns=_.ns.lag().over(after), sight=_.seq.lag().over(after)
+        )
+        rows = rows.filter(_.opening).select("seq", "file", "before", "before_ns", "sight")
+        return self.keep(self._but_removed(rows).select("seq", "before", "before_ns"))
+
+    def _but_removed(self, opens: Any) -> Any:
+        """`opens` (seq, file, before, sight: the seq of what told it), with 0 as `before` where that file is gone: a
+        name by which it was opened was removed after it was seen.
+        """
+        import ibis
+        from ibis import _
+
+        removed = self.calls.filter(_.name.isin(REMOVES), _.ret == 0).select(gone=_.seq, path=_.path)
+        names = self.opens.filter(_.file.notnull()).select("file", "path").distinct()
+        removed = names.join(removed, "path").select("file", "gone")
+        lost = opens.filter(_.sight.notnull()).join(removed, "file")
+        lost = lost.filter(_.gone > _.sight, _.gone < _.seq).select("seq").distinct().mutate(lost=ibis.literal(True))
+        opens = opens.left_join(lost, "seq").drop("seq_right")
+        return opens.mutate(before=ibis.ifelse(_.lost.fill_null(False), 0, _.before))
 
     @cached_property
     def syncs(self) -> Any:

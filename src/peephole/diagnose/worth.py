@@ -49,9 +49,10 @@ def finding_of(part: Sum, times: dict[str, Time], all_ns: int) -> Finding | None
         blocked_ns=part.blocked_ns,
         saving=None if detector.waiting or saved <= 0 else saving,
         rule=rule,
-        gives_up=gives_up(rule) if rule else [],
+        gives_up=sorted({g for one in (rule, *detector.needs) for g in gives_up(one)}) if rule else [],
         advice=advice,
         overlaps=dict(part.overlaps.most_common()),
+        needs=list(detector.needs) if rule else [],
     )
 
 

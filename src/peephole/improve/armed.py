@@ -19,6 +19,9 @@ def prices_for(place: Path | str | int) -> Prices:
 
 @contextmanager
 def with_rule(name: str) -> Iterator[Mapping[str, str]]:
-    """The environment of a program that this rule acts in, on every mount. Raises EngineError where none can."""
-    with arm([name]) as armed:
+    """The environment of a program that this rule acts in, or several ("A+B"), on every mount.
+
+    Raises EngineError where none can.
+    """
+    with arm(name.split("+")) as armed:
         yield armed.environment(os.environ)

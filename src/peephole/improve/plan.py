@@ -23,7 +23,7 @@ class PlannedRule:
     certificate: str
     findings: tuple[str, ...] = ()
     saving: Saving | None = None
-    price_ns: int = 0  # the most that one call may save, or 0 where that is not known
+    price_ns: int = 0  # what one call costs at most that is replaced, or 0 where that is not known
     source: str = ""  # the folder of a rule of the user's own
     trust: str = "verified"  # "trusted" (--force) or "isolated" (--isolate): the caller says so; never read from a file
 
@@ -80,7 +80,7 @@ class Plan:
     ahead: reading.Ahead | None = None  # what is read ahead beside the program
 
     def prices(self) -> dict[str, int]:
-        """What one call may save at most, by rule, in nanoseconds, where that is known."""
+        """What one call costs at most that is replaced, by rule, in nanoseconds, where that is known."""
         return {rule.name: rule.price_ns for rule in self.rules if rule.price_ns}
 
     def names(self) -> list[str]:
@@ -137,7 +137,7 @@ def choose(
     declined: list[Declined] = []
     allowed: dict[int, list[str]] = {}
     for name, about in _by_rule(findings).items():
-        saving = _sum(finding.saving for finding in about)
+        saving = _sum(finding.saving for finding in about if finding.rule == name)
         try:
             losses = losses_of(name)
         except RuleError as e:
@@ -148,7 +148,8 @@ def choose(
             declined.append(refusal)
         if devs:
             slugs = tuple(dict.fromkeys(finding.slug for finding in about))
-            rules.append(PlannedRule(name, losses.digest, slugs, saving, _price(saving, about)))
+            price_ns = _price(finding for finding in about if finding.rule == name)
+            rules.append(PlannedRule(name, losses.digest, slugs, saving, price_ns))
             for dev in devs:
                 allowed.setdefault(dev, []).append(name)
     mounts = [
@@ -254,16 +255,25 @@ def known_rules(rules: Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """The findings by the rules that they ask for: those that remove them, and those that these need."""
     found: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.rule is not None and finding.rule != reading.NAME:
-            found.setdefault(finding.rule, []).append(finding)
+        for rule in wanted_by(finding):
+            found.setdefault(rule, []).append(finding)
     return found
 
 
-def _price(saving: Saving | None, about: Iterable[Finding]) -> int:
-    calls = sum(finding.calls for finding in about)
-    return max(1, round(saving.high / calls)) if saving is not None and calls else 0
+def wanted_by(finding: Finding) -> list[str]:
+    """The rules in the program that a finding asks for."""
+    return [] if finding.rule in (None, reading.NAME) else [str(finding.rule), *finding.needs]
+
+
+def _price(findings: Iterable[Finding]) -> int:
+    """What a call of these costs at most: more than that may no rule take to replace it."""
+    priced = [(finding, finding.saving) for finding in findings if finding.saving is not None]
+    calls = sum(finding.calls for finding, _ in priced)
+    most_ns = sum(max(saving.high, finding.kernel_ns) for finding, saving in priced)
+    return max(1, round(most_ns / calls)) if calls else 0
 
 
 def _sum(savings: Iterable[Saving | None]) -> Saving | None:

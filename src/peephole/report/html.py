@@ -12,7 +12,7 @@ from peephole.report.charts import Point, calls_chart, forest_chart, ratio_chart
 from peephole.report.markup import items, page, pairs, section, table, text
 from peephole.report.proofs import proof_tables
 from peephole.report.seen import captures_of, flames, timelines
-from peephole.report.words import amount, interval_text, long_name, program, sentence
+from peephole.report.words import amount, interval_text, long_name, program, rules_of, sentence
 
 _NAMES = {"gain": "gain", "no-gain": "no gain", "loss": "loss", "different": "different", "failed": "failed"}
 
@@ -204,7 +204,7 @@ def findings(found: list[dict[str, Any]]) -> str:
         if saving:
             low, high = amount(saving["low"] / 1e9, "s"), amount(saving["high"] / 1e9, "s")
             worth = f"{amount(saving['ns'] / 1e9, 's')} of CPU a run ({low} to {high})"
-        removed = f"removed by {one['rule']}" if one["rule"] else "advice only"
+        removed = f"removed by {rules_of(one['rule'], one.get('needs', ()))}" if one["rule"] else "advice only"
         gives = f"; gives up {', '.join(one['gives_up'])}" if one["gives_up"] else ""
         body += (
             f'<div class="item"><h3>{text(one["slug"])}: {text(one["object"])}</h3>\n'

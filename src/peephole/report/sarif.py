@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from peephole import __version__
-from peephole.report.words import amount, plain
+from peephole.report.words import amount, plain, rules_of
 from peephole.trace import Finding
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -33,7 +33,7 @@ def sarif(
 
 def _finding(finding: Finding) -> dict[str, Any]:
     saves = f"; removing them saves about {amount(finding.saving.ns / 1e9, 's')} of CPU" if finding.saving else ""
-    how = f"rule {finding.rule}" if finding.rule else finding.advice
+    how = f"rule {rules_of(finding.rule, finding.needs)}" if finding.rule else finding.advice
     text = f"{finding.calls:,} calls of {finding.program} on {finding.object}{saves}: {how}"
     return _result(finding.slug, "note", text, finding.program)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from peephole.evaluate.result import Result
@@ -60,6 +61,11 @@ def long_name(figure: str) -> str:
 def program(command: list[str]) -> str:
     """The command's name for a sentence."""
     return PurePath(command[0]).name or command[0]
+
+
+def rules_of(rule: str | None, needs: Sequence[str]) -> str:
+    """The rules that remove a finding: one, with others that it needs; "" where there is only advice."""
+    return " with ".join([rule, *needs]) if rule else ""
 
 
 def _change(name: str, figure: Figure) -> str:

@@ -32,6 +32,7 @@ class Detector:
     find: Callable[[Tables], Any]
     calls: tuple[str, ...] = ()  # the calls it may name; where a capture has none of them it is not looked for
     left_alone: str = "another process shares the open file"  # why the rule does not take what is not `handled`
+    needs: tuple[str, ...] = ()  # other rules without which `rule` would gain little here
     waiting: bool = False  # what is wasted is time off the CPU: there is no saving of CPU to estimate
 
     @property
@@ -57,6 +58,7 @@ def _detector(module: Any) -> Detector:
         module.find,
         module.CALLS,
         getattr(module, "LEFT_ALONE", Detector.left_alone),
+        getattr(module, "NEEDS", ()),
         getattr(module, "WAITING", False),
     )
 

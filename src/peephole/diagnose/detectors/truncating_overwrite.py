@@ -14,8 +14,9 @@ Gives up
 
 How it is found
     An open(O_TRUNC) for writing of a regular file, filled again through that description. That the file held data is
-    certain when its size was seen before (a stat, or an earlier write); likely when it existed (opened without
-    O_CREAT, or examined before); otherwise only possible, and counts in the upper bound alone.
+    certain when its size was seen before (a stat, or an earlier write) and its name was not removed since; likely when
+    it existed (opened without O_CREAT, or examined before); otherwise only possible, and counts in the upper bound
+    alone.
 """
 
 from __future__ import annotations
@@ -73,6 +74,15 @@ SILENT = {
         stat("lock", {st_mode=S_IFREG|0644, st_size=0, ...}) = 0
         openat(AT_FDCWD, "lock", O_WRONLY|O_TRUNC) = 3
         write(3, "x", 1) = 1
+        close(3) = 0
+    """,
+    "removed before it is made again": """
+        open("/data/out", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3
+        write(3, "aaaa"..., 16384) = 16384
+        close(3) = 0
+        unlink("/data/out") = 0
+        open("/data/out", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3
+        write(3, "aaaa"..., 16384) = 16384
         close(3) = 0
     """,
     "emptied and left empty": """
