@@ -300,7 +300,8 @@ class Tables:
 
     @cached_property
     def send_runs(self) -> Any:
-        """Sends through a socket with how many are in their run: one after the other, the thread not waiting between.
+        """Sends through a socket with how many are in their run: one after the other, the thread not waiting between,
+        and nothing got from that socket, since who waits for an answer asks again when it has come.
 
         Columns: image, ofd, seq, ns, ret, run (the number of sends in it), first (whether it begins the run), paced
         (whether in the run some send comes after a wait whose events were there), gathers (whether it is a write to a
@@ -319,7 +320,11 @@ class Tables:
         ).semi_join(sockets, "ofd")
         ready = self.waits_before(sends, self.waits.filter(_.ready)).select("seq", ready=_.waits)
         rows = self.waits_before(sends, self.waits.filter(~_.ready)).join(ready, "seq")
-        rows = rows.mutate(first=(_.waits != _.waits.lag().over(here)).fill_null(True))
+        got = self.calls.filter(_.name.isin(RECEIVES), _.ofd.notnull(), _.ret > 0)
+        got = got.select("seq", image=_.image.cast("int32"), ofd=_.ofd.cast("int32")).semi_join(sockets, "ofd")
+        rows = rows.join(breaks_before(sends, got, "image", "ofd").rename(heard="breaks"), "seq")
+        same = (_.waits == _.waits.lag().over(here)) & (_.heard == _.heard.lag().over(here))
+        rows = rows.mutate(first=~same.fill_null(False))
         rows = rows.mutate(number=_.first.cast("int64").sum().over(so_far("image", "ofd")))
         run = ibis.window(group_by=["image", "ofd", "number"])
         rows = rows.mutate(run=_.count().over(run), paced=_.ready.max().over(run) > _.ready.min().over(run))

@@ -14,7 +14,8 @@ Gives up
 
 How it is found
     Two or more sends of less than 16 KB through one socket, with waits between them that had their events at once
-    (epoll_wait, poll or select, shorter than 50 microseconds) and none that did not. The rule takes writes to
+    (epoll_wait, poll or select, shorter than 50 microseconds) and none that did not, and nothing got from that socket.
+    The rule takes writes to
     connections that the process accepted; epoll_shadow takes level-triggered interest, which a capture does not show.
 """
 
@@ -52,6 +53,8 @@ def _answer(at: int, took: str) -> str:
 FIRES = {"ready at once between": _HEAD + _answer(1, "0.000012") + _answer(2, "0.000012")}
 SILENT = {
     "a long wait between each": _HEAD + _answer(1, "0.010000") + _answer(2, "0.010000"),
+    "a question between": _HEAD
+    + (_answer(1, "0.000012").splitlines()[0] + '\nread(3, "x"..., 90) = 90\n' + _PIECE + "\n") * 9,
     "no wait between them": _HEAD + (_PIECE + "\n") * 9,
     "one each": _HEAD + _answer(1, "0.000012").splitlines()[1],
     "large": _HEAD + _answer(1, "0.000012").replace("310", "131072").replace("4096", "131072"),
