@@ -54,6 +54,7 @@ void ph_fork_end(void);
 /* Before exec and exit_group. */
 void ph_settle_everything(enum ph_why why);	/* at exec and exit, places too */
 void ph_settle_places(enum ph_why why);
+void ph_settle_files(enum ph_why why);		/* all but what is kept for streams */
 
 /* Before the program installs a signal handler that may interrupt anything (signals.c defers the others). */
 void ph_handler_begin(void);

@@ -149,7 +149,9 @@ enum ph_verdict ph_on_open(struct ph_call *c)
 	else if (c->nr == PH_NR_creat)
 		at = (struct ph_call){ .nr = PH_NR_openat, .a = { PH_AT_FDCWD, c->a[0],
 				       PH_O_CREAT | PH_O_WRONLY | PH_O_TRUNC, c->a[1] } };
-	if (!ph_open_leaves_streams(&at))
+	if (ph_open_leaves_streams(&at))
+		ph_settle_files(PH_WHY_UNHANDLED);
+	else
 		ph_settle_everything(PH_WHY_UNHANDLED);
 	ph_walk_begin(&walk, NULL);
 	r = ph_layer_call(&walk, 0, &at);

@@ -456,16 +456,21 @@ void ph_settle_places_held(struct ph_walk *walk, enum ph_why why)
 	}
 }
 
-void ph_settle_all_held(struct ph_walk *walk, enum ph_why why)
+void ph_settle_of_held(struct ph_walk *walk, uint32_t layers, enum ph_why why)
 {
 	for (unsigned i = 0; ph_anything_pending() && i < ph_descriptions_used; i++) {
 		struct ph_description *d = ph_description_at(i);
 		int64_t r;
 
-		if (!ph_dirty_test(d))
+		if (!ph_dirty_test(d) || (d->handled & ~layers))
 			continue;
 		r = ph_description_settle(walk, d, why);
 		if (r < 0 && !d->error)
 			d->error = r;
 	}
+}
+
+void ph_settle_all_held(struct ph_walk *walk, enum ph_why why)
+{
+	ph_settle_of_held(walk, ~0u, why);
 }

@@ -129,8 +129,9 @@ void ph_layers_drop(struct ph_walk *walk, uint32_t layers, enum ph_why why);
 /* All layers, top down; the first error. */
 int64_t ph_description_settle(struct ph_walk *walk, struct ph_description *d, enum ph_why why);
 
-/* Everything but places; errors stay with their descriptions. */
+/* Everything but places; errors stay with their descriptions. The same where no other layers than these have state. */
 void ph_settle_all_held(struct ph_walk *walk, enum ph_why why);
+void ph_settle_of_held(struct ph_walk *walk, uint32_t layers, enum ph_why why);
 
 /* Where descriptions stand: before a call that may be about any file. */
 void ph_settle_places_held(struct ph_walk *walk, enum ph_why why);

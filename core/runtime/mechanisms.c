@@ -132,11 +132,11 @@ int64_t ph_settle_all(struct ph_k *k)
 		k->walk->aborted = true;
 		return -PH_EAGAIN;
 	}
-	if (files && ph_only_streams_pending())
+	if (files && !ph_files_pending())
 		return 0;
 	start = ph_below_begin(k);
 	ph_walk_hold(k->walk);
-	ph_settle_all_held(k->walk, PH_WHY_UNHANDLED);
+	ph_settle_of_held(k->walk, files ? ph_file_layers : ~0u, PH_WHY_UNHANDLED);
 	if (!held)
 		ph_walk_release(k->walk);
 	ph_below_end(k, start);

@@ -94,15 +94,26 @@ bool ph_any_file(const struct ph_description *but)
 	return false;
 }
 
-bool ph_only_streams_pending(void)
+static bool pending_of(uint32_t layers)
 {
-	for (unsigned i = 0; i < ph_descriptions_used; i++) {
-		const struct ph_description *d = ph_description_at(i);
+	struct ph_walk walk;
 
-		if (ph_dirty_test(d) && (d->handled & ph_file_layers))
-			return false;
+	if (!ph_anything_pending())
+		return false;
+	ph_walk_begin(&walk, NULL);
+	for (unsigned i = 0; i < ph_descriptions_used; i++) {
+		struct ph_description *d = ph_description_at(i);
+
+		for (uint32_t left = ph_dirty_test(d) ? d->handled & layers : 0; left; left &= left - 1)
+			if (ph_run_pending(&walk, (unsigned)__builtin_ctz(left), d))
+				return true;
 	}
-	return true;
+	return false;
+}
+
+bool ph_files_pending(void)
+{
+	return pending_of(ph_file_layers & ~ph_place_layers);
 }
 
 bool ph_open_leaves_streams(const struct ph_call *at)
@@ -110,8 +121,11 @@ bool ph_open_leaves_streams(const struct ph_call *at)
 	struct ph_identity id;
 	int64_t r;
 
-	if (at->nr != PH_NR_openat || !ph_anything_pending() || !ph_only_streams_pending())
+	if (at->nr != PH_NR_openat || !ph_anything_pending())
 		return false;
+	/* No open tells what is pending in an interest list. */
+	if (!pending_of(~(ph_file_layers | ph_interest_layers)))
+		return true;
 	/* To open a FIFO or a device may take until somebody who waits for what is kept does something. */
 	r = ph_identify_at(at->a[0], at->a[1], &id);
 	return r == -PH_ENOENT || (r == 0 && ((id.mode & PH_S_IFMT) == PH_S_IFREG || (id.mode & PH_S_IFMT) == PH_S_IFDIR));

@@ -16,9 +16,9 @@ void ph_share_counted(struct ph_walk *walk, struct ph_description *d, enum ph_wh
 void ph_mark_pending(struct ph_walk *walk, struct ph_description *d);
 
 bool ph_any_description(const struct ph_description *but);
-/* Whether rules have nothing pending on files; and whether what they keep for streams, and nothing else, may stay so
- * during this open. */
-bool ph_only_streams_pending(void);
+/* Whether rules about files have something pending; and whether what is pending on streams, if anything is, may stay so during
+ * this open. */
+bool ph_files_pending(void);
 bool ph_open_leaves_streams(const struct ph_call *at);
 
 bool ph_any_file(const struct ph_description *but);	/* with state of a rule about files */

@@ -49,6 +49,18 @@ void ph_settle_everything(enum ph_why why)
 	ph_walk_end(&walk);
 }
 
+void ph_settle_files(enum ph_why why)
+{
+	struct ph_walk walk;
+
+	if (!ph_armed || ph_hold_forked() || !ph_files_pending())
+		return;
+	ph_walk_begin(&walk, NULL);
+	ph_walk_hold(&walk);
+	ph_settle_of_held(&walk, ph_file_layers, why);
+	ph_walk_end(&walk);
+}
+
 /* A fork's child begins with nothing pending: its parent settled before, or keeps what it has. */
 static void adopt_child(void)
 {

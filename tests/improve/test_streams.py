@@ -98,6 +98,14 @@ elif mode == "answers":      # heads by writev, bodies by sendfile, from a file 
                 sent += n
         if i % 7 == 0:
             os.write(fd, b"more\n")
+elif mode == "logs":         # to a file, and to the peer, before it opens another file
+    log = os.open(sys.argv[2] + ".log", os.O_WRONLY | os.O_CREAT, 0o600)
+    for i in range(200):
+        os.write(log, b"%06d\n" % i)
+        os.write(fd, b"%06d " % i)
+        body = os.open(sys.argv[2], os.O_RDONLY)
+        os.write(fd, os.read(body, 100))
+        os.close(body)
 elif mode == "opens":        # a FIFO that the peer opens when it has read what was sent
     os.write(fd, b"before")
     with open(sys.argv[2], "rb") as fifo:
@@ -138,6 +146,8 @@ def server(mode: str, *rules: str, path: Path | None = None) -> Iterator[tuple[s
         stats = armed.stats()["rules"]
         assert mode not in ("asks", "computes", "answers") or stats["gather_sends"]["hits"] > 0
         assert mode == "relays" or "epoll_shadow" not in stats or stats["epoll_shadow"]["hits"] > 0
+        # An open settles what is pending on files, and leaves what is kept for peers.
+        assert mode != "logs" or stats["gather_sends"]["settled"] < 20 < 200 <= stats["coalesce_writes"]["settled"]
         # What only a deadline sends, somebody has waited for.
         assert mode != "relays" or stats["gather_sends"]["why_not"]["deadline"] < 20
 
@@ -232,6 +242,14 @@ def test_heads_by_writev_and_bodies_by_sendfile_arrive_in_order(tmp_path: Path) 
             assert i % 7 or stream.readline() == b"more\n"
         assert stream.read() == b""
         assert child.wait(LIMIT_S) == 0
+
+
+def test_an_open_leaves_what_is_kept_for_peers_and_makes_files_good(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"body\n")
+    with server("logs", "gather_sends", "coalesce_writes", "read_whole", path=tmp_path / "body") as (child, port):
+        assert everything(connect(port)) == b"".join(b"%06d body\n" % i for i in range(200))
+        assert child.wait(LIMIT_S) == 0
+    assert (tmp_path / "body.log").read_bytes() == b"".join(b"%06d\n" % i for i in range(200))
 
 
 def test_nothing_is_kept_while_the_program_reads_from_another_peer() -> None:
