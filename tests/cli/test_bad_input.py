@@ -103,3 +103,25 @@ def test_a_place_that_can_not_be_written_is_named_as_it_was_given(tmp_path: Path
             done = peephole(*words, "-o", place, cwd=tmp_path)
             assert done.returncode == 1 and f"peephole: {place}: {why}" in done.stderr, done.stderr
             assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_no_plain_file_of_a_sensible_size_or_depth_is_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(20 << 30)
+    (tmp_path / "deep").write_text("a = " + "[" * 100_000)
+    (tmp_path / "long").write_text("version = " + "9" * 10_000)
+    assert peephole("import", str(log(tmp_path)), "-o", "capture", cwd=tmp_path).returncode == 0
+    for name in ("fifo", "huge", "deep", "long", HOSTILE):
+        for words in (
+            ["diagnose", "capture", "--budget", name],
+            ["improve", "--plan", name, "--", "touch", "ran"],
+            ["report", name],
+            ["prove", f"./{name}"],
+        ):
+            done = peephole(*words, cwd=tmp_path)
+            assert done.returncode in (1, 2, 125) and not done.stdout, (words, done.stderr)
+            assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr, (words, done.stderr)
+    done = peephole("import", "/dev/zero", "-o", "zeros", cwd=tmp_path)
+    assert done.returncode == 1 and "16 MB" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / "ran").exists()

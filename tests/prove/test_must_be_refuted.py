@@ -79,9 +79,9 @@ def test_a_neighbour_is_its_rule_with_lines_changed(tmp_path: Path, changes: str
         (" a = 1", "begin with"),
         ("+a = 1", "begin with"),
         ("-a = 1\nb = 2\n+a = 3", "begin with"),
-        ("-a = 5\n+a = 6", "does not have these lines"),
-        ("-    c\n+    d", "does not have these lines"),
-        ("-b = 2\n\n-b = 2", "does not have these lines"),
+        ("-a = 5\n+a = 6", "does not have this line"),
+        ("-    c\n+    d", "does not have this line"),
+        ("-b = 2\n\n-b = 2", "does not have this line"),
     ],
 )
 def test_a_change_that_does_not_fit_its_rule_is_one_error(tmp_path: Path, changes: str, says: str) -> None:

@@ -67,6 +67,13 @@ def _terminate(signum: int, frame: Any) -> None:
     raise SystemExit(128 + signum)
 
 
+def complain(text: str) -> None:
+    """One line on standard error, in which nothing is left that a terminal would act on."""
+    from peephole.report.words import plain
+
+    print(f"peephole: {plain(text)}", file=sys.stderr)
+
+
 def main() -> None:
     """Entry point: one clear line for each failure, exit codes as documented in docs/cli.md."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -79,20 +86,18 @@ def main() -> None:
         e.show()
         sys.exit(e.exit_code if isinstance(e, click.UsageError) else 2)
     except PeepholeError as e:
-        from peephole.report.words import plain
-
-        print(f"peephole: {plain(str(e))}", file=sys.stderr)
+        complain(str(e))
         sys.exit(e.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        print("peephole: interrupted", file=sys.stderr)
+        complain("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except PermissionError as e:
-        print(f"peephole: {e.filename}: permission denied; choose another place or run as its owner", file=sys.stderr)
+        complain(f"{e.filename}: permission denied; choose another place or run as its owner")
         sys.exit(1)
     except OSError as e:
         where = f"{e.filename}: " if e.filename else ""
-        print(f"peephole: {where}{e.strerror or e}", file=sys.stderr)
+        complain(f"{where}{e.strerror or e}")
         sys.exit(1)

@@ -45,18 +45,19 @@ def _import_text(file: Path, capture: Path) -> None:
     from peephole.errors import CaptureError
     from peephole.observe.capture import write_capture
     from peephole.observe.strace import parse
+    from peephole.observe.strace_lines import lines_of
     from peephole.observe.strace_merge import merged, parts
 
     suffix = file.suffix[1:]
     try:
         several = parts(file)
         if str(file) == "-":
-            tables = parse(sys.stdin.buffer)
+            tables = parse(lines_of(sys.stdin.buffer))
         elif several:
             tables = parse(merged(several))
         else:
-            with file.open("rb") as lines:
-                tables = parse(lines, int(suffix) if suffix.isdigit() else None)
+            with file.open("rb") as text:
+                tables = parse(lines_of(text), int(suffix) if suffix.isdigit() else None)
     except CaptureError as e:
         raise CaptureError(f"{file}: {e}") from e
     if tables.lost:

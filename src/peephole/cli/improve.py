@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from peephole.cli import complain
 from peephole.cli.chosen import chosen, scheduling
 from peephole.errors import EngineError, PeepholeError, UsageError
 
@@ -50,13 +50,13 @@ def _as_it_is(command: tuple[str, ...], ahead: Any, stats: Path | None, schedule
 
     path = launch.find(command[0], os.environ)
     if path is None:
-        print(f"peephole: {command[0]}: not found", file=sys.stderr)
+        complain(f"{command[0]}: not found")
         return NOT_FOUND
     with _beside(schedule, ahead) as beside:
         try:
             status = launch.run(command, path, os.environ)
         except OSError as e:
-            print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
+            complain(f"{command[0]}: {e.strerror}")
             return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
     if stats is not None:
         _write_stats(stats, {name: said() for name, said in beside.items()})
@@ -83,7 +83,7 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
 
     path = launch.find(command[0], os.environ)
     if path is None:
-        print(f"peephole: {command[0]}: not found", file=sys.stderr)
+        complain(f"{command[0]}: not found")
         return NOT_FOUND
     target = launch.examine(path)
     own = owned((1, 2)) if plan.rules else ()
@@ -98,7 +98,7 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
                 env = armed.environment(os.environ, launch.examine(shell), own)
                 status = launch.run((str(shell), str(path), *command[1:]), shell, env)
             else:
-                print(f"peephole: {command[0]}: {e.strerror}", file=sys.stderr)
+                complain(f"{command[0]}: {e.strerror}")
                 return NOT_FOUND if e.errno == errno.ENOENT else NOT_EXECUTABLE
         armed.settle()
         counted = armed.stats()
@@ -109,7 +109,7 @@ def _run(command: tuple[str, ...], plan: Any, stats: Path | None, schedule: bool
 
 def _say_trusted(plan: Any) -> None:
     for said in plan.on_trust():
-        print(f"peephole: {said}", file=sys.stderr)
+        complain(said)
 
 
 def _print_environment(plan: Any, trapping: bool) -> None:
@@ -174,8 +174,8 @@ def command(
             return _as_it_is(command, planned.ahead, stats, schedule)
         return _run(command, planned, stats, schedule, engine == "sud")
     except PeepholeError as e:
-        print(f"peephole: {e}", file=sys.stderr)
+        complain(str(e))
         return FAILED
     except OSError as e:
-        print(f"peephole: {EngineError(e)}", file=sys.stderr)
+        complain(str(EngineError(e)))
         return FAILED

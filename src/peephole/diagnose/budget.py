@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.errors import CaptureError, UsageError
+from peephole.files import read_plain
 from peephole.observe.syscalls import NUMBERS
 from peephole.trace import Capture
 
@@ -64,10 +65,10 @@ class Spent:
 def read_budget(path: Path) -> Budget:
     """The limits in `path`. Raises UsageError, which names what is wrong in it."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(read_plain(path).decode())
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}; name a budget's file") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (ValueError, RecursionError) as e:
         raise UsageError(f"{path}: not a budget ({e}); docs/cli.md shows one") from e
     if found.get("schema") != SCHEMA:
         raise UsageError(f'{path}: not a budget; its first line is schema = "{SCHEMA}"')

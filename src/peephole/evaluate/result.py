@@ -12,6 +12,7 @@ from peephole.evaluate.same import Difference
 from peephole.evaluate.statistics import Figure
 from peephole.evaluate.warnings import Warning
 from peephole.evaluate.whole import write_whole
+from peephole.files import read_plain
 
 SCHEMA = "peephole/result"
 VERSION = 1
@@ -87,8 +88,8 @@ class Result:
 def load(path: Path) -> Result:
     """Read a result.json. Raises ResultError, one line."""
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError as e:
+        found = json.loads(read_plain(path))
+    except (ValueError, RecursionError) as e:
         raise ResultError(f"{path}: not JSON ({e}); give a result.json of peephole tune") from e
     if not isinstance(found, dict) or found.pop("schema", None) != SCHEMA:
         raise ResultError(f"{path}: not a result of peephole; give a result.json of peephole tune")

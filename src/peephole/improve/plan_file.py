@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.errors import PlanError
+from peephole.files import read_plain
 from peephole.improve import ahead as reading
 from peephole.improve.consent import parse
 from peephole.improve.losses import losses_of, recheck
@@ -87,8 +88,10 @@ def load(path: Path, *, force: Sequence[str] = (), again: bool = False) -> Plan:
     """
     check_private(path)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        found = tomllib.loads(read_plain(path).decode())
+    except OSError as e:
+        raise PlanError(f"{path}: {e.strerror}; name the plan's file") from e
+    except (ValueError, RecursionError) as e:
         raise PlanError(f"{path}: not a plan ({e}); make one with peephole plan") from e
     if found.get("schema") != SCHEMA:
         raise PlanError(f"{path}: not a plan of peephole; make one with peephole plan")

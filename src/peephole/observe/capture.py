@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.errors import CaptureError
+from peephole.files import read_plain
 from peephole.observe.redact import Redactor
 from peephole.trace import (
     ADDED_COLUMNS,
@@ -103,7 +104,7 @@ def _alike(have: Any, wanted: Any, column: str) -> bool:
 def _read_meta(folder: Path) -> Meta:
     path = folder / _META
     try:
-        text = path.read_bytes()
+        text = read_plain(path)
     except FileNotFoundError:
         if not folder.exists():
             raise CaptureError(f"{folder}: no such capture") from None
@@ -112,7 +113,7 @@ def _read_meta(folder: Path) -> Meta:
         raise CaptureError(f"{folder}: not a capture, which is a folder; strace text goes through import") from None
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CaptureError(f"{path}: cut off or corrupt; record it again") from None
     if not isinstance(data, dict) or data.get("schema") != CAPTURE_SCHEMA:
         raise CaptureError(f"{folder}: not a capture ({_META} is of another program)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from peephole.errors import CaptureError
 from peephole.observe.strace_args import ANNOTATION, errno_of, signed, split
@@ -28,6 +29,7 @@ _END = re.compile(
 _PERSONALITY = re.compile(rb"\[ Process PID=(\d+) runs in (32|64|x32) (?:bit )?mode\. \]$")
 _IGNORED = (b"--- ", b"strace: ", b" > ", b"Process ", b"+++ ")
 _DAY_NS = 86_400_000_000_000
+LINE_MOST = 16 << 20
 
 
 @dataclass(slots=True)
@@ -101,6 +103,14 @@ def _joined(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes, bool]]:
         yield at, line, whole
     if kept:
         yield kept_at, kept, False
+
+
+def lines_of(text: BinaryIO) -> Iterator[bytes]:
+    """The lines of a log. Raises CaptureError where one is longer than strace's are."""
+    while line := text.readline(LINE_MOST):
+        if len(line) == LINE_MOST:
+            raise CaptureError(f"a line has more than {LINE_MOST >> 20} MB; is it strace's output?")
+        yield line
 
 
 def read(lines: Iterable[bytes]) -> Iterator[Event | Cut]:

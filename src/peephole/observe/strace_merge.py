@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from peephole.errors import CaptureError
+from peephole.observe.strace_lines import lines_of
 
 _TIME = re.compile(rb"(?:(\d\d):(\d\d):(\d\d)|(\d+))(\.\d+)? ")
 
@@ -36,8 +37,8 @@ def merged(several: list[tuple[int, Path]]) -> Iterator[bytes]:
 
 def _stamped(tid: int, path: Path) -> Iterator[tuple[float, int, int, bytes]]:
     last, days = 0.0, 0
-    with path.open("rb") as lines:
-        for at, line in enumerate(lines):
+    with path.open("rb") as text:
+        for at, line in enumerate(lines_of(text)):
             m = _TIME.match(line)
             if m is None:
                 if line.strip() and not line.startswith(b" > "):

@@ -31,9 +31,11 @@ def apply(source: str, path: Path) -> tuple[str, str]:
         old, new = ("".join(f"\n{s[1:]}" for s in lines if s[:1] in (" ", sign)) for sign in "-+")
         if any(s[:1] not in (" ", "-", "+") for s in lines) or not old or old == new:
             raise RuleError(
-                f"{path}: lines of a change begin with `-`, `+` or a space, and some stand in rule.py:\n{change}"
+                f"{path}: lines begin with `-`, `+` or a space, some of which stand in rule.py: `{lines[0]}`"
             )
         if f"{old}\n" not in source:
-            raise RuleError(f"{path}: rule.py does not have these lines, or not any more:\n{change}")
+            there = [s[1:] for s in lines if s[0] != "+"]
+            missing = next((s for s in there if f"\n{s}\n" not in source), there[0])
+            raise RuleError(f"{path}: rule.py does not have this line, or not there (any more): `{missing.strip()}`")
         source = source.replace(f"{old}\n", f"{new}\n")
     return source[1:], said

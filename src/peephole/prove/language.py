@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from peephole.errors import RuleError
+from peephole.files import read_plain
 from peephole.prove import change
 from peephole.prove.functions import Function, Text, read_function
 from peephole.prove.vocabulary import GUARANTEES, PROFILES
@@ -112,7 +113,7 @@ def load_rule(name_or_path: str | Path) -> RuleText:
     if path.suffix == change.SUFFIX:
         text, doc = change.apply((path.parent.parent / "rule.py").read_text(encoding="utf-8"), path)
         return replace(parse_rule(text.encode(), path, path.stem), title=doc.partition("\n")[0], doc=doc)
-    return parse_rule(path.read_bytes(), path, path.parent.name if path.name == "rule.py" else path.stem)
+    return parse_rule(read_plain(path), path, path.parent.name if path.name == "rule.py" else path.stem)
 
 
 def neighbours_of(rule: RuleText) -> dict[str, Path]:
