@@ -19,11 +19,13 @@ SOURCE = r"""
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,6 +126,13 @@ int main(int argc, char **argv)
 		}
 	} else if (strcmp(what, "fails") == 0) {
 		execv("/nowhere", words);
+	} else if (strcmp(what, "leaves") == 0) {	/* what is mapped is handled no longer, and then nothing is */
+		write(fds[1], what, 6);
+		mmap(NULL, 6, PROT_READ, MAP_SHARED, fds[1], 0);
+		printf("%d ", kept(fds[1]));
+		unshare(0);
+		for (int i = 0; i < FILES; i++)
+			printf("%d ", kept(fds[i]));
 	} else if (strcmp(what, "thread") == 0) {
 		pthread_create(&one, NULL, thread, NULL);
 		for (;;)	/* no call of this thread's makes anything good */
@@ -138,7 +147,7 @@ int main(int argc, char **argv)
 	return 1;
 }
 """
-WAYS = ("exec", "fork", "vfork", "spawn", "dup", "ioctl", "range", "again", "fails", "thread")
+WAYS = ("exec", "fork", "vfork", "spawn", "dup", "ioctl", "range", "again", "fails", "leaves", "thread")
 #: descriptors of a shell, of its children, and of what Python starts
 LOOK = "ls -l /proc/self/fd"
 SCRIPTS = {
