@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +77,13 @@ def test_a_timeout_kills_the_whole_tree(tmp_path: Path) -> None:
     )
     assert one.timed_out and one.exit_code == -signal.SIGKILL
     assert alive(marker) == []
+
+
+def test_standard_input_without_end_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 20))
+    with open("/dev/zero", "rb") as zeros, pytest.raises(RunError, match="more than half"):  # noqa: PTH123
+        spool_stdin(zeros.fileno(), tmp_path / "stdin")
+    assert not (tmp_path / "stdin").exists()
 
 
 def test_standard_input_is_spooled_once_and_replayed(tmp_path: Path) -> None:

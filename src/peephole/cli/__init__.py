@@ -82,8 +82,14 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
-    except click.ClickException as e:
+    except click.exceptions.NoArgsIsHelpError as e:
         e.show()
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        context = e.ctx if isinstance(e, click.UsageError) else None
+        complain(
+            " ".join(e.format_message().split()) + (f" ({context.command_path} --help tells more)" if context else "")
+        )
         sys.exit(e.exit_code if isinstance(e, click.UsageError) else 2)
     except PeepholeError as e:
         complain(str(e))

@@ -138,7 +138,7 @@ def find_program(name: str, cwd: Path, env: dict[str, str]) -> str:
 def spool_stdin(source: int, target: Path) -> Path:
     """Copy what descriptor `source` holds to the file `target`, once, so that every run reads the same.
 
-    A terminal, a closed descriptor or /dev/null gives /dev/null.
+    A terminal, a closed descriptor or /dev/null gives /dev/null. Raises RunError when it would fill the disk.
     """
     try:
         mode = os.fstat(source)
@@ -146,9 +146,15 @@ def spool_stdin(source: int, target: Path) -> Path:
         return Path(os.devnull)
     if os.isatty(source) or (stat.S_ISCHR(mode.st_mode) and mode.st_rdev == os.makedev(1, 3)):
         return Path(os.devnull)
+    room = shutil.disk_usage(target.parent).free // 2
     with target.open("wb") as spool:
         while part := os.read(source, 1 << 20):
-            spool.write(part)
+            room -= spool.write(part)
+            if room < 0:
+                target.unlink()
+                raise RunError(
+                    f"standard input takes more than half of what is free in {target.parent}; is there an end?"
+                )
     return target
 
 
