@@ -124,10 +124,11 @@ int64_t ph_run_settle(struct ph_walk *walk, unsigned layer, struct ph_descriptio
 #define SAMPLES 64		/* timed calls between two looks */
 #define LOSSES 2		/* looks in a row that find a loss */
 #define CALL_AT_MOST 16		/* prices: more was a wait for a processor or a disk, which the call alone would have had */
-#define SETTLE_AT_MOST 64
+#define SETTLE_AT_MOST 2		/* times what a settle usually takes: the same */
 
 static struct balance {
 	uint64_t took;		/* ticks, of all calls as far as the timed ones tell, and of all settles */
+	uint64_t usual;		/* ticks of a settle: about the median of them */
 	uint32_t samples, hits, losses;
 } balances[PH_RULES_MAX];
 
@@ -170,10 +171,8 @@ void ph_pay_stop(void)
 	weighing = false;
 }
 
-static uint64_t at_most(uint64_t ticks, uint64_t prices, uint64_t price_ns)
+static uint64_t at_most(uint64_t ticks, uint64_t most)
 {
-	uint64_t most = prices * price_ns * 4;	/* no processor has more ticks a nanosecond */
-
 	return ticks < most ? ticks : most;
 }
 
@@ -201,7 +200,7 @@ void ph_pay_call(unsigned layer, uint64_t ticks, bool hit)
 
 	if (!price || !weighing)
 		return;
-	b->took += PH_PAY_EVERY * at_most(ticks, CALL_AT_MOST, price);
+	b->took += PH_PAY_EVERY * at_most(ticks, CALL_AT_MOST * price * 4);	/* no processor has more ticks a nanosecond */
 	b->hits += hit;
 	if (++b->samples >= SAMPLES)
 		look(layer, b);
@@ -209,8 +208,12 @@ void ph_pay_call(unsigned layer, uint64_t ticks, bool hit)
 
 void ph_pay_settle(unsigned layer, uint64_t ticks)
 {
-	uint64_t price = ph_layers[layer].control->price_ns;
+	struct balance *b = &balances[layer];
 
-	if (price && weighing)
-		balances[layer].took += at_most(ticks, SETTLE_AT_MOST, price);
+	if (!ph_layers[layer].control->price_ns || !weighing)
+		return;
+	if (!b->usual)
+		b->usual = ticks;
+	b->usual = ticks > b->usual ? b->usual + b->usual / 16 : b->usual - b->usual / 16;
+	b->took += at_most(ticks, SETTLE_AT_MOST * b->usual);
 }
