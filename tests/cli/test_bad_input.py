@@ -128,3 +128,12 @@ def test_what_is_no_plain_file_of_a_sensible_size_or_depth_is_one_line(tmp_path:
     done = peephole("import", "/dev/zero", "-o", "zeros", cwd=tmp_path)
     assert done.returncode == 1 and "16 MB" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_of_path_that_can_not_be_looked_into_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A name that is too long: root may look into any other.
+    monkeypatch.setenv("PATH", f"{tmp_path}/{'x' * 300}:{os.environ['PATH']}")
+    done = peephole("improve", "--rules", "none", "--", "echo", "found", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "found\n"), done.stderr

@@ -38,7 +38,7 @@ def find(command: str, env: Mapping[str, str]) -> Path | None:
     refused = None
     for folder in os.get_exec_path(dict(env)):
         path = Path(folder or ".") / command
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 - False, too, where a folder may not be searched
             if os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 return path
             refused = refused or path
