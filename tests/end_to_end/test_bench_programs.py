@@ -44,6 +44,13 @@ def test_squid_serves_every_byte_under_the_interposer() -> None:
 
 
 @pytest.mark.slow
+def test_tune_finds_what_squid_wastes() -> None:
+    found = bench("squid", "--load", "tuned", "--clients", "8", "--scale", "0.5")
+    assert found["figures"]["wrong_bytes"] == 0
+    assert {"gather_sends", "epoll_shadow"} <= found["conditions"]["tuned_8c.rules"].keys()
+
+
+@pytest.mark.slow
 def test_postgresql_stays_consistent_under_the_interposer() -> None:
     found = bench("postgresql", "--load", "tpcb", "--clients", "8", "--scale", "0.1")["figures"]
     assert found["tpcb_8c.tps_ratio"] > 0 and found["flush_ms"] > 0

@@ -2,6 +2,7 @@
 
     memory_hit     small objects from memory          disk_hit       the same from a cache on disk
     store_evict    reloads: one store and one removal  mixed         every second request a reload
+    tuned          the last one again, with what `peephole tune` finds by itself
     connect_bulk   64 MB through CONNECT (figures are for 64 KB of it)
     connect_small  4 KB messages through CONNECT
 
@@ -23,7 +24,7 @@ from bench import servers
 from bench.servers import Bench, Ground, Load, Options
 
 WEB = Path(__file__).resolve().parent.parent / "web"
-LOADS = ("memory_hit", "disk_hit", "store_evict", "mixed", "connect_bulk", "connect_small")
+LOADS = ("memory_hit", "disk_hit", "store_evict", "mixed", "tuned", "connect_bulk", "connect_small")
 CHECKS = ("clean_stop", "kill", "attach")
 IMAGE_BYTES = 600 << 20
 OBJECTS = 2000  # 32 MB on disk
@@ -32,7 +33,7 @@ BULK_BYTES = 64 << 20
 SMALL_BYTES = 4096
 PIECE = 65536
 #: requests a run: about a second of squid's CPU
-REQUESTS = {"memory_hit": 10000, "disk_hit": 6000, "store_evict": 4000, "mixed": 4000}
+REQUESTS = {"memory_hit": 10000, "disk_hit": 6000, "store_evict": 4000, "mixed": 4000, "tuned": 4000}
 MESSAGES = 12000
 BULKS = 16
 #: those that act on connections
@@ -40,6 +41,7 @@ RULES = ("gather_sends", "epoll_shadow")
 #: and on objects that are written, or read; what must hold is tried with all of them
 STORING = (*RULES, "coalesce_writes", "shadow_descriptor")
 ON_DISK = (*STORING, "read_whole")
+BY_LOAD = {"disk_hit": ON_DISK, "mixed": ON_DISK, "store_evict": STORING, "tuned": None}
 
 COMMON = """
 http_port 127.0.0.1:{port}
@@ -115,6 +117,7 @@ class Squid:
             "disk_hit": (disk, REQUESTS["disk_hit"], "get", OBJECTS),
             "store_evict": (disk, REQUESTS["store_evict"], "reload", OBJECTS),
             "mixed": (disk, REQUESTS["mixed"], "mixed", OBJECTS),
+            "tuned": (disk, REQUESTS["tuned"], "mixed", OBJECTS),
             "connect_bulk": (memory, BULKS, "tunnel", 1),
             "connect_small": (memory, MESSAGES, "tunnel", 1),
         }
@@ -133,7 +136,7 @@ class Squid:
                 ready=f"tcp:{self.port}",
                 drive=self.asks(kind, clients, requests, objects, size),
                 warm=(servers.shlex.join(warm),) if name == "memory_hit" else (),
-                rules={"disk_hit": ON_DISK, "mixed": ON_DISK, "store_evict": STORING}.get(name, RULES),
+                rules=BY_LOAD.get(name, RULES),
                 fresh=ground.fresh() if conf.stem == "disk" else None,
                 per=BULK_BYTES / PIECE if bulk else 1.0,
             )
