@@ -22,6 +22,7 @@ ABOUT = {
     "prove": "What the proofs of all rules cost",
     "squid": "squid: the paper's web proxy",
     "postgresql": "PostgreSQL: the paper's database server",
+    "bounds": "What rules that are not there could gain at most",
     "nginx": "nginx",
     "redis": "redis",
     "xpdf": "xpdf and the other poppler programs: the paper's document viewer",
@@ -33,6 +34,7 @@ ABOUT = {
 COLUMNS = {
     "verdict": "verdict",
     "cpu_ratio": "CPU",
+    "machine_cpu_ratio": "the machine's CPU",
     "wall_ratio": "wall",
     "syscalls_ratio": "calls",
     "program_syscalls_ratio": "calls of the program itself",
@@ -45,7 +47,7 @@ COLUMNS = {
 }
 #: figures of a load that are in its file only
 DETAILS = ("pairs", "_low", "_high", "_before", "_after", "system_cpu_ratio")
-SHOWN = ("kernel", "cpu_model", "cpus", "virtual_machine", "load_average", "started", "peephole")
+SHOWN = ("kernel", "cpu_model", "cpus", "virtual_machine", "load_average", "started", "peephole", "older")
 BUSY = 1.5  # load average beyond which more ran than the bench
 BEGIN, END = "<!-- from bench/results by python -m bench.results -->\n", "<!-- end -->\n"
 
