@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 
 MOST_BYTES = 256 << 20
 
@@ -19,3 +21,11 @@ def read_plain(path: Path) -> bytes:
         if info.st_size > MOST_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds. Raises OSError as read_plain does, ValueError for what is no TOML."""
+    try:
+        return tomllib.loads(read_plain(path).decode())
+    except RecursionError as e:
+        raise ValueError(str(e)) from e

@@ -11,14 +11,13 @@ fdatasync = 1.1
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peephole.errors import CaptureError, UsageError
-from peephole.files import read_plain
+from peephole.files import read_toml
 from peephole.observe.syscalls import NUMBERS
 from peephole.trace import Capture
 
@@ -65,10 +64,10 @@ class Spent:
 def read_budget(path: Path) -> Budget:
     """The limits in `path`. Raises UsageError, which names what is wrong in it."""
     try:
-        found = tomllib.loads(read_plain(path).decode())
+        found = read_toml(path)
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}; name a budget's file") from e
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise UsageError(f"{path}: not a budget ({e}); docs/cli.md shows one") from e
     if found.get("schema") != SCHEMA:
         raise UsageError(f'{path}: not a budget; its first line is schema = "{SCHEMA}"')

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from peephole.errors import PlanError
-from peephole.files import read_plain
+from peephole.files import read_toml
 from peephole.improve import ahead as reading
 from peephole.improve.consent import parse
 from peephole.improve.losses import losses_of, recheck
@@ -88,10 +87,10 @@ def load(path: Path, *, force: Sequence[str] = (), again: bool = False) -> Plan:
     """
     check_private(path)
     try:
-        found = tomllib.loads(read_plain(path).decode())
+        found = read_toml(path)
     except OSError as e:
         raise PlanError(f"{path}: {e.strerror}; name the plan's file") from e
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise PlanError(f"{path}: not a plan ({e}); make one with peephole plan") from e
     if found.get("schema") != SCHEMA:
         raise PlanError(f"{path}: not a plan of peephole; make one with peephole plan")
